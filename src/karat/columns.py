@@ -1,0 +1,178 @@
+"""A stage as columns: what a table step sees, and what it decides.
+
+A table step reads only the columns it needs, batch by batch, and answers with decisions per row id.
+It never builds a million Python objects, and the rows it drops keep their reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from karat.row import Row
+
+READ_ROWS = 1024
+
+
+class Decision(msgspec.Struct):
+    """What a table step decided.
+
+    `drop` maps row ids to reasons ("below minimum (best 1.2)"). `keep` has one flag per response of
+    the live rows, in file order; None leaves all as they are. `add` are new rows, put at the end.
+    `notes` go into report.json under the step's label.
+    """
+
+    drop: dict[str, str] = {}
+    keep: NDArray[np.bool_] | None = None
+    add: Iterable[Row] = ()
+    notes: dict[str, Any] = {}
+
+
+class Table:
+    """The live rows of a stage file (those not dropped), as columns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Record batches of the live rows with these columns only, in file order.
+
+        Columns are those of karat.table.SCHEMA, nested ones by path ("responses.list.element.kept").
+        """
+        wanted = [*columns, "dropped"]
+        with pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(READ_ROWS, columns=wanted):
+                live = batch.filter(pc.is_null(batch.column("dropped")))
+                if live.num_rows:
+                    yield live
+
+    def count(self) -> int:
+        """How many rows are live."""
+        return sum(batch.num_rows for batch in self.batches(["id"]))
+
+    def ids(self) -> list[str]:
+        """Ids of the live rows, in file order."""
+        return [i for batch in self.batches(["id"]) for i in batch.column("id").to_pylist()]
+
+    def texts(self, on: str) -> Iterator[list[str]]:
+        """The text of each live row, batch by batch: `prompt`, `response` or `conversation`."""
+        needs = {"prompt": ["messages"], "response": ["responses"]}.get(on, ["messages", "responses"])
+        for batch in self.batches(needs):
+            parts = []
+            if on == "prompt":
+                parts.append(last_texts(batch.column("messages")))
+            elif on == "conversation":
+                parts.append(joined_texts(batch.column("messages")))
+            if on != "prompt":
+                parts.append(best_texts(batch.column("responses")))
+            lists = [part.to_pylist() for part in parts]
+            yield ["\n".join(filter(None, texts)) for texts in zip(*lists, strict=True)]
+
+    def scores(self, key: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(counts_P, scores_R): responses per live row, and their scores flat; NaN where ungraded."""
+        counts: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+        values: list[NDArray[np.float64]] = [np.zeros(0)]
+        for batch in self.batches(["responses"]):
+            responses = batch.column("responses")
+            counts.append(np.diff(responses.offsets.to_numpy()).astype(np.int64))
+            values.append(score_values(responses.flatten().field("scores"), key))
+        return np.concatenate(counts), np.concatenate(values)
+
+
+def score_values(scores: pa.ListArray, key: str) -> NDArray[np.float64]:
+    """One value per list of (key, value) pairs; NaN where the key is absent."""
+    flat = scores.flatten()
+    owners = np.repeat(np.arange(len(scores)), np.diff(scores.offsets.to_numpy()))
+    hits = pc.equal(flat.field("key"), key).to_numpy(zero_copy_only=False).astype(bool)
+    out = np.full(len(scores), np.nan)
+    out[owners[hits]] = flat.field("value").to_numpy(zero_copy_only=False)[hits]
+    return out
+
+
+def last_texts(messages: pa.ListArray) -> pa.Array:
+    """The content of each list's last message: the turn to be answered. Null for empty lists."""
+    ends = messages.offsets.to_numpy()
+    base = ends[0] if len(ends) else 0
+    last = pa.array(ends[1:] - 1 - base, mask=np.diff(ends) == 0)
+    return messages.flatten().field("content").take(last)
+
+
+def joined_texts(messages: pa.ListArray) -> pa.Array:
+    """All contents of each list, joined by line ends."""
+    contents = messages.flatten().field("content")
+    starts = messages.offsets.to_numpy() - messages.offsets[0].as_py() if len(messages) else [0]
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(starts, pa.int32()), contents), "\n")
+
+
+def best_texts(responses: pa.ListArray) -> pa.Array:
+    """The content of each row's first kept response, or its first where none was chosen."""
+    return responses.flatten().field("content").take(first_kept(responses))
+
+
+def first_kept(responses: pa.ListArray) -> pa.Array:
+    """Flat position of each row's first kept response; its first where none has a flag; else null."""
+    starts = responses.offsets.to_numpy().astype(np.int64)
+    starts = starts - starts[0]
+    flags = responses.flatten().field("kept")
+    kept = pc.fill_null(flags, False).to_numpy(zero_copy_only=False).astype(bool)
+    unset = pc.is_null(flags).to_numpy(zero_copy_only=False)
+    chosen_at = np.append(np.flatnonzero(kept), len(kept))
+    first = chosen_at[np.searchsorted(chosen_at, starts[:-1])]
+    empty = starts[:-1] == starts[1:]
+    missing = first >= starts[1:]
+    open_yet = missing & ~empty
+    if open_yet.any():
+        choice_made = np.add.reduceat(np.append(~unset, False), starts[:-1].clip(max=len(unset))) > 0
+        undecided = open_yet & ~choice_made
+        first = np.where(undecided, starts[:-1], first)
+        missing &= ~undecided
+    return pa.array(np.where(missing, 0, first), mask=missing)
+
+
+def apply_decision(
+    path: Path, decision: Decision, label: str
+) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
+    """Every batch of a stage with the decision written in, and the reasons it gave there."""
+    position = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(READ_ROWS):
+            dropped = batch.column("dropped").to_pylist()
+            reasons = []
+            for row, (identity, was) in enumerate(
+                zip(batch.column("id").to_pylist(), dropped, strict=True)
+            ):
+                if was is None and identity in decision.drop:
+                    dropped[row] = f"{label}: {decision.drop[identity]}"
+                    reasons.append(decision.drop[identity])
+            if decision.keep is not None:
+                batch, position = _with_flags(batch, decision.keep, position)
+            place = batch.schema.get_field_index("dropped")
+            yield batch.set_column(place, "dropped", pa.array(dropped, pa.string())), reasons
+
+
+def _with_flags(
+    batch: pa.RecordBatch, keep: NDArray[np.bool_], position: int
+) -> tuple[pa.RecordBatch, int]:
+    """Writes the next flags into the responses of the batch's live rows."""
+    place = batch.schema.get_field_index("responses")
+    lists = batch.column(place)
+    flat = lists.flatten()
+    offsets = lists.offsets.to_numpy()
+    live = np.repeat(pc.is_null(batch.column("dropped")).to_numpy(zero_copy_only=False), np.diff(offsets))
+    taken = int(live.sum())
+    flags = flat.field("kept").to_pylist()
+    for where, flag in zip(np.flatnonzero(live), keep[position : position + taken], strict=True):
+        flags[where] = bool(flag)
+    fields = list(flat.type)
+    arrays = [flat.field(i) if f.name != "kept" else pa.array(flags, pa.bool_()) for i, f in enumerate(fields)]
+    items = pa.StructArray.from_arrays(arrays, fields=fields)
+    marked = pa.ListArray.from_arrays(pa.array(offsets - offsets[0], pa.int32()), items)
+    return batch.set_column(place, batch.schema.field(place), marked), position + taken

@@ -1,0 +1,177 @@
+"""What a step may touch: models, rewards, seeds, templates. Nothing else.
+
+A step gets a context bound to its own label and to the row it sees, so that seeds, journal records
+and warnings name both without the step's help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from karat.errors import RecipeError, RowError
+from karat.journal import Record
+from karat.models.chat import ChatRequest, Completion
+from karat.models.client import Client
+from karat.rewards.base import Reward
+from karat.row import Message, Row, derive_seed, digest
+
+if TYPE_CHECKING:
+    from karat.recipe import Recipe
+
+PROMPTS = Path(__file__).parent / "recipes" / "prompts"
+
+
+class Services:
+    """What the contexts of one run share."""
+
+    def __init__(self, recipe: Recipe, client: Client) -> None:
+        self.recipe = recipe
+        self.client = client
+        self.warnings: list[str] = []
+        # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
+        self.grader = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
+        self.graded = 0
+
+    def warn(self, text: str) -> None:
+        """Adds a warning to the report, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    async def close(self) -> None:
+        self.grader.shutdown(cancel_futures=True)
+        await self.client.close()
+
+
+class Context:
+    """One step's view of the run, bound to the row it works on (None for table and source steps)."""
+
+    def __init__(self, services: Services, label: str, row: Row | None = None) -> None:
+        self._services = services
+        self.label = label
+        self._row = "" if row is None else row.id
+
+    def seed(self, index: int = 0) -> int:
+        """A seed in 0 … 2**31-2 that depends on run seed, step, row and index only."""
+        return derive_seed(self._services.recipe.seed, self.label, self._row, index)
+
+    def rng(self, index: int = 0) -> random.Random:
+        """A random generator of that seed."""
+        return random.Random(self.seed(index))
+
+    def path(self, value: str) -> Path:
+        """A file a parameter names: beside the recipe first, then in the working directory."""
+        return self._services.recipe.path(value)
+
+    def warn(self, text: str) -> None:
+        """Puts a warning into the report and on the terminal; the same text only once."""
+        self._services.warn(f"{self.label}: {text}")
+
+    def render(self, template: str, **values: Any) -> str:
+        """Fills in a prompt template: a file beside the recipe, or one of karat's.
+
+        Raises: RecipeError.
+        """
+        return render(self._template(template), **values)
+
+    def _template(self, name: str) -> Path:
+        own = self._services.recipe.folder / name
+        return own if own.is_file() else PROMPTS / f"{name.removesuffix('.md')}.md"
+
+    async def chat(
+        self,
+        model: str,
+        messages: Sequence[Message] | str,
+        *,
+        n: int = 1,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        index: int = 0,
+    ) -> list[Completion]:
+        """n independent answers, in order of their sample index, journaled before they return.
+
+        Ask the same thing again with another `index` to get fresh answers.
+        Raises: ProviderError, RunError; a step lets both pass.
+        """
+        turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        request = ChatRequest(
+            turns, n, temperature, top_p, max_tokens, tuple(stop), self.seed(index)
+        )
+        return await self._services.client.chat(model, request, self.label, self._row)
+
+    async def score(
+        self, reward: str, prompt: Sequence[Message], responses: Sequence[str]
+    ) -> list[dict[str, float]]:
+        """One mapping `reward.attribute` → score for each response, on the reward's own scale.
+
+        Raises: RowError when the reward's answer is not a finite number for every attribute.
+        """
+        grader = self._services.recipe.reward(reward)
+        base = orjson.dumps([(m.role, m.content) for m in prompt])
+        keys = [digest(grader.identity, base, response) for response in responses]
+        found = self._services.client.journal.get(keys)
+        missing = [i for i, key in enumerate(keys) if key not in found]
+        scores = {key: orjson.loads(hit[1]) for key, hit in found.items()}
+        if missing:
+            fresh = await self._grade(grader, prompt, responses, missing, keys)
+            scores.update(fresh)
+        return [{f"{reward}.{name}": value for name, value in scores[key].items()} for key in keys]
+
+    async def _grade(
+        self, grader: Reward, prompt: Sequence[Message], responses: Sequence[str],
+        missing: list[int], keys: list[bytes],
+    ) -> dict[bytes, dict[str, float]]:  # fmt: skip
+        started, clock = time.time(), time.perf_counter()
+        loop = asyncio.get_running_loop()
+        texts = [responses[i] for i in missing]
+        scores_NA = await loop.run_in_executor(self._services.grader, grader.score, prompt, texts)
+        elapsed_ms = (time.perf_counter() - clock) * 1000
+        made: dict[bytes, dict[str, float]] = {}
+        records = []
+        for i, line in zip(missing, scores_NA.tolist(), strict=True):
+            scores = dict(zip(grader.attributes, line, strict=True))
+            if not all(abs(value) < float("inf") for value in line):
+                raise RowError(f"{grader.name} gave a score that is not a number: {scores}")
+            made[keys[i]] = scores
+            records.append(
+                Record(
+                    key=keys[i], request=keys[missing[0]], kind="score", model=grader.name,
+                    step=self.label, row=self._row, sample=i, content=orjson.dumps(scores).decode(),
+                    cost_nano=0, latency_ms=elapsed_ms, started=started,
+                )
+            )  # fmt: skip
+        self._services.graded += len(records)
+        await self._services.client.journal.put(records)
+        return made
+
+
+@lru_cache(maxsize=64)
+def _compiled(path: Path) -> Any:
+    # A template never sees more than the values a step gives it; a dataset must not run code.
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    return environment.from_string(path.read_text(encoding="utf-8").strip())
+
+
+def render(path: Path, **values: Any) -> str:
+    """Fills in one Jinja template. Raises: RecipeError with the file's name."""
+    try:
+        text: str = _compiled(path).render(**values)
+    except OSError as error:
+        raise RecipeError(f"no prompt template {path.name}: {error.strerror}") from None
+    except TemplateError as error:
+        raise RecipeError(f"prompt template {path}: {error}") from error
+    return text.strip()

@@ -1,0 +1,65 @@
+"""The whole error tree on one page.
+
+    KaratError
+    ├── RecipeError      the recipe, a file or an option is wrong; nothing was spent yet
+    ├── RowError         one row cannot go on; it is dropped with this reason, tried again next run
+    ├── ProviderError    one call to a model failed; carries the HTTP status
+    └── RunError         the run stops; running the same command again resumes it
+
+Raised where the fault is seen, caught in two places only: the executor (RowError, ProviderError)
+and the command line (all). All of them pickle, so that a worker on another machine can raise them,
+and every message says what to do.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class KaratError(Exception):
+    """Anything karat raises on purpose."""
+
+
+class RecipeError(KaratError):
+    """The recipe cannot run as written. Raised before anything is spent."""
+
+
+class RowError(KaratError):
+    """One row cannot go on. The row is dropped with this reason and tried again on the next run."""
+
+
+class RunError(KaratError):
+    """The run cannot go on. What was paid for is kept; running again resumes."""
+
+
+class ProviderError(KaratError):
+    """One call failed for good.
+
+    `status` is the HTTP status, or 0 when no answer came. `fatal` means that every other call to
+    this model would fail as well (bad key, no credit, unknown model): the run stops.
+    """
+
+    def __init__(self, message: str, status: int = 0, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.fatal = fatal
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _provider_error, (str(self), self.status, self.fatal)
+
+
+def _provider_error(message: str, status: int, fatal: bool) -> ProviderError:
+    return ProviderError(message, status, fatal=fatal)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest right spelling, or the list of what exists."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"there is: {', '.join(names)}" if names else "there are none"

@@ -1,0 +1,1 @@
+"""Executors: where steps happen. An executor never decides, records or reorders."""

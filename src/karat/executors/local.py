@@ -1,0 +1,104 @@
+"""Rows through steps on this machine: one asyncio loop, many rows under way, output in order.
+
+A window, not a batch: a slow row holds back only what comes after it in the file, never its
+neighbours' calls. The window's size bounds memory whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+from karat.errors import RunError
+from karat.row import Row
+
+WINDOW_FACTOR = 32  # rows that may wait, finished, behind a slow one: 32 times those under way
+
+
+async def run_rows(
+    rows: Iterator[Row],
+    work: Callable[[Row], Awaitable[list[Row]]],
+    width: int,
+    on_stop: Callable[[], None],
+) -> AsyncIterator[list[Row]]:
+    """What `work` makes of each row, in the order of `rows`, with `width` rows under way.
+
+    When a row's work raises, `on_stop` is called, rows under way may finish (so that paid answers
+    are recorded), and the first error is raised.
+    """
+    pool = _Pool(rows, work, width, on_stop)
+    try:
+        async for done in pool.results():
+            yield done
+    finally:
+        await pool.finish()
+
+
+class _Pool:
+    def __init__(
+        self,
+        rows: Iterator[Row],
+        work: Callable[[Row], Awaitable[list[Row]]],
+        width: int,
+        on_stop: Callable[[], None],
+    ) -> None:
+        self._rows = enumerate(rows)
+        self._work = work
+        self._on_stop = on_stop
+        self._window = width * WINDOW_FACTOR
+        self._done: dict[int, list[Row]] = {}
+        self._head = 0  # the row the output waits for
+        self._ready = asyncio.Event()  # the head is done, or something failed, or all ended
+        self._room = asyncio.Event()
+        self._room.set()
+        self._error: BaseException | None = None
+        self._workers = [asyncio.ensure_future(self._worker()) for _ in range(width)]
+        self._running = width
+
+    async def _worker(self) -> None:
+        try:
+            while self._error is None:
+                entry = next(self._rows, None)
+                if entry is None:
+                    break
+                index, row = entry
+                while index - self._head >= self._window and self._error is None:
+                    self._room.clear()
+                    await self._room.wait()
+                self._done[index] = await self._work(row)
+                if index == self._head:
+                    self._ready.set()
+        except BaseException as error:
+            self._stop(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._ready.set()
+
+    def _stop(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+            self._on_stop()
+        self._room.set()
+
+    async def results(self) -> AsyncIterator[list[Row]]:
+        while True:
+            while self._head in self._done:
+                done = self._done.pop(self._head)
+                self._head += 1
+                self._room.set()
+                yield done
+            if self._running == 0 and self._head not in self._done:
+                break
+            self._ready.clear()
+            await self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    async def finish(self) -> None:
+        """Waits for the workers. After an error no new call is sent, so this ends by itself."""
+        if any(not worker.done() for worker in self._workers):
+            self._stop(RunError("stopped"))
+        await asyncio.gather(*self._workers, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""Exporters: one file each; `name_with_underscores.py` is `name-with-hyphens` in a recipe."""

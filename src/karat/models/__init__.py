@@ -1,0 +1,1 @@
+"""Models: one client for every kind of LLM service, and the services themselves."""

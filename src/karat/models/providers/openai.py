@@ -1,0 +1,122 @@
+"""OpenAI's chat completions: the format most services speak.
+
+`openai/NAME` is OpenAI itself with OPENAI_API_KEY; with `base_url` it is any compatible server
+(vLLM, SGLang, llama.cpp, NIM …), which needs a key only where `key_env` names one.
+Source: the API reference of /v1/chat/completions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from karat.errors import ProviderError, RecipeError
+from karat.models.chat import ChatReply, ChatRequest, Choice
+from karat.models.spec import ModelSpec
+from karat.models.transport import HttpReply, HttpTransport, Transport
+
+OPENAI_URL = "https://api.openai.com/v1"
+DEFAULT_CONCURRENCY = 64
+
+
+def check(spec: ModelSpec) -> None:
+    """Raises: RecipeError when OpenAI itself is meant and its key is missing."""
+    if spec.base_url is None and not os.environ.get(spec.key_env or "OPENAI_API_KEY"):
+        raise RecipeError(
+            f"model '{spec.model}' needs OPENAI_API_KEY; export it, name another variable in "
+            "key_env, or say base_url for a server of your own"
+        )
+
+
+def identity(spec: ModelSpec) -> str:
+    """The model and the server that answers for it."""
+    return spec.model if spec.base_url is None else f"{spec.model} {spec.base_url.rstrip('/')}"
+
+
+def connect(spec: ModelSpec) -> OpenAI:
+    width = spec.concurrency or DEFAULT_CONCURRENCY
+    key = os.environ.get(spec.key_env or "OPENAI_API_KEY", "")
+    if spec.base_url is not None and spec.key_env is None:
+        key = ""  # never send OpenAI's key to somebody else's server
+    return OpenAI(spec, HttpTransport(width), spec.base_url or OPENAI_URL, width, key)
+
+
+class OpenAI:
+    """Speaks /chat/completions over a transport."""
+
+    def __init__(
+        self, spec: ModelSpec, transport: Transport, base_url: str, concurrency: int, key: str
+    ) -> None:
+        self.transport = transport
+        self.concurrency = concurrency
+        self.url = base_url.rstrip("/") + "/chat/completions"
+        self.headers: Mapping[str, str] = {
+            "content-type": "application/json",
+            **({"authorization": f"Bearer {key}"} if key else {}),
+        }
+        self._key = key
+        self._fixed = {"model": spec.name, **spec.extra}
+
+    def encode(self, request: ChatRequest) -> bytes:
+        """The request's body."""
+        body: dict[str, Any] = {
+            **self._fixed,
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        }
+        if request.n > 1:
+            body["n"] = request.n
+        for name in ("temperature", "top_p", "max_tokens", "seed"):
+            value = getattr(request, name)
+            if value is not None:
+                body[name] = value
+        if request.stop:
+            body["stop"] = list(request.stop)
+        return orjson.dumps(body)
+
+    def decode(self, reply: HttpReply) -> ChatReply:
+        """The answers. Raises: ProviderError when the body is not a chat completion."""
+        try:
+            body = orjson.loads(reply.body)
+            choices = [_choice(choice) for choice in body["choices"]]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ProviderError(f"not a chat completion: {_brief(reply.body)}", 200) from error
+        if not choices:
+            raise ProviderError("the reply holds no choices", 200)
+        usage = body.get("usage") or {}
+        return ChatReply(
+            choices,
+            _count(usage.get("prompt_tokens")),
+            _count(usage.get("completion_tokens")),
+            str(body.get("model") or ""),
+        )
+
+    def error(self, reply: HttpReply) -> str:
+        """What the service says went wrong, in one line."""
+        try:
+            found = orjson.loads(reply.body)["error"]
+            text = str(found.get("message") if isinstance(found, dict) else found)[:300]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            text = _brief(reply.body)
+        return text.replace(self._key, "[key]") if self._key else text
+
+    async def close(self) -> None:
+        await self.transport.close()
+
+
+def _choice(choice: dict[str, Any]) -> Choice:
+    message = choice["message"]
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        raise TypeError("content is not text")
+    return Choice(content, str(choice.get("finish_reason") or ""), _count(choice.get("tokens")))
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _brief(body: bytes) -> str:
+    return repr(body[:120].decode("utf-8", "replace"))

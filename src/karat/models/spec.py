@@ -1,0 +1,108 @@
+"""`provider/model` and its overrides: how a recipe names a model.
+
+The identity, not the name a recipe gave it, goes into journal keys: renaming `teacher` re-buys
+nothing, and pointing it at another server never passes off one model's answers as another's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from karat.errors import RecipeError, did_you_mean
+from karat.row import canonical
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Rate = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Price(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """US dollars per million tokens."""
+
+    input: Rate
+    output: Rate
+
+    def cost_nano(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """What a call costs, in billionths of a dollar."""
+        return round((self.input * prompt_tokens + self.output * completion_tokens) * 1000)
+
+
+class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One model of a recipe.
+
+    `extra` is merged into every request body. `timeout_s` and `attempts` are per request.
+    `temperature`, `top_p` and `max_tokens` apply where a step leaves them open.
+    """
+
+    model: str
+    base_url: str | None = None
+    key_env: str | None = None
+    concurrency: Positive | None = None
+    price: Price | None = None
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 180.0
+    attempts: Positive = 8
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    max_tokens: Positive | None = None
+    extra: dict[str, Any] = {}
+
+    @property
+    def provider(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The model's name as its service knows it."""
+        return self.model.partition("/")[2]
+
+    def check(self) -> None:
+        """Raises: RecipeError when the model could not be called."""
+        if self.provider not in providers() or not self.name:
+            known = [f"{name}/…" for name in providers()]
+            raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
+        if self.base_url is not None and urlsplit(self.base_url).scheme not in ("http", "https"):
+            raise RecipeError(f"base_url '{self.base_url}' must begin with http:// or https://")
+        if self.key_env is not None and not os.environ.get(self.key_env):
+            raise RecipeError(
+                f"the key variable {self.key_env} is not set; export it, or name another in key_env"
+            )
+        load_provider(self.provider).check(self)
+
+    def identity(self) -> str:
+        """What the answers depend on beside the request: goes into keys and stage addresses."""
+        served: str = load_provider(self.provider).identity(self)
+        extra = canonical(self.extra).decode() if self.extra else ""
+        return " ".join(part for part in (served, extra) if part)
+
+
+def parse_model(value: str | dict[str, Any] | ModelSpec) -> ModelSpec:
+    """A model as a recipe writes it. Raises: RecipeError."""
+    if isinstance(value, ModelSpec):
+        return value
+    if isinstance(value, str):
+        return ModelSpec(model=value)
+    for name in value:
+        if name not in ModelSpec.__struct_fields__:
+            raise RecipeError(f"no key '{name}'; {did_you_mean(name, ModelSpec.__struct_fields__)}")
+    try:
+        return msgspec.convert(value, ModelSpec)
+    except msgspec.ValidationError as error:
+        raise RecipeError(str(error).replace("`", "'")) from None
+
+
+@cache
+def providers() -> tuple[str, ...]:
+    """Names of the providers: one file each in models/providers."""
+    folder = Path(__file__).with_name("providers")
+    return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+
+
+def load_provider(name: str) -> Any:
+    """The provider's module: see models/providers/__init__.py for what one holds."""
+    return importlib.import_module(f"karat.models.providers.{name}")

@@ -1,0 +1,1 @@
+"""Rewards: whatever grades a response, one file each."""

@@ -1,0 +1,119 @@
+"""Message, Response, Row: one prompt with its n responses, the unit of everything.
+
+A row is the unit of work, seeding, resumption and provenance. Its id comes from its content, never
+from its position, so that inserting a line at the top of an input file re-seeds and re-buys nothing
+below it.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import orjson
+
+SEED_RANGE = 2**31 - 1  # what every provider's `seed` field takes
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+class Response(msgspec.Struct):
+    """One candidate answer to a row's prompt.
+
+    `scores` maps `reward.attribute` to a value on that reward's own scale. `call` is the hex key of
+    the journal record that paid for the text, empty where the text was given. `kept` is None until
+    a step has chosen.
+    """
+
+    content: str
+    model: str = ""
+    index: int = 0
+    finish_reason: str = ""
+    call: str = ""
+    scores: dict[str, float] = {}
+    kept: bool | None = None
+
+
+class Row(msgspec.Struct):
+    """One prompt and its candidate responses.
+
+    `messages` is the conversation up to the turn to be answered. `source` says who wrote the
+    prompt: `synthetic`, `human`, or `given` where a file did not say. `meta` holds JSON values (topic,
+    task, persona, licence, a user's own fields). `calls` are journal keys of what made the prompt.
+    A dropped row keeps travelling with its reason; `failed` marks those whose calls failed, which
+    the next run tries again.
+    """
+
+    id: str
+    messages: list[Message] = []
+    responses: list[Response] = []
+    source: str = "synthetic"
+    meta: dict[str, Any] = {}
+    calls: list[str] = []
+    dropped: str | None = None
+    failed: bool = False
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user turn: what the row asks."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.content
+        return self.messages[-1].content if self.messages else ""
+
+    def kept(self) -> list[Response]:
+        """The responses a step chose, or all of them where none has chosen yet."""
+        if all(response.kept is None for response in self.responses):
+            return self.responses
+        return [response for response in self.responses if response.kept]
+
+
+def canonical(value: object) -> bytes:
+    """The bytes that stand for a value in every key: JSON with sorted keys.
+
+    Raises: TypeError for a value that is not JSON.
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def digest(*parts: bytes | str, size: int = 16) -> bytes:
+    """blake2b over length-prefixed parts, so that ("ab", "c") and ("a", "bc") differ."""
+    state = blake2b(digest_size=size)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.digest()
+
+
+def row_id(messages: list[Message], meta: dict[str, Any], parent: str = "", copy: int = 0) -> str:
+    """A row's id: 16 hex digits of its content, its parent's id, and its number among equals."""
+    body = canonical([[(m.role, m.content) for m in messages], meta])
+    return digest(body, parent, str(copy), size=8).hex()
+
+
+def derive_seed(run_seed: int, step: str, row: str, index: int = 0) -> int:
+    """The seed of one sample: a function of what is asked, never of when or where it runs."""
+    key = digest(str(run_seed), step, row, str(index), size=8)
+    return int.from_bytes(key, "little") % SEED_RANGE
+
+
+class Ids:
+    """Numbers equal rows, so that a repeated prompt gets an id of its own."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+
+    def assign(self, messages: list[Message], meta: dict[str, Any], parent: str = "") -> str:
+        """The id of the next row with this content under this parent."""
+        first = row_id(messages, meta, parent)
+        raw = bytes.fromhex(first)
+        copy = self._seen.get(raw, 0)
+        self._seen[raw] = copy + 1
+        return first if copy == 0 else row_id(messages, meta, parent, copy)

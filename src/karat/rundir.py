@@ -1,0 +1,113 @@
+"""The Run directory: everything a run knows is a file a person can open.
+
+    recipe.yaml      the recipe with every default spelled out
+    journal.sqlite   every paid answer and what it cost
+    stages/          the rows between steps, one Parquet file per stage
+    accepted.parquet, dropped.parquet, report.json, export/
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from karat.errors import RecipeError, RunError
+
+
+class Run:
+    """A run's directory. Its files are written by karat.run and readable with anything."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.yaml"
+        self.journal = self.path / "journal.sqlite"
+        self.stages = self.path / "stages"
+        self.export = self.path / "export"
+        self.accepted_file = self.path / "accepted.parquet"
+        self.dropped_file = self.path / "dropped.parquet"
+        self.report_file = self.path / "report.json"
+
+    def __repr__(self) -> str:
+        return f"<run {self.path}>"
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """An existing run. Raises: RecipeError when the directory holds none."""
+        run = cls(path)
+        if not run.recipe.is_file():
+            raise RecipeError(f"{path} is not a run: it has no recipe.yaml (`karat run` makes one)")
+        return run
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """report.json. Raises: RecipeError while the run has not come to its end yet."""
+        try:
+            found: dict[str, Any] = orjson.loads(self.report_file.read_bytes())
+        except FileNotFoundError:
+            raise RecipeError(f"{self.path} has no report yet: run it to the end first") from None
+        return found
+
+    @property
+    def accepted(self) -> pa.Table:
+        """The accepted rows: `.to_pandas()`, or polars.from_arrow(…)."""
+        return pq.read_table(self.accepted_file)
+
+    @property
+    def dropped(self) -> pa.Table:
+        """The dropped rows with their reasons."""
+        return pq.read_table(self.dropped_file)
+
+
+class Lock:
+    """Holds a run directory for one process; the system lets go when the process ends.
+
+    Raises: RunError when another process holds it, or the directory cannot be made.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._path = run.path / ".lock"
+        self._held: int | None = None
+
+    def __enter__(self) -> Lock:
+        import fcntl
+
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            held = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(
+                f"cannot use {self._path.parent}: {error.strerror}; name another directory in --out"
+            ) from None
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            other = os.read(held, 32).decode("ascii", "replace").strip()
+            os.close(held)
+            raise RunError(
+                f"{self._path.parent} is in use by another karat (process {other}); wait for it to "
+                "end, or name another directory in --out"
+            ) from None
+        os.ftruncate(held, 0)
+        os.write(held, str(os.getpid()).encode())
+        self._held = held
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._held is not None:
+            os.close(self._held)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """The whole file or none of it. Raises: RunError."""
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror}; make room and run again") from error

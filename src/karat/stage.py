@@ -1,0 +1,232 @@
+"""Stages: a recipe cut where all rows must be known, each one a Parquet file that can be sealed.
+
+A stage ends before and after a table step and after a step that turns one row into several, so that
+rows stream between files and memory stays flat. A sealed stage's address holds its steps' names,
+parameters and source, the models and rewards they name as resolved, the contents of the files they
+read, and the address of the stage before: what it holds follows from that and from nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from karat.columns import READ_ROWS
+from karat.errors import RunError
+from karat.recipe import Recipe
+from karat.row import Row, canonical, digest
+from karat.step import StepCall
+from karat.table import SCHEMA, from_batch, to_batch
+
+FORMAT = "1"  # of stage files; part of every address
+ROW_GROUP_BYTES = 8 * 2**20
+BATCH_ROWS = 256
+META = b"karat"
+
+
+class StepStats(msgspec.Struct):
+    """The funnel at one step. `dropped` counts reasons without their details."""
+
+    label: str
+    rows_in: int = 0
+    rows_out: int = 0
+    dropped: dict[str, int] = {}
+    notes: dict[str, Any] = {}
+
+    def drop(self, reason: str) -> None:
+        short = reason.partition(" (")[0]
+        self.dropped[short] = self.dropped.get(short, 0) + 1
+
+
+class Stage(msgspec.Struct):
+    """Consecutive steps that run together; a table step stands alone."""
+
+    number: int
+    labels: list[str]
+    calls: list[StepCall]
+    address: str
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.number:02d}-{'-'.join(self.labels)}.parquet"[:120]
+
+    @property
+    def is_table(self) -> bool:
+        return self.calls[0].step.kind == "table"
+
+
+def cut(recipe: Recipe) -> list[Stage]:
+    """The stages of a recipe with their addresses."""
+    groups: list[list[tuple[str, StepCall]]] = []
+    closed = True
+    for label, call in zip(recipe.labels, recipe.steps, strict=True):
+        if closed or call.step.kind == "table":
+            groups.append([])
+        groups[-1].append((label, call))
+        closed = call.step.kind in ("table", "fan")
+    stages: list[Stage] = []
+    address = digest(FORMAT, str(recipe.seed)).hex()
+    for number, group in enumerate(groups, 1):
+        address = _address(recipe, group, address)
+        stages.append(Stage(number, [l for l, _ in group], [c for _, c in group], address))
+    return stages
+
+
+def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str) -> str:
+    parts = []
+    for label, call in group:
+        resolved = {
+            "models": [recipe.models[name].identity() for _, name in call.named("model")],
+            "defaults": [_sampling(recipe, name) for _, name in call.named("model")],
+            "rewards": [recipe.reward(name).identity for _, name in call.named("reward")],
+            "files": [_content(recipe.path(value)) for _, value in call.named("path")],
+        }
+        named = {value for _, value in (*call.named("model"), *call.named("path"))}
+        params = {key: None if value in _hidden(named, value) else value for key, value in call.params.items()}
+        parts += [label, call.step.path, call.step.source(), canonical([params, resolved])]
+    return digest(before, *parts).hex()
+
+
+def _hidden(named: set[str], value: Any) -> list[Any]:
+    """What stands for a model or file in the address is what it resolves to, not its name."""
+    if isinstance(value, str) and value in named:
+        return [value]
+    return [value] if isinstance(value, list) and value and set(map(str, value)) <= named else []
+
+
+def _sampling(recipe: Recipe, model: str) -> list[Any]:
+    spec = recipe.models[model]
+    return [spec.temperature, spec.top_p, spec.max_tokens]
+
+
+def _content(path: Path) -> str:
+    """A digest of a file's bytes, or of a folder's names and sizes."""
+    state = blake2b(digest_size=16)
+    if path.is_dir():
+        for child in sorted(path.rglob("*")):
+            stat = child.stat()
+            state.update(f"{child.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    elif path.exists():
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                state.update(chunk)
+    else:
+        state.update(str(path).encode())
+    return state.hexdigest()
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What the stage's writer said about it: address, complete, stats. Empty if not readable."""
+    try:
+        found: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[META])
+        return found
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return {}
+
+
+def sealed(path: Path, address: str) -> bool:
+    """Whether the file holds this stage, whole, with no row that waits for another try."""
+    meta = read_meta(path)
+    return meta.get("address") == address and bool(meta.get("complete"))
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a stage file, a bounded number in memory."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH_ROWS):
+            yield from from_batch(batch)
+
+
+def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(READ_ROWS)
+
+
+class StageWriter:
+    """Writes a Parquet file beside its final name and moves it there when it is whole."""
+
+    def __init__(self, path: Path, schema: pa.Schema = SCHEMA) -> None:
+        self.path = path
+        self._temporary = path.with_suffix(".tmp")
+        self._schema = schema
+        self._rows: list[Row] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        with _disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(
+                self._temporary, schema, compression="zstd", compression_level=1
+            )
+
+    def add(self, rows: Sequence[Row]) -> None:
+        self._rows += rows
+        if len(self._rows) >= BATCH_ROWS:
+            self._encode()
+
+    def add_batch(self, batch: pa.RecordBatch) -> None:
+        if self._rows:
+            self._encode()
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes >= ROW_GROUP_BYTES:
+            self._write()
+
+    def _encode(self) -> None:
+        # Cut by count alone, so that the file's bytes do not depend on when rows arrived.
+        for start in range(0, len(self._rows), BATCH_ROWS):
+            batch = to_batch(self._rows[start : start + BATCH_ROWS])
+            self._batches.append(batch)
+            self._bytes += batch.nbytes
+            if self._bytes >= ROW_GROUP_BYTES:
+                self._write()
+        self._rows = []
+
+    def _write(self) -> None:
+        if self._batches:
+            with _disk(self.path):
+                self._writer.write_table(pa.Table.from_batches(self._batches, self._schema))
+        self._batches, self._bytes = [], 0
+
+    def close(self, meta: dict[str, Any]) -> None:
+        """Writes the rest and moves the file to its name. Raises: RunError."""
+        if self._rows:
+            self._encode()
+        self._write()
+        with _disk(self.path):
+            self._writer.add_key_value_metadata({META: json.dumps(meta, sort_keys=True).encode()})
+            self._writer.close()
+            self._temporary.replace(self.path)
+
+    def abandon(self) -> None:
+        """Forgets a file that did not become whole."""
+        try:
+            self._writer.close()
+        except (OSError, pa.ArrowException):
+            pass  # a full disk: what matters is that the name was never taken
+        self._temporary.unlink(missing_ok=True)
+
+
+class _disk:  # noqa: N801  reads as a word in `with _disk(path):`
+    """Turns what a full or forbidden disk raises into a RunError that says what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise RunError(
+                f"cannot write {self._path}: {reason}; make room or choose another --out, then run "
+                "again: everything paid for is kept"
+            ) from error

@@ -1,0 +1,245 @@
+"""@step: a function's signature becomes its parameters, hence its YAML keys.
+
+One definition serves both languages: `respond(models=["small"], n=4)` in Python and
+`respond: {models: [small], n: 4}` in YAML are checked by the same annotations, so they cannot drift.
+
+Four shapes, told apart by the signature alone:
+    async def f(row, ctx, *, …) -> Row         sees one row
+    async def f(row, ctx, *, …) -> list[Row]   turns one row into several; a stage ends here
+    def f(table, ctx, *, …) -> Decision        sees all rows as columns, decides per row id
+    def f(ctx, *, …) -> Iterator[Row]          reads rows in; first of a recipe only
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+
+from karat.errors import RecipeError, did_you_mean
+from karat.row import digest
+
+# What a string parameter names, so that a recipe is checked before anything runs.
+ModelName = Annotated[str, msgspec.Meta(extra={"names": "model"})]
+RewardName = Annotated[str, msgspec.Meta(extra={"names": "reward"})]
+ScoreKey = Annotated[str, msgspec.Meta(extra={"names": "score"})]
+InputPath = Annotated[str, msgspec.Meta(extra={"names": "path"})]
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
+
+Kind = Literal["row", "fan", "table", "source"]
+_LEADING: dict[tuple[str, ...], str] = {("row", "ctx"): "row", ("table", "ctx"): "table", ("ctx",): "source"}
+
+
+class Step:
+    """A step's function with its checked parameters. Calling it binds parameters."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.module = function.__module__
+        self.doc = inspect.getdoc(function) or ""
+        self.kind, self.params = _read_signature(function)
+        self.forecast: Callable[..., Any] | None = None
+        self.validate: Callable[..., str | None] | None = None
+
+    def __call__(self, **params: Any) -> StepCall:
+        return StepCall(self, self.check(params))
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}({', '.join(f.name for f in self.fields)})>"
+
+    @property
+    def fields(self) -> tuple[Any, ...]:
+        """The parameters, as msgspec fields: name, type, default."""
+        return msgspec.structs.fields(self.params)
+
+    @property
+    def path(self) -> str:
+        """What `find` takes: the bare name of a built-in step, else `module:function`."""
+        return self.name if self.module.startswith("karat.steps.") else f"{self.module}:{self.name}"
+
+    def plan(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorator: `f(rows, *, …) -> Forecast`, what a run over that many rows would do."""
+        self.forecast = function
+        return function
+
+    def rule(self, function: Callable[..., str | None]) -> Callable[..., str | None]:
+        """Decorator: `f(*, …) -> problem or None`, for what types alone cannot say."""
+        self.validate = function
+        return function
+
+    def check(self, params: dict[str, Any]) -> dict[str, Any]:
+        """All parameters with defaults filled in.
+
+        Raises: RecipeError naming the parameter and the nearest right spelling.
+        """
+        known = [field.name for field in self.fields]
+        for name in params:
+            if name not in known:
+                raise RecipeError(f"no parameter '{name}'; {did_you_mean(name, known)}")
+        for field in self.fields:
+            if field.required and field.name not in params:
+                raise RecipeError(f"needs the parameter '{field.name}'")
+        try:
+            bound = msgspec.convert(params, self.params)
+        except msgspec.ValidationError as error:
+            raise RecipeError(explain(str(error))) from None
+        values = msgspec.structs.asdict(bound)
+        problem = self.validate(**values) if self.validate else None
+        if problem:
+            raise RecipeError(problem)
+        return values
+
+    def source(self) -> bytes:
+        """A digest of the file the step is written in: an edit there unseals its stages."""
+        try:
+            text = Path(inspect.getfile(self.function)).read_bytes()
+        except (OSError, TypeError):  # typed at a prompt or in a notebook
+            text = self.function.__code__.co_code + repr(self.function.__code__.co_consts).encode()
+        return digest(text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find, (self.path,)
+
+
+class StepCall:
+    """A step with its parameters, as a recipe lists it."""
+
+    def __init__(self, step: Step, params: dict[str, Any]) -> None:
+        self.step = step
+        self.params = params
+
+    def __repr__(self) -> str:
+        given = {f.name: self.params[f.name] for f in self.step.fields}
+        return f"{self.step.name}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, StepCall)
+            and self.step.path == other.step.path
+            and self.params == other.params
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # params is a dict
+
+    def named(self, kind: str) -> Iterator[tuple[str, str]]:
+        """(parameter, value) of every model, reward, score or path the parameters name."""
+        for field in self.step.fields:
+            yield from (
+                (field.name, value)
+                for value in _named(msgspec.inspect.type_info(field.type), self.params[field.name], kind)
+            )
+
+
+def _named(info: Any, value: Any, kind: str) -> Iterator[str]:
+    """The strings inside `value` whose type is marked as naming a `kind`."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        if (info.extra or {}).get("names") == kind and isinstance(value, str):
+            yield value
+        else:
+            yield from _named(info.type, value, kind)
+    elif isinstance(info, msgspec.inspect.UnionType):
+        for option in info.types:
+            yield from _named(option, value, kind)
+    elif isinstance(info, msgspec.inspect.ListType) and isinstance(value, list):
+        for item in value:
+            yield from _named(info.item_type, item, kind)
+    elif isinstance(info, msgspec.inspect.DictType) and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _named(info.key_type, key, kind)
+            yield from _named(info.value_type, item, kind)
+
+
+def step(function: Callable[..., Any]) -> Step:
+    """Makes a function a step. See the module's first lines for the four shapes.
+
+    Raises: RecipeError when the signature is none of them.
+    """
+    return Step(function)
+
+
+def _read_signature(function: Callable[..., Any]) -> tuple[Kind, type[msgspec.Struct]]:
+    signature = inspect.signature(function)
+    positional = tuple(
+        p.name for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY
+    )
+    hints = get_type_hints(function, include_extras=True)
+    kind = _LEADING.get(positional)
+    is_async = inspect.iscoroutinefunction(function)
+    if kind is None or is_async != (kind == "row"):
+        raise RecipeError(
+            f"step '{function.__name__}' must be `async def f(row, ctx, *, …)`, "
+            "`def f(table, ctx, *, …)` or `def f(ctx, *, …)`, its parameters after the `*`"
+        )
+    if kind == "row" and getattr(hints.get("return"), "__origin__", None) is list:
+        kind = "fan"
+    fields = [
+        (p.name, hints.get(p.name, Any))
+        if p.default is p.empty
+        else (p.name, hints.get(p.name, Any), _default(p.default))
+        for p in signature.parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    ]
+    params = msgspec.defstruct(
+        function.__name__, fields, kw_only=True, forbid_unknown_fields=True
+    )
+    return kind, params  # type: ignore[return-value]
+
+
+def _default(value: Any) -> Any:
+    """msgspec wants mutable defaults made anew for each use."""
+    if isinstance(value, list | dict):
+        return msgspec.field(default_factory=lambda: value.copy())
+    return value
+
+
+def explain(message: str) -> str:
+    """msgspec's words turned into ours: "Expected `int`, got `str` - at `$.n`"."""
+    text, _, where = message.partition(" - at ")
+    text = text.replace("`", "").replace("Expected", "expected", 1)
+    where = where.strip("`").removeprefix("$").lstrip(".")
+    return f"parameter '{where}': {text}" if where else text
+
+
+@cache
+def builtin_steps() -> tuple[str, ...]:
+    """Names of the steps karat ships: one file each, no registry."""
+    folder = Path(__file__).with_name("steps")
+    return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+
+
+def find(name: str, folder: Path | None = None) -> Step:
+    """The step called `name`, or `module:function` from the user's own code.
+
+    Modules are looked for beside the recipe (`folder`) as well. Raises: RecipeError.
+    """
+    if ":" not in name:
+        if name not in builtin_steps():
+            raise RecipeError(f"no step '{name}'; {did_you_mean(name, builtin_steps())}")
+        return _as_step(getattr(importlib.import_module(f"karat.steps.{name}"), name), name)
+    module, _, function = name.partition(":")
+    where = str(folder or Path.cwd())
+    if where not in sys.path:
+        sys.path.insert(0, where)
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        raise RecipeError(f"step '{name}': cannot import '{module}' ({error})") from error
+    except AttributeError:
+        raise RecipeError(f"step '{name}': '{module}' has no '{function}'") from None
+    return _as_step(found, name)
+
+
+def _as_step(found: object, name: str) -> Step:
+    if not isinstance(found, Step):
+        raise RecipeError(f"'{name}' is not a step: decorate the function with @karat.step")
+    return found

@@ -1,0 +1,1 @@
+"""The steps karat ships: one file each, found by name."""

@@ -1,0 +1,62 @@
+"""respond: n candidate answers to each prompt, from one model or several."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+
+from karat.context import Context
+from karat.row import Message, Response, Row
+from karat.step import ModelName, Positive, Temperature, step
+
+
+@step
+async def respond(
+    row: Row,
+    ctx: Context,
+    *,
+    models: list[ModelName],
+    n: Positive = 1,
+    temperature: Temperature | None = None,
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None,
+    max_tokens: Positive | None = None,
+    stop: list[str] = [],  # noqa: B006  read only
+    system: str | None = None,
+) -> Row:
+    """Adds `n` responses of each model to the row, drawn independently.
+
+    Responses the row already has are kept, so human and model answers can be graded together.
+    `system` is put in front where the row brings no system message of its own. Left open, sampling
+    values are the model's own; for best-of-n, temperature .8 to 1 is usual (FACTS: Llama 2 used
+    1.2 to 1.3, ReST-EM .7). Raising n later buys only the new samples.
+    """
+    messages = row.messages
+    if system is not None and (not messages or messages[0].role != "system"):
+        messages = [Message("system", system), *messages]
+    drawn = await asyncio.gather(
+        *(
+            ctx.chat(
+                model, messages, n=n, temperature=temperature, top_p=top_p,
+                max_tokens=max_tokens, stop=stop,
+            )
+            for model in models
+        )
+    )  # fmt: skip
+    row.messages = messages
+    row.responses += [
+        Response(c.content, c.model, c.index, c.finish_reason, c.call)
+        for completions in drawn
+        for c in completions
+    ]
+    return row
+
+
+@respond.rule
+def _rule(*, models: list[str], n: int, temperature: float | None, **_: Any) -> str | None:
+    if not models:
+        return "models is empty; name at least one"
+    if n > 1 and temperature == 0:
+        return "n above 1 at temperature 0 would buy the same answer n times; raise temperature"
+    return None
