@@ -1,28 +1,26 @@
 """Recipe: models, rewards and a list of steps, from YAML or Python, checked before anything is spent.
 
-Every mistake is reported with its file, step number and nearest right spelling. YAML is read as
-version 1.2 reads booleans (`on` is a word, not true), and a key written twice is an error: the
-second one would silently win.
+Every mistake is reported with its file, step number and nearest right spelling. YAML and Python
+make the same object and meet the same checks.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 
 from karat.errors import RecipeError, did_you_mean
 from karat.models.spec import ModelSpec, parse_model
 from karat.rewards.base import Reward
 from karat.rewards.load import load_reward
-from karat.step import StepCall, find
+from karat.recipefile import KEYS, at, find_recipe, override, parse, parse_step, typed
+from karat.step import StepCall
 
-KEYS = ("name", "seed", "budget_usd", "models", "rewards", "steps", "export")
 EXPORTS = Path(__file__).with_name("exporters")
-SHIPPED = Path(__file__).with_name("recipes")
 
 
 class Recipe:
@@ -46,14 +44,14 @@ class Recipe:
     ) -> None:
         self.name = name
         self.origin = origin or f"recipe '{name}'"
-        self.seed = _typed(seed, int, "seed", "a whole number", self.origin)
+        self.seed = typed(seed, int, "seed", self.origin)
         self.budget_usd = budget_usd
         self.folder = folder or Path.cwd()
         self.steps = list(steps)
         self.export = list(export)
         self.models: dict[str, ModelSpec] = {}
         for key, value in (models or {}).items():
-            with _at(f"{self.origin}, model '{key}'"):
+            with at(f"{self.origin}, model '{key}'"):
                 self.models[key] = parse_model(value)
         self.rewards = dict(rewards or {})
         self.labels = _labels(self.steps)
@@ -94,7 +92,7 @@ class Recipe:
                 raise RecipeError(f"{self.origin}: no export '{name}'; {did_you_mean(name, known)}")
         graded: set[str] = set()
         for position, call in enumerate(self.steps):
-            with _at(self.where(position)):
+            with at(self.where(position)):
                 self._check_step(position, call, graded)
         if budget is not None:
             self._check_prices()
@@ -128,7 +126,7 @@ class Recipe:
                 known = did_you_mean(name, self.models)
                 raise RecipeError(f"{parameter}: no model '{name}' in models; {known}")
             self.models[name] = ModelSpec(model=name)
-        with _at(f"model '{name}'"):
+        with at(f"model '{name}'"):
             self.models[name].check()
 
     def _check_prices(self) -> None:
@@ -169,52 +167,22 @@ class Recipe:
         Raises: RecipeError.
         """
         path = find_recipe(source)
-        tree = _parse(path)
-        for override in overrides:
-            _override(tree, override)
+        tree = parse(path)
+        for text in overrides:
+            override(tree, text)
         for key in tree:
             if key not in KEYS:
                 raise RecipeError(f"{path}: no key '{key}'; {did_you_mean(str(key), KEYS)}")
         for key, kind in (("models", dict), ("rewards", dict), ("steps", list), ("export", list)):
-            tree[key] = _typed(tree.get(key) or kind(), kind, key, f"a {_WORDS[kind]}", str(path))
+            tree[key] = typed(tree.get(key) or kind(), kind, key, str(path))
         name = str(tree.pop("name", path.stem))
         if "export" in tree and not tree["export"]:
             del tree["export"]
         steps = [
-            _parse_step(item, f"{path}, step {number}", path.parent)
+            parse_step(item, f"{path}, step {number}", path.parent)
             for number, item in enumerate(tree.pop("steps"), 1)
         ]
         return cls(steps, name=name, origin=str(path), folder=path.absolute().parent, **tree)
-
-
-_WORDS = {dict: "mapping", list: "list", int: "whole number"}
-
-
-def find_recipe(source: str | Path) -> Path:
-    """The file of a recipe given by path, or by the name of one karat ships."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path
-    shipped = SHIPPED / f"{source}.yaml"
-    if shipped.is_file():
-        return shipped
-    names = [p.stem for p in SHIPPED.glob("*.yaml")]
-    near = did_you_mean(str(source), names)
-    raise RecipeError(f"no recipe file {path}, and karat ships none of that name; {near}")
-
-
-class _at:  # noqa: N801  reads as a word in `with _at("step 3"):`
-    """Puts a place in front of the message of a RecipeError raised inside."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RecipeError):
-            raise RecipeError(f"{self._where}: {error}") from None
 
 
 def _labels(steps: Sequence[StepCall]) -> list[str]:
@@ -228,102 +196,8 @@ def _labels(steps: Sequence[StepCall]) -> list[str]:
     return labels
 
 
-def _typed(value: Any, kind: type, key: str, words: str, where: str) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise RecipeError(f"{where}: {key} must be {words}, got {value!r}")
-    return value
-
-
 def _plain(spec: ModelSpec) -> Any:
-    import msgspec
-
     tree = msgspec.to_builtins(spec)
     return tree["model"] if list(tree) == ["model"] else tree
 
 
-def _parse_step(item: Any, where: str, folder: Path) -> StepCall:
-    if isinstance(item, str):
-        item = {item: {}}
-    if not isinstance(item, dict) or len(item) != 1:
-        raise RecipeError(f"{where}: write a step as `name: {{parameter: value}}`, got {item!r}")
-    ((name, params),) = item.items()
-    params = {} if params is None else params
-    if not isinstance(params, dict):
-        raise RecipeError(f"{where} '{name}': parameters are a mapping, got {params!r}")
-    with _at(where):
-        found = find(str(name), folder)
-    with _at(f"{where} '{name}'"):
-        return found(**{str(key): value for key, value in params.items()})
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with 1.2's booleans and floats, and no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise RecipeError(f"line {line}: the key '{key}' is written twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _resolvers() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    import re
-
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items():
-        yield first, [r for r in rules if r[0] not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
-    yield from ((c, [("tag:yaml.org,2002:bool", re.compile(r"true|false", re.I))]) for c in "tTfF")
-
-
-def _make_loader() -> None:
-    import re
-
-    table: dict[str, list[tuple[str, Any]]] = {}
-    for first, rules in _resolvers():
-        table.setdefault(first, []).extend(rules)
-    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-3: YAML 1.1 asks for 1.0e-3
-    for first in "-+.0123456789":
-        table.setdefault(first, []).insert(0, ("tag:yaml.org,2002:float", number))
-    _Loader.yaml_implicit_resolvers = table
-
-
-_make_loader()
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        with path.open(encoding="utf-8") as stream, _at(str(path)):
-            tree = yaml.load(stream, _Loader)  # noqa: S506  _Loader is a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return dict(_typed(tree, dict, "the file", "a mapping of name, models, steps, …", str(path)))
-
-
-def _override(tree: dict[str, Any], text: str) -> None:
-    """Applies one `key=value`. A step's name stands for its parameters: `respond.n=2`."""
-    key, equals, raw = text.partition("=")
-    if not equals:
-        raise RecipeError(f"--set {text}: write key=value, for example --set respond.n=2")
-    *parents, last = key.strip().split(".")
-    value = yaml.load(raw, _Loader)  # noqa: S506
-    place: Any = tree
-    steps = {next(iter(s)) if isinstance(s, dict) else s: i for i, s in enumerate(tree.get("steps") or [])}
-    if parents and parents[0] in steps and parents[0] not in tree:
-        position, name = steps[parents[0]], parents.pop(0)
-        item = tree["steps"][position]
-        params = (item.get(name) if isinstance(item, dict) else None) or {}
-        tree["steps"][position] = {name: params}
-        place = params
-    elif not parents and last not in KEYS:
-        raise RecipeError(f"--set {text}: no key '{last}'; {did_you_mean(last, [*KEYS, *steps])}")
-    for parent in parents:
-        known = place if isinstance(place, dict) else {}
-        if parent not in known and place is tree and parent not in KEYS:
-            raise RecipeError(f"--set {text}: no '{parent}'; {did_you_mean(parent, [*KEYS, *steps])}")
-        if not isinstance(known.get(parent), dict):
-            place[parent] = {"model": known[parent]} if parents[0] == "models" and parent in known else {}
-        place = place[parent]
-    place[last] = value

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from karat.errors import RecipeError, RunError
+from karat.row import Row
+from karat.table import SCHEMA, from_batch
 
 
 class Run:
@@ -111,3 +113,11 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror}; make room and run again") from error
+
+
+def first_rows(path: Path, count: int) -> list[Row]:
+    """The first rows of accepted.parquet or dropped.parquet."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(max(count, 1), columns=SCHEMA.names):
+            return from_batch(batch)[:count]
+    return []

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from karat.errors import RunError
 from karat.row import Row
 
+GRACE_S = 20.0  # for calls under way when a run is stopped
 WINDOW_FACTOR = 32  # rows that may wait, finished, behind a slow one: 32 times those under way
 
 
@@ -98,7 +99,10 @@ class _Pool:
             raise self._error
 
     async def finish(self) -> None:
-        """Waits for the workers. After an error no new call is sent, so this ends by itself."""
+        """Waits for calls under way, so that what they cost is recorded; then ends them."""
         if any(not worker.done() for worker in self._workers):
             self._stop(RunError("stopped"))
+            await asyncio.wait(self._workers, timeout=GRACE_S)
+        for worker in self._workers:
+            worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)

@@ -63,6 +63,7 @@ class Endpoint:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.identity = spec.identity()
+        self.price = spec.rate()
         self.provider = load_provider(spec.provider).connect(spec)
         self.limiter = Limiter(self.provider.concurrency)
         self.tally = Tally()
@@ -117,7 +118,7 @@ class Client:
         step: str, row: str,
     ) -> list[Record]:  # fmt: skip
         """Sends one request for these samples and records what came back."""
-        price = endpoint.spec.price
+        price = endpoint.price
         asked = msgspec.structs.replace(
             request, n=len(samples), seed=_seed_of(request.seed, samples[0])
         )
@@ -274,7 +275,8 @@ def _records(
     prompt_tokens = reply.prompt_tokens
     if prompt_tokens is None:
         prompt_tokens, estimated = len(call.body) // CHARACTERS_PER_TOKEN, True
-    price, made = call.endpoint.spec.price, []
+    price = call.endpoint.price
+    made = []
     call.endpoint.tally.tokens_out += sum(tokens)
     for place, (sample, choice) in enumerate(zip(samples, choices, strict=False)):
         paid_in = prompt_tokens if place == 0 else 0

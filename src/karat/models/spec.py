@@ -74,6 +74,11 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             )
         load_provider(self.provider).check(self)
 
+    def rate(self) -> Price | None:
+        """The price of a token here: the recipe's, else the provider's own (embedded is free)."""
+        own: Price | None = getattr(load_provider(self.provider), "PRICE", None)
+        return self.price or own
+
     def identity(self) -> str:
         """What the answers depend on beside the request: goes into keys and stage addresses."""
         served: str = load_provider(self.provider).identity(self)

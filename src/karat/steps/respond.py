@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from karat.context import Context
+from karat.forecast import CallForecast, Forecast
 from karat.row import Message, Response, Row
 from karat.step import ModelName, Positive, Temperature, step
 
@@ -60,3 +61,8 @@ def _rule(*, models: list[str], n: int, temperature: float | None, **_: Any) -> 
     if n > 1 and temperature == 0:
         return "n above 1 at temperature 0 would buy the same answer n times; raise temperature"
     return None
+
+
+@respond.plan
+def _plan(rows: int, *, models: list[str], n: int, max_tokens: int | None, **_: Any) -> Forecast:
+    return Forecast(rows, [CallForecast(model, rows, n, max_tokens) for model in models])

@@ -1,0 +1,202 @@
+"""run, plan, preview: what the command line and Python call alike."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import yaml
+
+from karat.context import Services
+from karat.errors import RecipeError
+from karat.finish import write_results
+from karat.journal import Journal
+from karat.mill import Mill, Monitor
+from karat.models.budget import Budget
+from karat.models.client import Client
+from karat.planning import StepPlan
+from karat.planning import plan as plan_recipe
+from karat.recipe import Recipe
+from karat.report.build import build, ranking_of
+from karat.row import Row
+from karat.rundir import Lock, Run, write_atomic
+from karat.stage import read_rows
+
+T = TypeVar("T")
+Watcher = Callable[[Monitor], "asyncio.Future[None] | asyncio.Task[None]"]
+
+
+def run(
+    recipe: Recipe | str | Path, out: str | Path | None = None, *, watch: Watcher | None = None
+) -> Run:
+    """Runs a recipe to its end and returns its directory; a recipe may be a file or a shipped name.
+
+    Running again replays what the directory's journal holds and pays only for what is missing.
+    `out` defaults to runs/NAME. Raises: RecipeError before anything is spent, RunError after.
+    """
+    checked = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    place = Run(out if out is not None else Path("runs") / checked.name)
+    with _claimed(place):
+        _drive(_run(checked, place, watch))
+    return place
+
+
+def preview(recipe: Recipe | str | Path, n: int = 3, out: str | Path | None = None) -> list[Row]:
+    """The first n rows end to end, dropped ones among them.
+
+    Answers are paid for and kept in the run's journal, so the run that follows does not buy them
+    again. Raises: RecipeError, RunError.
+    """
+    checked = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    place = Run(out if out is not None else Path("runs") / checked.name)
+    with _claimed(place), tempfile.TemporaryDirectory() as folder:
+        return _drive(_preview(checked, place, Path(folder), n))
+
+
+def plan(
+    recipe: Recipe | str | Path, out: str | Path | None = None, probe: int = 0
+) -> list[StepPlan]:
+    """What a run would do, call and cost, one line per step and model.
+
+    With `probe`, that many rows are run first (paid for, and kept in the run's journal) and the
+    lengths and times of their answers are used. Raises: RecipeError, RunError.
+    """
+    checked = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    if probe:
+        preview(checked, probe, out)
+    place = Run(out if out is not None else Path("runs") / checked.name)
+    return plan_recipe(checked, place.journal, place.stages)
+
+
+@contextmanager
+def _claimed(place: Run) -> Iterator[None]:
+    """The directory, made and locked. Raises: RecipeError when it holds something else."""
+    if place.path.is_dir() and not place.journal.exists():
+        others = [name for name in os.listdir(place.path) if name != ".lock"]
+        if others:
+            raise RecipeError(
+                f"{place.path} holds other files ({others[0]}, …) and is no run; name an empty or "
+                "new directory in --out"
+            )
+    with Lock(place):
+        yield
+
+
+@contextmanager
+def _services(recipe: Recipe, place: Run) -> Iterator[tuple[Services, Journal]]:
+    journal = Journal(place.journal)
+    ((spent,),) = journal.query("SELECT sum(cost_nano) FROM calls")
+    client = Client(recipe.models, journal, Budget(recipe.budget_usd, spent or 0))
+    yield Services(recipe, client), journal
+
+
+async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
+    write_atomic(
+        place.recipe, yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True).encode()
+    )
+    started = time.perf_counter()
+    with _services(recipe, place) as (services, journal):
+        mill = Mill(recipe, services, place.stages)
+        watcher = watch(mill.monitor) if watch else None
+        try:
+            try:
+                last = await mill.turn()
+            finally:
+                await services.close()
+                if watcher is not None:
+                    watcher.cancel()
+                    await asyncio.gather(watcher, return_exceptions=True)
+            _finish(recipe, place, mill, journal, last, started)
+        finally:
+            await journal.close()
+
+
+def _finish(
+    recipe: Recipe, place: Run, mill: Mill, journal: Journal, last: Path, started: float
+) -> None:
+    write_results(last, place, ranking_of(mill))
+    report = build(place, recipe, mill, journal)
+    exports = {}
+    place.export.mkdir(exist_ok=True)
+    for name in recipe.export:
+        module = importlib.import_module(f"karat.exporters.{name.replace('-', '_')}")
+        done = module.export(place, place.export)
+        exports[name] = {
+            "files": {key: str(path) for key, path in done.files.items()},
+            "rows": done.rows,
+            "left_out": done.left_out,
+        }
+    report["exports"] = exports
+    tallies = [endpoint.tally for endpoint in mill.services.client.endpoints.values()]
+    report["this_run"] = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "calls": sum(tally.calls for tally in tallies),
+        "replayed": sum(tally.replayed for tally in tallies),
+        "stages_reused": len(mill.monitor.sealed),
+    }
+    write_atomic(place.report_file, orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+async def _preview(recipe: Recipe, place: Run, folder: Path, n: int) -> list[Row]:
+    with _services(recipe, place) as (services, journal):
+        try:
+            try:
+                last = await Mill(recipe, services, folder, limit=n).turn()
+            finally:
+                await services.close()
+        finally:
+            await journal.close()
+    return list(read_rows(last))
+
+
+def _drive(work: Coroutine[Any, Any, T]) -> T:
+    """Runs to completion; inside a running loop (a notebook) on a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _on_fresh_loop(work)
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            result.append(_on_fresh_loop(work))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=target, name="karat")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def _on_fresh_loop(work: Coroutine[Any, Any, T]) -> T:
+    """On uvloop where it exists. SIGINT and SIGTERM cancel the work, so that it ends in order."""
+    try:
+        import uvloop
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_with_sigterm(work))
+
+
+async def _with_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    if threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work

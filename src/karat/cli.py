@@ -1,0 +1,121 @@
+"""The command line. Each command reads its options, calls karat, and prints; logic lives elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from karat.recipe import Recipe
+
+_RECIPE = click.argument("recipe")
+_OUT = click.option("--out", type=click.Path(path_type=Path), help="Run directory (default runs/NAME).")
+_SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Change a value: seed=3, respond.n=2, models.teacher.concurrency=8.",
+)  # fmt: skip
+
+
+class _Friendly(click.Group):
+    """Turns karat's own errors into one line and an exit status; a traceback means a bug in karat."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. Every answer paid for is kept; the same command goes on.", err=True)
+            sys.exit(130)
+        except Exception as error:
+            from karat.errors import KaratError, RecipeError
+
+            if not isinstance(error, KaratError):
+                raise
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2 if isinstance(error, RecipeError) else 1)
+
+
+@click.group(cls=_Friendly, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="karat")
+def main() -> None:
+    """karat turns models' output into alignment data you can trust."""
+
+
+def _load(recipe: str, overrides: tuple[str, ...]) -> Recipe:
+    from karat.recipe import Recipe
+
+    return Recipe.load(recipe, overrides)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    # Piped output goes to logs and pagers, which tell no width.
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=120)
+
+
+@main.command()
+@_RECIPE
+@_OUT
+@_SET
+def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
+    """Run RECIPE (a file, or a name karat ships) to its end, or go on where it stopped."""
+    from karat.api import run as run_recipe
+    from karat.report.progress import Progress
+    from karat.report.text import print_report
+
+    done = run_recipe(_load(recipe, overrides), out, watch=Progress(_console(stderr=True)).watch)
+    print_report(_console(), done)
+
+
+@main.command()
+@_RECIPE
+@_OUT
+@_SET
+@click.option("--probe", type=click.IntRange(0), default=0, help="Run this many rows first (paid) and measure.")
+def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) -> None:
+    """Say what running RECIPE would do, call and cost."""
+    from karat.api import plan as plan_recipe
+    from karat.report.text import plan_table
+
+    _console().print(plan_table(plan_recipe(_load(recipe, overrides), out, probe)))
+
+
+@main.command()
+@_RECIPE
+@_OUT
+@_SET
+@click.option("-n", "count", type=click.IntRange(1), default=3, show_default=True, help="How many rows.")
+def preview(recipe: str, out: Path | None, overrides: tuple[str, ...], count: int) -> None:
+    """Run the first rows of RECIPE end to end and show them."""
+    from karat.api import preview as preview_recipe
+    from karat.report.text import row_panel
+
+    console = _console()
+    for row in preview_recipe(_load(recipe, overrides), count, out):
+        console.print(row_panel(row))
+
+
+@main.command()
+@click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("-n", "count", type=click.IntRange(0), default=3, show_default=True, help="Rows of each kind.")
+def show(directory: Path, count: int) -> None:
+    """Show what the run in RUN made: funnel, scores, models, cost, and some rows."""
+    from karat.report.text import print_report, row_panel
+    from karat.rundir import Run, first_rows
+
+    found, console = Run.open(directory), _console()
+    print_report(console, found)
+    for path in (found.accepted_file, found.dropped_file):
+        for row in first_rows(path, count):
+            console.print(row_panel(row))
+
+
+@main.group()
+def reward() -> None:
+    """Train a reward model."""

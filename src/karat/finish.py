@@ -1,0 +1,59 @@
+"""The end of a run: its rows as accepted.parquet and dropped.parquet.
+
+Both hold the columns of a stage behind three plain ones a person looks for first: the text of the
+prompt, the text of the best kept response, and its score.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from karat.columns import best_texts, first_kept, last_texts, score_values
+from karat.rundir import Run
+from karat.stage import StageWriter, read_batches
+from karat.table import SCHEMA
+
+FINAL_SCHEMA = pa.schema(
+    [("prompt", pa.string()), ("response", pa.string()), ("score", pa.float64()), *SCHEMA]
+)
+
+
+def write_results(last: Path, run: Run, ranking: str | None) -> tuple[int, int]:
+    """Splits the last stage into accepted and dropped rows; returns how many of each.
+
+    `ranking` is the score the rows were chosen by; it fills the column `score` and is kept in the
+    files' metadata. Raises: RunError.
+    """
+    accepted = StageWriter(run.accepted_file, FINAL_SCHEMA)
+    dropped = StageWriter(run.dropped_file, FINAL_SCHEMA)
+    counts = [0, 0]
+    try:
+        for batch in read_batches(last):
+            wide = _widen(batch, ranking)
+            live = pc.is_null(wide.column("dropped"))
+            for place, (writer, mask) in enumerate(((accepted, live), (dropped, pc.invert(live)))):
+                part = wide.filter(mask)
+                counts[place] += part.num_rows
+                writer.add_batch(part)
+        for writer in (accepted, dropped):
+            writer.close({"ranking": ranking})
+    except BaseException:
+        accepted.abandon()
+        dropped.abandon()
+        raise
+    return counts[0], counts[1]
+
+
+def _widen(batch: pa.RecordBatch, ranking: str | None) -> pa.RecordBatch:
+    responses = batch.column("responses")
+    scores = pa.nulls(batch.num_rows, pa.float64())
+    if ranking is not None and batch.num_rows:
+        flat = score_values(responses.flatten().field("scores"), ranking)
+        found = pa.array(flat, mask=np.isnan(flat))
+        scores = found.take(first_kept(responses))
+    columns = [last_texts(batch.column("messages")), best_texts(responses), scores]
+    return pa.RecordBatch.from_arrays([*columns, *batch.columns], schema=FINAL_SCHEMA)

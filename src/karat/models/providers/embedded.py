@@ -1,0 +1,36 @@
+"""Models that run inside this process: no server, no key, no cost.
+
+`embedded/NAME` speaks OpenAI's format over a transport that never leaves the process, so that it
+shares every line of the client with hosted models.
+"""
+
+from __future__ import annotations
+
+from karat.errors import RecipeError, did_you_mean
+from karat.models.embedded import MODELS, EmbeddedTransport, available
+from karat.models.providers.openai import OpenAI
+from karat.models.spec import ModelSpec, Price
+
+PRICE = Price(0.0, 0.0)
+
+
+def check(spec: ModelSpec) -> None:
+    """Raises: RecipeError when the model is unknown or its runtime is not installed."""
+    if spec.name not in MODELS:
+        raise RecipeError(f"no embedded model '{spec.name}'; {did_you_mean(spec.name, MODELS)}")
+    if spec.base_url is not None or spec.key_env is not None:
+        raise RecipeError("an embedded model takes no base_url and no key_env")
+    reason = available()
+    if reason is not None:
+        raise RecipeError(reason)
+
+
+def identity(spec: ModelSpec) -> str:
+    """The exact weights: other weights, other answers."""
+    return EmbeddedTransport(spec.name).identity
+
+
+def connect(spec: ModelSpec) -> OpenAI:
+    transport = EmbeddedTransport(spec.name)
+    width = min(spec.concurrency or transport.concurrency, transport.concurrency)
+    return OpenAI(spec, transport, "embedded:", width, "")

@@ -1,0 +1,129 @@
+"""What a run would do: rows, calls, tokens, dollars and time, before anything is spent.
+
+Each step says how many calls it makes for how many rows. How long an answer is, and how long it
+takes, comes from what the journal measured, else from stated assumptions; which of the two it was is
+part of the answer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from karat.forecast import CallForecast, Forecast
+from karat.journal import read_only
+from karat.recipe import Recipe
+from karat.stage import cut, read_meta, sealed
+
+ASSUMED_PROMPT_TOKENS = 120
+ASSUMED_COMPLETION_TOKENS = 300
+ASSUMED_TOKENS_PER_S = 40.0  # one answer's stream; a middling hosted model
+
+
+class StepPlan(msgspec.Struct):
+    """One line of a plan. Tokens are of all calls together; time assumes the model's concurrency."""
+
+    label: str
+    rows_in: int | None
+    rows_out: int | None
+    model: str = ""
+    calls: int = 0
+    samples: int = 0
+    recorded: int = 0  # samples the journal already holds
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = 0.0
+    seconds: float = 0.0
+    measured: bool = False
+
+
+class _Measured(msgspec.Struct):
+    prompt_tokens: float
+    completion_tokens: float
+    latency_s: float
+    samples: int
+
+
+def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
+    """One line per step and model; rows are None after a step that cannot say."""
+    measured = _measure(journal)
+    fan = _fan_out(recipe, stages)
+    lines: list[StepPlan] = []
+    rows: int | None = 1
+    for label, call in zip(recipe.labels, recipe.steps, strict=True):
+        rows_in = rows
+        forecast = None
+        if call.step.forecast is not None and rows is not None:
+            params = call.params
+            if call.step.kind == "source":
+                params = {**params, "recipe": recipe}
+            forecast = call.step.forecast(rows, **params)
+        if forecast is None:
+            forecast = Forecast(rows if rows is not None else 0)
+            known = rows is not None and call.step.kind not in ("source", "fan")
+            rows = rows if known else None
+        else:
+            rows = forecast.rows
+        if label in fan and rows_in is not None:
+            rows = fan[label]
+        made = [_line(recipe, label, c, measured) for c in forecast.calls] or [StepPlan(label, None, None)]
+        for line in made:
+            line.rows_in, line.rows_out = rows_in, rows
+        lines += made
+    return lines
+
+
+def _line(
+    recipe: Recipe, label: str, call: CallForecast, measured: dict[tuple[str, str], _Measured]
+) -> StepPlan:
+    spec = recipe.models[call.model]
+    known = measured.get((label, spec.model))
+    limit = call.max_tokens or spec.max_tokens
+    tokens_out = min(ASSUMED_COMPLETION_TOKENS, limit or ASSUMED_COMPLETION_TOKENS)
+    per = known or _Measured(
+        ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / ASSUMED_TOKENS_PER_S, 0
+    )
+    samples = call.calls * call.n
+    left = max(0, samples - per.samples)
+    prompt_tokens = round(call.calls * per.prompt_tokens * left / samples) if samples else 0
+    completion_tokens = round(left * per.completion_tokens)
+    price = spec.rate()
+    width = spec.concurrency or 64
+    return StepPlan(
+        label, None, None, spec.model, call.calls, samples, min(per.samples, samples),
+        prompt_tokens, completion_tokens,
+        None if price is None else price.cost_nano(prompt_tokens, completion_tokens) / 1e9,
+        left / call.n * per.latency_s / min(width, max(1, call.calls)),
+        known is not None,
+    )  # fmt: skip
+
+
+def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:
+    """Averages per (step, model) of what the journal holds."""
+    if not journal.is_file():
+        return {}
+    base = read_only(journal)
+    try:
+        found = base.execute(
+            "SELECT step, model, sum(prompt_tokens), sum(completion_tokens), "
+            "avg(CASE WHEN key = request THEN latency_ms END) / 1000, "
+            "count(DISTINCT request), count(*) FROM calls WHERE kind = 'chat' GROUP BY step, model"
+        ).fetchall()
+    finally:
+        base.close()
+    return {
+        (step, model): _Measured(tokens_in / calls, tokens_out / samples, latency or 0.0, samples)
+        for step, model, tokens_in, tokens_out, latency, calls, samples in found
+    }
+
+
+def _fan_out(recipe: Recipe, stages: Path) -> dict[str, int]:
+    """Rows that came out of steps whose stage is sealed: no forecast is better than that."""
+    known: dict[str, int] = {}
+    for stage in cut(recipe):
+        path = stages / stage.file_name
+        if not sealed(path, stage.address):
+            break
+        known.update({s["label"]: s["rows_out"] for s in read_meta(path)["stats"]})
+    return known

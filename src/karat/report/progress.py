@@ -1,0 +1,109 @@
+"""Progress while a run works: a live table on a terminal, one plain line now and then when piped."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from karat.mill import Monitor
+from karat.report.text import money
+
+REFRESH_S = 0.25
+PLAIN_EVERY_S = 5.0
+RATE_WINDOW_S = 20.0
+
+
+class Progress:
+    """Draws a Monitor until cancelled. Give `Progress(console).watch` to karat.run."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._history: dict[str, deque[tuple[float, int]]] = {}
+
+    def watch(self, monitor: Monitor) -> asyncio.Task[None]:
+        live = self._console.is_terminal
+        return asyncio.ensure_future(self._live(monitor) if live else self._plain(monitor))
+
+    async def _live(self, monitor: Monitor) -> None:
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while True:
+                live.update(self._table(monitor), refresh=True)
+                await asyncio.sleep(REFRESH_S)
+
+    async def _plain(self, monitor: Monitor) -> None:
+        while True:
+            await asyncio.sleep(PLAIN_EVERY_S)
+            print(self._line(monitor), file=sys.stderr, flush=True)  # noqa: T201
+
+    def rate(self, label: str, done: int) -> float:
+        """Rows per second over the last 20 s."""
+        now = time.monotonic()
+        history = self._history.setdefault(label, deque())
+        history.append((now, done))
+        while len(history) > 2 and now - history[0][0] > RATE_WINDOW_S:
+            history.popleft()
+        span = now - history[0][0]
+        return (done - history[0][1]) / span if span > 0 else 0.0
+
+    def _cells(self, monitor: Monitor, label: str) -> tuple[int, int, int, float, float | None]:
+        stats = monitor.stats[label]
+        done = stats.rows_out + sum(stats.dropped.values())
+        rate = self.rate(label, stats.rows_in - monitor.in_flight[label])
+        left = None
+        if monitor.expected is not None and rate > 0:
+            left = max(0.0, (monitor.expected - stats.rows_in + monitor.in_flight[label]) / rate)
+        return stats.rows_in, stats.rows_out, monitor.in_flight[label], rate, left if done else None
+
+    def _table(self, monitor: Monitor) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for heading in ("step", "in", "out", "in flight", "rows/s", "ETA"):
+            table.add_column(heading, justify="left" if heading == "step" else "right")
+        for label, stats in monitor.stats.items():
+            if label in monitor.current:
+                rows_in, rows_out, flying, rate, left = self._cells(monitor, label)
+                table.add_row(
+                    label, f"{rows_in:,}", f"{rows_out:,}", f"{flying:,}", f"{rate:,.1f}", _clock(left)
+                )
+            elif stats.rows_in:
+                table.add_row(
+                    label, f"{stats.rows_in:,}", f"{stats.rows_out:,}", style="dim"
+                )
+            else:
+                table.add_row(label, style="dim")
+        table.add_row()
+        table.add_row(_spending(monitor))
+        return table
+
+    def _line(self, monitor: Monitor) -> str:
+        parts = []
+        for label in monitor.current:
+            rows_in, rows_out, flying, rate, left = self._cells(monitor, label)
+            parts.append(
+                f"{label} {rows_in:,} in, {rows_out:,} out, {flying:,} in flight, {rate:,.1f} rows/s"
+                + (f", ETA {_clock(left)}" if left is not None else "")
+            )
+        return f"{'; '.join(parts)}; {_spending(monitor)}"
+
+
+def _spending(monitor: Monitor) -> str:
+    client = monitor.services.client
+    tallies = [endpoint.tally for endpoint in client.endpoints.values()]
+    unpriced = any(e.price is None for e in client.endpoints.values() if e.tally.calls)
+    spent = money(client.budget.spent_nano / 1e9)
+    cost = f"{spent} + price unknown" if unpriced else spent
+    calls, retries = sum(t.calls for t in tallies), sum(t.retries for t in tallies)
+    return f"{calls:,} calls, {sum(t.tokens_out for t in tallies):,} tokens, {retries:,} retries, {cost}"
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

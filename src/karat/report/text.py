@@ -1,0 +1,177 @@
+"""The report and the rows as a person reads them on a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from karat.planning import StepPlan
+from karat.row import Row
+from karat.rundir import Run
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+SHOWN = 600  # characters of one text
+
+
+def money(usd: float | None) -> str:
+    """Dollars with as many digits as matter; unknown is said, never shown as 0."""
+    if usd is None:
+        return "price unknown"
+    return "$0" if usd == 0 else f"${usd:.2f}" if usd >= 1 else f"${usd:.4g}"
+
+
+def clean(text: str, length: int = SHOWN) -> Text:
+    """Model output made safe for a terminal: no control codes, no markup, no endless lines."""
+    cut = _CONTROL.sub("�", text[: length + 1].replace("\t", "    "))
+    return Text(cut if len(text) <= length else cut[:length] + " …")
+
+
+def _grid(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for place, heading in enumerate(headings):
+        left = place == 0 or heading in ("why dropped", "model", "files")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def funnel(report: dict[str, Any]) -> Table:
+    table = _grid("step", "in", "out", "why dropped")
+    for step in report["funnel"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(step["dropped"].items()))
+        table.add_row(step["label"], f"{step['rows_in']:,}", f"{step['rows_out']:,}", clean(reasons))
+    return table
+
+
+def model_table(report: dict[str, Any]) -> Table:
+    table = _grid("model", "calls", "tokens in", "tokens out", "cost", "p50 ms", "p95 ms", "p99 ms", "retries", "errors")
+    for m in report["models"]:
+        latency = m["latency_ms"]
+        about = "~" if m["tokens_estimated"] else ""
+        table.add_row(
+            m["model"], f"{m['calls']:,}", f"{about}{m['prompt_tokens']:,}",
+            f"{about}{m['completion_tokens']:,}", money(m["cost_usd"]),
+            *(_ms(latency[p]) for p in ("p50", "p95", "p99")),
+            str(m["retries"]), str(m["errors"]),
+        )  # fmt: skip
+    return table
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def score_table(report: dict[str, Any]) -> Table:
+    table = _grid("score", "candidates", "mean", "accepted", "mean", "change")
+    for key, spread in report["scores"].items():
+        before, after = spread["all"], spread["accepted"]
+        if before["count"]:
+            mean = after.get("mean")
+            table.add_row(
+                key, f"{before['count']:,}", f"{before['mean']:.2f}", f"{after['count']:,}",
+                "–" if mean is None else f"{mean:.2f}",
+                "–" if mean is None else f"{mean - before['mean']:+.2f}",
+            )  # fmt: skip
+    return table
+
+
+def summary(report: dict[str, Any]) -> RenderableType:
+    """The whole report: funnel, scores, models, diversity, cost."""
+    rows, this = report["rows"], report["this_run"]
+    parts: list[RenderableType] = [
+        Text.assemble((f"{report['name']}: ", "bold"), f"{rows['accepted']:,} accepted, {rows['dropped']:,} dropped"),
+        Text(),
+        funnel(report),
+        Text(),
+    ]
+    if report["scores"]:
+        parts += [score_table(report), Text()]
+    if report["models"]:
+        parts += [model_table(report), Text()]
+    parts += [_facts(report), Text(f"{this['seconds']:.1f} s: {this['calls']:,} calls made, "
+              f"{this['replayed']:,} answers replayed from the journal, "
+              f"{this['stages_reused']} of {len(report['funnel'])} steps reused")]  # fmt: skip
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in report["warnings"]]
+    return Group(*parts)
+
+
+def _facts(report: dict[str, Any]) -> Text:
+    spread = report["diversity"]["accepted"]
+    known = [
+        f"{name.replace('_', '-')} {spread[name]:.3g}"
+        for name in ("distinct_1", "distinct_2", "vendi", "near_duplicates")
+        if isinstance(spread.get(name), int | float)
+    ]
+    return Text(
+        f"prompt diversity: {', '.join(known)}\n"
+        f"human share: {report['human_share']:.0%}    cost so far: {money(report['cost_usd'])}"
+    )
+
+
+def files(run: Run, report: dict[str, Any]) -> str:
+    """The paths of what the run wrote, one a line, never wrapped."""
+    lines = [("accepted", str(run.accepted_file)), ("dropped", str(run.dropped_file)), ("report", str(run.report_file))]
+    for name, export in report["exports"].items():
+        left = sum(export["left_out"].values())
+        note = f"  ({export['rows']:,} rows{f', {left:,} left out' if left else ''})"
+        lines += [(name, path + note) for path in export["files"].values()]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {path}" for name, path in lines)
+
+
+def row_panel(row: Row) -> RenderableType:
+    """One row: its prompt, every response with its scores, and why it was dropped."""
+    parts: list[RenderableType] = []
+    for message in row.messages:
+        parts += [Text(message.role, style="bold cyan"), clean(message.content), Text()]
+    for response in row.responses:
+        mark = {True: ("kept", "bold green"), False: ("not kept", "dim"), None: ("", "")}[response.kept]
+        scores = "  ".join(f"{key.rpartition('.')[2]} {value:.2f}" for key, value in response.scores.items())
+        head = Text.assemble((f"response by {response.model or 'the file'} ", "bold"), mark, f"  {scores}")
+        parts += [head, clean(response.content), Text()]
+    if row.dropped:
+        parts.append(Text.assemble(("dropped: ", "bold red"), clean(row.dropped)))
+    facts = ", ".join(f"{key} {value}" for key, value in row.meta.items() if isinstance(value, str | int | float))
+    return Panel(Group(*parts), title=f"row {row.id}", subtitle=clean(facts, 120), title_align="left")
+
+
+def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
+    """A plan, with a total and a word on where its figures come from."""
+    table = _grid("step", "rows in", "rows out", "model", "calls", "samples", "in journal", "tokens in", "tokens out", "cost", "seconds")
+    for line in lines:
+        count = ["?" if value is None else f"{value:,}" for value in (line.rows_in, line.rows_out)]
+        if line.model:
+            table.add_row(
+                line.label, *count, line.model, f"{line.calls:,}", f"{line.samples:,}",
+                f"{line.recorded:,}", f"{line.prompt_tokens:,}", f"{line.completion_tokens:,}",
+                money(line.cost_usd), f"{line.seconds:,.0f}",
+            )  # fmt: skip
+        else:
+            table.add_row(line.label, *count)
+    calls = [line for line in lines if line.model]
+    costs = [line.cost_usd for line in calls]
+    unknown = any(cost is None for cost in costs)
+    total = f"{'at least ' if unknown else ''}{money(sum(cost or 0 for cost in costs))}"
+    rows_unknown = any(line.rows_out is None for line in lines)
+    notes = [f"still to pay: {total}; about {sum(line.seconds for line in calls):,.0f} s"]
+    if unknown:
+        notes.append("some prices are unknown: add price: {input: …, output: …} to the model")
+    if rows_unknown:
+        notes.append("'?': known only when the steps before have run")
+    if all(line.measured for line in calls) and calls:
+        notes.append("lengths and times were measured on the answers in the journal")
+    elif calls:
+        notes.append("lengths and times are assumed where nothing was measured; --probe 5 measures them")
+    return Group(table, Text(), *(Text(note) for note in notes))
+
+
+def print_report(console: Console, run: Run) -> None:
+    """The report of a finished run and the paths of its files."""
+    report = run.report
+    console.print(summary(report))
+    console.print("\n" + files(run, report), soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,129 @@
+"""prompts: what users would ask about a topic, in the voices of many users."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from karat.context import PROMPTS, Context
+from karat.curation.lists import parse_list
+from karat.forecast import CallForecast, Forecast
+from karat.row import Ids, Message, Row
+from karat.step import ModelName, Positive, Temperature, step
+
+Task = Literal["open_qa", "writing", "closed_qa", "coding", "math"]
+PER_CALL = 5  # prompts asked for at once: longer lists repeat themselves
+TRIES = 3
+SHORTEST, LONGEST = 12, 1500  # characters of a usable prompt
+
+
+@step
+async def prompts(
+    row: Row,
+    ctx: Context,
+    *,
+    model: ModelName,
+    per_topic: Positive = 5,
+    tasks: list[Task] = ["open_qa"],  # noqa: B006  read only
+    personas: list[str] | None = None,
+    styles: list[str] | None = None,
+    difficulties: list[str] | None = None,
+    temperature: Temperature = 1.0,
+    max_tokens: Positive = 500,
+) -> list[Row]:
+    """Turns a topic row into `per_topic` prompt rows, spread evenly over `tasks`.
+
+    Each call is written under another system prompt: a persona, a style and a difficulty drawn by
+    seed from the lists (karat's own in recipes/prompts/variety.yaml), recorded in `meta` with topic
+    and task. Lists are read leniently and never with a second call; a list that comes out short is
+    asked for again, three times at most.
+    """
+    variety = {
+        "persona": _variety("personas") if personas is None else personas,
+        "style": _variety("styles") if styles is None else styles,
+        "difficulty": _variety("difficulties") if difficulties is None else difficulties,
+    }
+    batches = await asyncio.gather(
+        *(
+            _write(ctx, row, model, task, count, variety, number, temperature, max_tokens)
+            for number, (task, count) in enumerate(_shares(tasks, per_topic, ctx.rng()))
+        )
+    )
+    ids = Ids()
+    made = []
+    for prompt, meta, call in (entry for batch in batches for entry in batch):
+        messages = [Message("user", prompt)]
+        made.append(Row(ids.assign(messages, meta, row.id), messages, meta=meta, calls=[*row.calls, call]))
+    return made
+
+
+async def _write(
+    ctx: Context, row: Row, model: str, task: str, count: int, variety: dict[str, list[str]],
+    number: int, temperature: float, max_tokens: int,
+) -> list[tuple[str, dict[str, Any], str]]:  # fmt: skip
+    """(prompt, meta, call) of up to `count` prompts of one task."""
+    found: list[tuple[str, dict[str, Any], str]] = []
+    seen: set[str] = set()
+    for attempt in range(TRIES):
+        place = number * TRIES + attempt
+        rng = ctx.rng(place)
+        voice = {name: rng.choice(options) for name, options in variety.items() if options}
+        values = {"topic": str(row.meta.get("topic", "")), "n": count - len(found), **voice}
+        turns = [
+            Message("system", ctx.render("prompts_system", **{"persona": "", "style": "", "difficulty": "", **voice})),
+            Message("user", ctx.render(f"prompts_{task}", **values)),
+        ]
+        (answer,) = await ctx.chat(
+            model, turns, temperature=temperature, max_tokens=max_tokens, index=place
+        )
+        items = parse_list(answer.content)
+        if answer.finish_reason == "length" and len(items) > 1:
+            items.pop()  # the cut fell into the last one
+        for item in items:
+            if _usable(item) and item.casefold() not in seen and len(found) < count:
+                seen.add(item.casefold())
+                found.append((item, {**row.meta, "task": task, **voice}, answer.call))
+        if len(found) == count:
+            break
+    return found
+
+
+def _usable(prompt: str) -> bool:
+    return SHORTEST <= len(prompt) <= LONGEST and " " in prompt
+
+
+def _shares(tasks: list[Task], total: int, rng: random.Random) -> list[tuple[Task, int]]:
+    """(task, count) calls that make `total` prompts, tasks even and the odd ones drawn by seed."""
+    order = list(tasks)
+    rng.shuffle(order)
+    calls = []
+    for place, task in enumerate(order):
+        count = total // len(order) + (place < total % len(order))
+        while count > 0:
+            calls.append((task, min(PER_CALL, count)))
+            count -= PER_CALL
+    return calls
+
+
+@cache
+def _variety(name: str) -> list[str]:
+    path: Path = PROMPTS / "variety.yaml"
+    return list(yaml.safe_load(path.read_text(encoding="utf-8"))[name])
+
+
+@prompts.rule
+def _rule(*, tasks: list[str], **_: Any) -> str | None:
+    return None if tasks else "tasks is empty; name at least one"
+
+
+@prompts.plan
+def _plan(
+    rows: int, *, model: str, per_topic: int, tasks: list[Task], max_tokens: int, **_: Any
+) -> Forecast:
+    calls = len(_shares(tasks, per_topic, random.Random(0)))
+    return Forecast(rows * per_topic, [CallForecast(model, rows * calls, 1, max_tokens)])
