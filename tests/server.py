@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-WORDS = "tide moon water time light energy city river mountain history reason method".split()
+WORDS = ["tide", "moon", "water", "time", "light", "energy", "city", "river", "mountain", "history", "reason", "method"]
 
 
 class Server:
@@ -112,7 +112,9 @@ def text_for(body: dict[str, Any], place: int, words: int = 12) -> str:
     """What the server answers: a function of the messages, the seed and the choice's place."""
     key = repr((body["messages"], body.get("seed"), place)).encode()
     noise = hashlib.sha256(key).digest()
-    return " ".join(WORDS[noise[i % 32] % len(WORDS)] for i in range(words)) + f" {noise[:3].hex()}."
+    return (
+        " ".join(WORDS[noise[i % 32] % len(WORDS)] for i in range(words)) + f" {noise[:3].hex()}."
+    )
 
 
 def _completion(body: dict[str, Any], behaviour: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +128,11 @@ def _completion(body: dict[str, Any], behaviour: dict[str, Any]) -> dict[str, An
         }
         for i in range(count)
     ]
-    reply: dict[str, Any] = {"object": "chat.completion", "model": body["model"], "choices": choices}
+    reply: dict[str, Any] = {
+        "object": "chat.completion",
+        "model": body["model"],
+        "choices": choices,
+    }
     if behaviour.get("usage", True):
         reply["usage"] = {"prompt_tokens": 10, "completion_tokens": 7 * count}
     return reply

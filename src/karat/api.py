@@ -102,7 +102,8 @@ def _services(recipe: Recipe, place: Run) -> Iterator[tuple[Services, Journal]]:
 
 async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
     write_atomic(
-        place.recipe, yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True).encode()
+        place.recipe,
+        yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True).encode(),
     )
     started = time.perf_counter()
     with _services(recipe, place) as (services, journal):

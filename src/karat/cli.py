@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from karat.recipe import Recipe
 
 _RECIPE = click.argument("recipe")
-_OUT = click.option("--out", type=click.Path(path_type=Path), help="Run directory (default runs/NAME).")
+_OUT = click.option(
+    "--out", type=click.Path(path_type=Path), help="Run directory (default runs/NAME)."
+)
 _SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Change a value: seed=3, respond.n=2, models.teacher.concurrency=8.",
@@ -28,7 +30,9 @@ class _Friendly(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\nStopped. Every answer paid for is kept; the same command goes on.", err=True)
+            click.echo(
+                "\nStopped. Every answer paid for is kept; the same command goes on.", err=True
+            )
             sys.exit(130)
         except Exception as error:
             from karat.errors import KaratError, RecipeError
@@ -77,7 +81,12 @@ def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
 @_RECIPE
 @_OUT
 @_SET
-@click.option("--probe", type=click.IntRange(0), default=0, help="Run this many rows first (paid) and measure.")
+@click.option(
+    "--probe",
+    type=click.IntRange(0),
+    default=0,
+    help="Run this many rows first (paid) and measure.",
+)
 def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) -> None:
     """Say what running RECIPE would do, call and cost."""
     from karat.api import plan as plan_recipe
@@ -90,7 +99,9 @@ def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) 
 @_RECIPE
 @_OUT
 @_SET
-@click.option("-n", "count", type=click.IntRange(1), default=3, show_default=True, help="How many rows.")
+@click.option(
+    "-n", "count", type=click.IntRange(1), default=3, show_default=True, help="How many rows."
+)
 def preview(recipe: str, out: Path | None, overrides: tuple[str, ...], count: int) -> None:
     """Run the first rows of RECIPE end to end and show them."""
     from karat.api import preview as preview_recipe
@@ -103,7 +114,9 @@ def preview(recipe: str, out: Path | None, overrides: tuple[str, ...], count: in
 
 @main.command()
 @click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("-n", "count", type=click.IntRange(0), default=3, show_default=True, help="Rows of each kind.")
+@click.option(
+    "-n", "count", type=click.IntRange(0), default=3, show_default=True, help="Rows of each kind."
+)
 def show(directory: Path, count: int) -> None:
     """Show what the run in RUN made: funnel, scores, models, cost, and some rows."""
     from karat.report.text import print_report, row_panel

@@ -64,7 +64,9 @@ class Table:
 
     def texts(self, on: str) -> Iterator[list[str]]:
         """The text of each live row, batch by batch: `prompt`, `response` or `conversation`."""
-        needs = {"prompt": ["messages"], "response": ["responses"]}.get(on, ["messages", "responses"])
+        needs = {"prompt": ["messages"], "response": ["responses"]}.get(
+            on, ["messages", "responses"]
+        )
         for batch in self.batches(needs):
             parts = []
             if on == "prompt":
@@ -130,7 +132,9 @@ def first_kept(responses: pa.ListArray) -> pa.Array:
     missing = first >= starts[1:]
     open_yet = missing & ~empty
     if open_yet.any():
-        choice_made = np.add.reduceat(np.append(~unset, False), starts[:-1].clip(max=len(unset))) > 0
+        choice_made = (
+            np.add.reduceat(np.append(~unset, False), starts[:-1].clip(max=len(unset))) > 0
+        )
         undecided = open_yet & ~choice_made
         first = np.where(undecided, starts[:-1], first)
         missing &= ~undecided
@@ -166,13 +170,18 @@ def _with_flags(
     lists = batch.column(place)
     flat = lists.flatten()
     offsets = lists.offsets.to_numpy()
-    live = np.repeat(pc.is_null(batch.column("dropped")).to_numpy(zero_copy_only=False), np.diff(offsets))
+    live = np.repeat(
+        pc.is_null(batch.column("dropped")).to_numpy(zero_copy_only=False), np.diff(offsets)
+    )
     taken = int(live.sum())
     flags = flat.field("kept").to_pylist()
     for where, flag in zip(np.flatnonzero(live), keep[position : position + taken], strict=True):
         flags[where] = bool(flag)
     fields = list(flat.type)
-    arrays = [flat.field(i) if f.name != "kept" else pa.array(flags, pa.bool_()) for i, f in enumerate(fields)]
+    arrays = [
+        flat.field(i) if f.name != "kept" else pa.array(flags, pa.bool_())
+        for i, f in enumerate(fields)
+    ]
     items = pa.StructArray.from_arrays(arrays, fields=fields)
     marked = pa.ListArray.from_arrays(pa.array(offsets - offsets[0], pa.int32()), items)
     return batch.set_column(place, batch.schema.field(place), marked), position + taken

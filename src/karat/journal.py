@@ -139,7 +139,9 @@ class Journal:
         with self._writer:  # one transaction
             self._writer.executemany(_INSERT, batch.rows)
             if batch.failures:
-                self._writer.executemany("INSERT INTO failures VALUES (?,?,?,?,?,?,?)", batch.failures)
+                self._writer.executemany(
+                    "INSERT INTO failures VALUES (?,?,?,?,?,?,?)", batch.failures
+                )
 
     async def close(self) -> None:
         """Commits what is pending. Raises: RunError."""
@@ -198,5 +200,7 @@ def _explain(error: Exception, path: Path) -> RunError:
     if "locked" in text:
         return RunError(f"{path} is in use by another program; close it and run again")
     if "readonly" in text or "unable to open" in text:
-        return RunError(f"cannot write {path}; check the folder's permissions, or use another --out")
+        return RunError(
+            f"cannot write {path}; check the folder's permissions, or use another --out"
+        )
     return RunError(f"{path}: {text}")

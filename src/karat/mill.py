@@ -95,6 +95,7 @@ class Mill:
     ) -> bool:
         rows, calls = self._source(stage, before)
         self.monitor.current = [label for label, _ in calls]
+        self.monitor.expected = await asyncio.to_thread(self._expected, stage, before)
         writer = StageWriter(path)
         failures = written = 0
 
@@ -103,9 +104,7 @@ class Mill:
 
         try:
             width = self._width(stage)
-            async with aclosing(
-                run_rows(rows, work, width, self.services.client.stop)
-            ) as results:
+            async with aclosing(run_rows(rows, work, width, self.services.client.stop)) as results:
                 async for done in results:
                     failures += sum(row.failed for row in done)
                     if self.limit is not None:
@@ -128,10 +127,22 @@ class Mill:
             rows = read_rows(before)
         elif calls[0][1].step.kind == "source":
             label, call = calls.pop(0)
-            rows = self._read(label, call.step.function(Context(self.services, label), **call.params))
+            rows = self._read(
+                label, call.step.function(Context(self.services, label), **call.params)
+            )
         else:
             rows = iter([Row(id="seed")])  # a recipe that begins with a model: one blank row
         return (rows if self.limit is None else islice(rows, self.limit)), calls
+
+    def _expected(self, stage: Stage, before: Path | None) -> int | None:
+        """How many rows will enter, where that is known without reading them."""
+        if before is not None:
+            rows = Table(before).count()
+        else:
+            call = stage.calls[0]
+            hook = call.step.forecast if call.step.kind == "source" else None
+            rows = hook(1, recipe=self.recipe, **call.params).rows if hook else None
+        return rows if rows is None or self.limit is None else min(rows, self.limit)
 
     def _read(self, label: str, rows: Iterator[Row]) -> Iterator[Row]:
         stats = self.monitor.stats[label]
@@ -160,7 +171,7 @@ class Mill:
             raise RecipeError(f"{self.recipe.where(0)}: works on all rows; put a step that makes or "
                               "reads rows before it")  # fmt: skip
         stats = self.monitor.stats[label]
-        self.monitor.current = [label]
+        self.monitor.current, self.monitor.expected = [label], None
         context = Context(self.services, label)
         seen = len(self.services.warnings)
         decision: Decision = await asyncio.to_thread(

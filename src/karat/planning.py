@@ -67,7 +67,9 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
             rows = forecast.rows
         if label in fan and rows_in is not None:
             rows = fan[label]
-        made = [_line(recipe, label, c, measured) for c in forecast.calls] or [StepPlan(label, None, None)]
+        made = [_line(recipe, label, c, measured) for c in forecast.calls] or [
+            StepPlan(label, None, None)
+        ]
         for line in made:
             line.rows_in, line.rows_out = rows_in, rows
         lines += made

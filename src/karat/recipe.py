@@ -15,9 +15,9 @@ import msgspec
 
 from karat.errors import RecipeError, did_you_mean
 from karat.models.spec import ModelSpec, parse_model
+from karat.recipefile import KEYS, at, find_recipe, override, parse, parse_step, typed
 from karat.rewards.base import Reward
 from karat.rewards.load import load_reward
-from karat.recipefile import KEYS, at, find_recipe, override, parse, parse_step, typed
 from karat.step import StepCall
 
 EXPORTS = Path(__file__).with_name("exporters")
@@ -86,7 +86,9 @@ class Recipe:
         budget = self.budget_usd
         if budget is not None and (not isinstance(budget, int | float) or budget <= 0):
             raise RecipeError(f"{self.origin}: budget_usd must be a number above 0, got {budget!r}")
-        known = sorted(p.stem.replace("_", "-") for p in EXPORTS.glob("[a-z]*.py") if p.stem != "base")
+        known = sorted(
+            p.stem.replace("_", "-") for p in EXPORTS.glob("[a-z]*.py") if p.stem != "base"
+        )
         for name in self.export:
             if name not in known:
                 raise RecipeError(f"{self.origin}: no export '{name}'; {did_you_mean(name, known)}")
@@ -99,7 +101,9 @@ class Recipe:
 
     def _check_step(self, position: int, call: StepCall, graded: set[str]) -> None:
         if call.step.kind == "source" and position > 0:
-            raise RecipeError("reads rows in and must be the first step; 'mix' joins a second source")
+            raise RecipeError(
+                "reads rows in and must be the first step; 'mix' joins a second source"
+            )
         for parameter, name in call.named("model"):
             self._check_model(parameter, name)
         for parameter, name in call.named("reward"):
@@ -199,5 +203,3 @@ def _labels(steps: Sequence[StepCall]) -> list[str]:
 def _plain(spec: ModelSpec) -> Any:
     tree = msgspec.to_builtins(spec)
     return tree["model"] if list(tree) == ["model"] else tree
-
-

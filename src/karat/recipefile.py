@@ -7,7 +7,6 @@ recipes. A key written twice is an error here: the second one would silently win
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +108,7 @@ def parse(path: Path) -> dict[str, Any]:
     """The file's top-level mapping. Raises: RecipeError."""
     try:
         with path.open(encoding="utf-8") as stream, at(str(path)):
-            tree = yaml.load(stream, _Loader)  # noqa: S506  _Loader is a SafeLoader
+            tree = yaml.load(stream, _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     return dict(typed(tree, dict, "the file", str(path)))
@@ -130,7 +129,7 @@ def override(tree: dict[str, Any], text: str) -> None:
 
 def _value(raw: str) -> Any:
     try:
-        return yaml.load(raw, _Loader)  # noqa: S506  _Loader is a SafeLoader
+        return yaml.load(raw, _Loader)
     except yaml.YAMLError:
         return raw  # a word with YAML's own signs in it, such as a URL or a template
 

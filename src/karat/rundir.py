@@ -1,9 +1,9 @@
 """The Run directory: everything a run knows is a file a person can open.
 
-    recipe.yaml      the recipe with every default spelled out
-    journal.sqlite   every paid answer and what it cost
-    stages/          the rows between steps, one Parquet file per stage
-    accepted.parquet, dropped.parquet, report.json, export/
+recipe.yaml      the recipe with every default spelled out
+journal.sqlite   every paid answer and what it cost
+stages/          the rows between steps, one Parquet file per stage
+accepted.parquet, dropped.parquet, report.json, export/
 """
 
 from __future__ import annotations

@@ -90,7 +90,10 @@ def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str)
             "files": [_content(recipe.path(value)) for _, value in call.named("path")],
         }
         named = {value for _, value in (*call.named("model"), *call.named("path"))}
-        params = {key: None if value in _hidden(named, value) else value for key, value in call.params.items()}
+        params = {
+            key: None if value in _hidden(named, value) else value
+            for key, value in call.params.items()
+        }
         parts += [label, call.step.path, call.step.source(), canonical([params, resolved])]
     return digest(before, *parts).hex()
 
@@ -113,7 +116,9 @@ def _content(path: Path) -> str:
     if path.is_dir():
         for child in sorted(path.rglob("*")):
             stat = child.stat()
-            state.update(f"{child.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            state.update(
+                f"{child.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+            )
     elif path.exists():
         with path.open("rb") as stream:
             while chunk := stream.read(1 << 20):

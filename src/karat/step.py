@@ -36,7 +36,11 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 
 Kind = Literal["row", "fan", "table", "source"]
-_LEADING: dict[tuple[str, ...], str] = {("row", "ctx"): "row", ("table", "ctx"): "table", ("ctx",): "source"}
+_LEADING: dict[tuple[str, ...], str] = {
+    ("row", "ctx"): "row",
+    ("table", "ctx"): "table",
+    ("ctx",): "source",
+}
 
 
 class Step:
@@ -136,7 +140,9 @@ class StepCall:
         for field in self.step.fields:
             yield from (
                 (field.name, value)
-                for value in _named(msgspec.inspect.type_info(field.type), self.params[field.name], kind)
+                for value in _named(
+                    msgspec.inspect.type_info(field.type), self.params[field.name], kind
+                )
             )
 
 
@@ -189,9 +195,7 @@ def _read_signature(function: Callable[..., Any]) -> tuple[Kind, type[msgspec.St
         for p in signature.parameters.values()
         if p.kind is p.KEYWORD_ONLY
     ]
-    params = msgspec.defstruct(
-        function.__name__, fields, kw_only=True, forbid_unknown_fields=True
-    )
+    params = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
     return kind, params  # type: ignore[return-value]
 
 

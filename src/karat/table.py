@@ -71,7 +71,10 @@ def _message_array(rows: Sequence[Row]) -> pa.Array:
 def _score_array(flat: Sequence[Response]) -> pa.Array:
     pairs = [pair for response in flat for pair in response.scores.items()]
     items = pa.StructArray.from_arrays(
-        [pa.array([k for k, _ in pairs], pa.string()), pa.array([v for _, v in pairs], pa.float64())],
+        [
+            pa.array([k for k, _ in pairs], pa.string()),
+            pa.array([v for _, v in pairs], pa.float64()),
+        ],
         fields=list(SCORE),
     )
     return pa.ListArray.from_arrays(_offsets([response.scores for response in flat]), items)

@@ -24,8 +24,21 @@ _MARK = re.compile(
 )
 _FENCE = re.compile(r"```[\w-]*\s*\n(.*?)(?:```|\Z)", re.DOTALL)
 _WRAP = "\"'“”‘’`*_ \t"
-_LABEL = re.compile(r"^(?:question|prompt|topic|subtopic|task|instruction|item)\s*\d*\s*[:\-–]\s*", re.I)
-_NAMES = ("prompt", "question", "instruction", "topic", "subtopic", "name", "title", "text", "task", "item")
+_LABEL = re.compile(
+    r"^(?:question|prompt|topic|subtopic|task|instruction|item)\s*\d*\s*[:\-–]\s*", re.I
+)
+_NAMES = (
+    "prompt",
+    "question",
+    "instruction",
+    "topic",
+    "subtopic",
+    "name",
+    "title",
+    "text",
+    "task",
+    "item",
+)
 LEAST_ITEM = 2  # characters
 LONGEST_ITEM = 2000
 

@@ -110,7 +110,8 @@ class Client:
                 found[record.key] = (record.sample, record.content, record.finish_reason)
         name = endpoint.spec.model
         return [
-            Completion(found[key][1], found[key][2], name, i, key.hex()) for i, key in enumerate(keys)
+            Completion(found[key][1], found[key][2], name, i, key.hex())
+            for i, key in enumerate(keys)
         ]
 
     async def _buy(

@@ -61,11 +61,7 @@ class HttpTransport:
                 async with self._open().post(
                     url, data=body, headers=headers, allow_redirects=False, timeout=None
                 ) as reply:
-                    data = await reply.content.read(MAX_REPLY_BYTES + 1)
-                    while not reply.content.at_eof() and len(data) <= MAX_REPLY_BYTES:
-                        data += await reply.content.read(MAX_REPLY_BYTES + 1 - len(data))
-                    if len(data) > MAX_REPLY_BYTES:
-                        raise ProviderError(f"the reply is over {MAX_REPLY_BYTES >> 20} MiB")
+                    data = await _bounded(reply)
                     low = {name.lower(): value for name, value in reply.headers.items()}
                     return HttpReply(reply.status, low, data)
         except TimeoutError:
@@ -78,3 +74,16 @@ class HttpTransport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
+    """The body, never more than MAX_REPLY_BYTES of it, whatever it says or unpacks to."""
+    length = reply.content_length
+    if length is not None and length <= MAX_REPLY_BYTES and "Content-Encoding" not in reply.headers:
+        return await reply.read()
+    data = bytearray()
+    async for chunk in reply.content.iter_any():
+        data += chunk
+        if len(data) > MAX_REPLY_BYTES:
+            raise ProviderError(f"the reply is over {MAX_REPLY_BYTES >> 20} MiB")
+    return bytes(data)

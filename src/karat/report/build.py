@@ -85,7 +85,18 @@ def models(journal: Journal) -> list[dict[str, Any]]:
         "FROM calls GROUP BY kind, model ORDER BY kind, model"
     )
     entries = []
-    for kind, model, calls, samples, tokens_in, tokens_out, estimated, nano, unpriced, retries in list(found):
+    for (
+        kind,
+        model,
+        calls,
+        samples,
+        tokens_in,
+        tokens_out,
+        estimated,
+        nano,
+        unpriced,
+        retries,
+    ) in list(found):
         ((errors,),) = journal.query("SELECT count(*) FROM failures WHERE model = ?", model)
         entries.append(
             {
@@ -123,7 +134,9 @@ def _failures(journal: Journal) -> list[dict[str, Any]]:
         "SELECT model, step, status, message, count(*) FROM failures "
         "GROUP BY model, step, status, message ORDER BY count(*) DESC LIMIT 20"
     )
-    return [dict(zip(("model", "step", "status", "message", "count"), f, strict=True)) for f in found]
+    return [
+        dict(zip(("model", "step", "status", "message", "count"), f, strict=True)) for f in found
+    ]
 
 
 def total_cost(journal: Journal) -> float | None:
@@ -182,14 +195,19 @@ class _Spread:
             return {"count": 0}
         values = np.concatenate(self.sample)
         mean = self.total / self.count
-        counts, edges = np.histogram(values, bins=BINS, range=(self.low, max(self.high, self.low + 1e-9)))
+        counts, edges = np.histogram(
+            values, bins=BINS, range=(self.low, max(self.high, self.low + 1e-9))
+        )
         return {
             "count": self.count,
             "mean": mean,
             "sd": float(np.sqrt(max(0.0, self.squares / self.count - mean**2))),
             "min": float(self.low),
             "max": float(self.high),
-            **{f"p{round(q * 100)}": float(v) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)},
+            **{
+                f"p{round(q * 100)}": float(v)
+                for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)
+            },
             "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
         }
 

@@ -38,6 +38,8 @@ class Progress:
 
     async def _plain(self, monitor: Monitor) -> None:
         while True:
+            for label in monitor.current:  # a first point, so that the first line knows a rate
+                self._history.setdefault(label, deque([(time.monotonic(), 0)]))
             await asyncio.sleep(PLAIN_EVERY_S)
             print(self._line(monitor), file=sys.stderr, flush=True)  # noqa: T201
 
@@ -68,12 +70,15 @@ class Progress:
             if label in monitor.current:
                 rows_in, rows_out, flying, rate, left = self._cells(monitor, label)
                 table.add_row(
-                    label, f"{rows_in:,}", f"{rows_out:,}", f"{flying:,}", f"{rate:,.1f}", _clock(left)
+                    label,
+                    f"{rows_in:,}",
+                    f"{rows_out:,}",
+                    f"{flying:,}",
+                    f"{rate:,.1f}",
+                    _clock(left),
                 )
             elif stats.rows_in:
-                table.add_row(
-                    label, f"{stats.rows_in:,}", f"{stats.rows_out:,}", style="dim"
-                )
+                table.add_row(label, f"{stats.rows_in:,}", f"{stats.rows_out:,}", style="dim")
             else:
                 table.add_row(label, style="dim")
         table.add_row()

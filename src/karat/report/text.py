@@ -43,13 +43,28 @@ def _grid(*headings: str) -> Table:
 def funnel(report: dict[str, Any]) -> Table:
     table = _grid("step", "in", "out", "why dropped")
     for step in report["funnel"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(step["dropped"].items()))
-        table.add_row(step["label"], f"{step['rows_in']:,}", f"{step['rows_out']:,}", clean(reasons))
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in sorted(step["dropped"].items())
+        )
+        table.add_row(
+            step["label"], f"{step['rows_in']:,}", f"{step['rows_out']:,}", clean(reasons)
+        )
     return table
 
 
 def model_table(report: dict[str, Any]) -> Table:
-    table = _grid("model", "calls", "tokens in", "tokens out", "cost", "p50 ms", "p95 ms", "p99 ms", "retries", "errors")
+    table = _grid(
+        "model",
+        "calls",
+        "tokens in",
+        "tokens out",
+        "cost",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "retries",
+        "errors",
+    )
     for m in report["models"]:
         latency = m["latency_ms"]
         about = "~" if m["tokens_estimated"] else ""
@@ -84,7 +99,10 @@ def summary(report: dict[str, Any]) -> RenderableType:
     """The whole report: funnel, scores, models, diversity, cost."""
     rows, this = report["rows"], report["this_run"]
     parts: list[RenderableType] = [
-        Text.assemble((f"{report['name']}: ", "bold"), f"{rows['accepted']:,} accepted, {rows['dropped']:,} dropped"),
+        Text.assemble(
+            (f"{report['name']}: ", "bold"),
+            f"{rows['accepted']:,} accepted, {rows['dropped']:,} dropped",
+        ),
         Text(),
         funnel(report),
         Text(),
@@ -115,7 +133,11 @@ def _facts(report: dict[str, Any]) -> Text:
 
 def files(run: Run, report: dict[str, Any]) -> str:
     """The paths of what the run wrote, one a line, never wrapped."""
-    lines = [("accepted", str(run.accepted_file)), ("dropped", str(run.dropped_file)), ("report", str(run.report_file))]
+    lines = [
+        ("accepted", str(run.accepted_file)),
+        ("dropped", str(run.dropped_file)),
+        ("report", str(run.report_file)),
+    ]
     for name, export in report["exports"].items():
         left = sum(export["left_out"].values())
         note = f"  ({export['rows']:,} rows{f', {left:,} left out' if left else ''})"
@@ -130,19 +152,41 @@ def row_panel(row: Row) -> RenderableType:
     for message in row.messages:
         parts += [Text(message.role, style="bold cyan"), clean(message.content), Text()]
     for response in row.responses:
-        mark = {True: ("kept", "bold green"), False: ("not kept", "dim"), None: ("", "")}[response.kept]
-        scores = "  ".join(f"{key.rpartition('.')[2]} {value:.2f}" for key, value in response.scores.items())
-        head = Text.assemble((f"response by {response.model or 'the file'} ", "bold"), mark, f"  {scores}")
+        mark = {True: ("kept", "bold green"), False: ("not kept", "dim"), None: ("", "")}[
+            response.kept
+        ]
+        scores = "  ".join(
+            f"{key.rpartition('.')[2]} {value:.2f}" for key, value in response.scores.items()
+        )
+        head = Text.assemble(
+            (f"response by {response.model or 'the file'} ", "bold"), mark, f"  {scores}"
+        )
         parts += [head, clean(response.content), Text()]
     if row.dropped:
         parts.append(Text.assemble(("dropped: ", "bold red"), clean(row.dropped)))
-    facts = ", ".join(f"{key} {value}" for key, value in row.meta.items() if isinstance(value, str | int | float))
-    return Panel(Group(*parts), title=f"row {row.id}", subtitle=clean(facts, 120), title_align="left")
+    facts = ", ".join(
+        f"{key} {value}" for key, value in row.meta.items() if isinstance(value, str | int | float)
+    )
+    return Panel(
+        Group(*parts), title=f"row {row.id}", subtitle=clean(facts, 120), title_align="left"
+    )
 
 
 def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
     """A plan, with a total and a word on where its figures come from."""
-    table = _grid("step", "rows in", "rows out", "model", "calls", "samples", "in journal", "tokens in", "tokens out", "cost", "seconds")
+    table = _grid(
+        "step",
+        "rows in",
+        "rows out",
+        "model",
+        "calls",
+        "samples",
+        "in journal",
+        "tokens in",
+        "tokens out",
+        "cost",
+        "seconds",
+    )
     for line in lines:
         count = ["?" if value is None else f"{value:,}" for value in (line.rows_in, line.rows_out)]
         if line.model:
@@ -166,7 +210,9 @@ def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
     if all(line.measured for line in calls) and calls:
         notes.append("lengths and times were measured on the answers in the journal")
     elif calls:
-        notes.append("lengths and times are assumed where nothing was measured; --probe 5 measures them")
+        notes.append(
+            "lengths and times are assumed where nothing was measured; --probe 5 measures them"
+        )
     return Group(table, Text(), *(Text(note) for note in notes))
 
 

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+(?:[.,]\d+)*")
 MAX_PROMPT_CHARS = 12_000
 
-STOPWORDS = frozenset(
-    "a about above after again all also am an and any are as at be because been before being but by"
-    " can could did do does doing don't down each either else for from further get give given had has"
-    " have having he her here him his how i i'm if in into is it it's its just know let like make many"
-    " may me more most much must my need no not now of on one only or other our out over own please"
-    " provide said same say she should show so some such tell than that the their them then there these"
-    " they this those through to too under until up us use used using very want was way we were what"
-    " when where which while who whom why will with without would write yes you your".split()
-)
-_NUMBERS = {
-    word: value
-    for value, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve".split(), start=1
-    )
-}
+_COMMON = """
+a about above after again all also am an and any are as at be because been before being but by can
+could did do does doing don't down each either else for from further get give given had has have
+having he her here him his how i i'm if in into is it it's its just know let like make many may me
+more most much must my need no not now of on one only or other our out over own please provide
+said same say she should show so some such tell than that the their them then there these they
+this those through to too under until up us use used using very want was way we were what when
+where which while who whom why will with without would write yes you your
+"""
+STOPWORDS = frozenset(_COMMON.split())
+_NUMBER_WORDS = "one two three four five six seven eight nine ten eleven twelve"
+_NUMBERS = {word: value for value, word in enumerate(_NUMBER_WORDS.split(), start=1)}
 _KINDS: tuple[tuple[str, str], ...] = (
-    ("list", r"\b(?:list|bullets?|enumerate|ideas?|examples?|suggestions?|tips|steps|names?|ways)\b"),
+    (
+        "list",
+        r"\b(?:list|bullets?|enumerate|ideas?|examples?|suggestions?|tips|steps|names?|ways)\b",
+    ),
     ("table", r"\b(?:table|columns?|spreadsheet|csv)\b"),
     (
         "code",
@@ -47,14 +47,32 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "edit",
-        r"\b(?:rewrite|re-write|paraphrase|summari[sz]e|summary|rephrase|edit|correct|grammar|shorten"
-        r"|translate|proofread|improve|revise|convert|extract|classify)\b",
+        r"\b(?:rewrite|re-write|paraphrase|summari[sz]e|summary|rephrase|edit|correct|grammar"
+        r"|shorten|translate|proofread|improve|revise|convert|extract|classify)\b",
     ),
-    ("explain", r"\b(?:explain|describe|what|why|how|define|difference|compare|meaning|discuss)\b"),
-    ("role", r"\b(?:act as|you are|your role|pretend|imagine|role-?play|i want you to|persona)\b"),
-    ("math", r"\b(?:calculate|solve|equation|sum|probability|percent|how (?:many|much|far))\b|\d\s*[+*/=^]\s*\d"),
-    ("brief", r"\b(?:brief(?:ly)?|short|concise(?:ly)?|in a (?:word|sentence)|one (?:sentence|paragraph)|quick)\b"),
-    ("detail", r"\b(?:detail(?:s|ed)?|long|comprehensive|in[- ]depth|thorough(?:ly)?|elaborate|extensive)\b"),
+    (
+        "explain",
+        r"\b(?:explain|describe|what|why|how|define|difference|compare|meaning|discuss)\b",
+    ),
+    (
+        "role",
+        r"\b(?:act as|you are|your role|pretend|imagine|role-?play|i want you to|persona)\b",
+    ),
+    (
+        "math",
+        r"\b(?:calculate|solve|equation|sum|probability|percent|how (?:many|much|far))\b"
+        r"|\d\s*[+*/=^]\s*\d",
+    ),
+    (
+        "brief",
+        r"\b(?:brief(?:ly)?|short|concise(?:ly)?|in a (?:word|sentence)"
+        r"|one (?:sentence|paragraph)|quick)\b",
+    ),
+    (
+        "detail",
+        r"\b(?:detail(?:s|ed)?|long|comprehensive|in[- ]depth|thorough(?:ly)?|elaborate"
+        r"|extensive)\b",
+    ),
     ("json", r"\b(?:json|xml|yaml)\b"),
 )
 _KIND_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _KINDS)

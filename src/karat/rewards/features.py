@@ -1,4 +1,4 @@
-"""Surface representation of a response and of how it answers its prompt.
+"""Surface representation of a response, and of how it answers its prompt.
 
 A hidden state of a language model costs seconds of CPU per response; what a small head can learn
 from a thousand ratings is mostly visible on the surface: how long, how structured, how repetitive,
@@ -9,7 +9,7 @@ a millisecond, need no weights, and never fail on any text.
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import log, log1p
 from typing import TYPE_CHECKING
 
@@ -30,31 +30,41 @@ _NUMBERED = re.compile(r"^[ \t]*(?:\*\*)?\(?(?:\d{1,3}|[a-zA-Z])[.):] +\S", re.M
 _HEADER = re.compile(r"^(?:#{1,6} +\S|\*\*[^*\n]{2,80}\*\*:?\s*$)", re.M)
 _TABLE_ROW = re.compile(r"^\|.*\|[ \t]*$", re.M)
 _BOLD = re.compile(r"\*\*[^*\n]+\*\*")
-_CODE_LINE = re.compile(r"^(?: {4}|\t)\S|[;{}]\s*$|^(?:def|import|from|class|SELECT|#include)\b", re.M)
+_CODE_LINE = re.compile(
+    r"^(?: {4}|\t)\S|[;{}]\s*$|^(?:def|import|from|class|SELECT|#include)\b", re.M
+)
 _LABEL = re.compile(r":[ \t]*$", re.M)
 _URL = re.compile(r"https?://|www\.")
 _PLACEHOLDER = re.compile(r"\[[A-Z][^\]\n]{2,40}\]")
-_ENDS_WELL = (".", "!", "?", "。", "！", "？", '"', "”", "'", ")", "]", "}", "```", ">", "|", ":)", "*", "…", "$")
+_ENDS_WELL = tuple(".!?。！？\"”')]}>|*…$`")
 
 _REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable|not able|afraid|not (?:sure|certain))|i (?:can(?:'t|not|not)|could ?n(?:o|')t"
-    r"|do(?:n't| not) (?:have|know|understand|feel)|won't|will not|apologi[sz]e)|unfortunately|my apologies"
-    r"|as an ai|as a language model|it (?:is|'s) not (?:possible|appropriate|clear)|(?:could|can) you (?:please )?"
-    r"(?:clarify|provide|be more|tell me|share|give|explain|specify)|please (?:provide|clarify|specify|share))\b"
+    r"\b(?:i(?:'m| am) (?:sorry|unable|not able|afraid|not (?:sure|certain))"
+    r"|i (?:can(?:'t|not|not)|could ?n(?:o|')t|do(?:n't| not) (?:have|know|understand|feel)"
+    r"|won't|will not|apologi[sz]e)|unfortunately|my apologies|as an ai|as a language model"
+    r"|it (?:is|'s) not (?:possible|appropriate|clear)|(?:could|can) you (?:please )?"
+    r"(?:clarify|provide|be more|tell me|share|give|explain|specify)"
+    r"|please (?:provide|clarify|specify|share))\b"
 )
-_OPENER = re.compile(r"\W*(?:sure|certainly|of course|absolutely|great|okay|ok|yes|no|here(?:'s| is| are)|thank)\b")
-_CLOSER = re.compile(r"\b(?:i hope|let me know|feel free|hope this|if you have any|please note|happy to|good luck)\b")
+_OPENER = re.compile(
+    r"\W*(?:sure|certainly|of course|absolutely|great|okay|ok|yes|no|here(?:'s| is| are)|thank)\b"
+)
+_CLOSER = re.compile(
+    r"\b(?:i hope|let me know|feel free|hope this|if you have any|please note|happy to|good luck)\b"
+)
 _SUMMARY = re.compile(r"\b(?:in conclusion|in summary|overall|to summarize|ultimately|in short)\b")
 _META = re.compile(r"<\|?[a-z_]{2,20}\|?>|\b(?:user|assistant|human)\s*:|<extra_id")
 
-_HEDGES = frozenset("may might could perhaps possibly maybe seems appears probably likely generally typically".split())
-_LINKS = frozenset(
-    "however therefore because since thus although moreover furthermore additionally first second third finally"
-    " next then while whereas instead example instance specifically such".split()
-)
-_FIRST = frozenset("i i'm i've i'll my me mine i’m".split())
-_SECOND = frozenset("you your you're yours you’re yourself".split())
-_NEGATIONS = frozenset("not no never cannot can't don't doesn't isn't won't without none nothing".split())
+_VOCABULARY = {
+    "hedges": "may might could perhaps possibly maybe seems appears probably likely generally"
+    " typically",
+    "links": "however therefore because since thus although moreover furthermore additionally first"
+    " second third finally next then while whereas instead example instance specifically such",
+    "first_person": "i i'm i've i'll my me mine i’m",
+    "second_person": "you your you're yours you’re yourself",
+    "negations": "not no never cannot can't don't doesn't isn't won't without none nothing",
+}
+_WORD_SETS = tuple(frozenset(words.split()) for words in _VOCABULARY.values())
 
 RESPONSE_NAMES = (
     "log_chars",
@@ -95,11 +105,7 @@ RESPONSE_NAMES = (
     "closer",
     "summary",
     "meta",
-    "hedges",
-    "links",
-    "first_person",
-    "second_person",
-    "negations",
+    *_VOCABULARY,
     "questions",
     "ends_with_question",
     "exclamations",
@@ -134,10 +140,6 @@ RELATION_NAMES = (
 NAMES: tuple[str, ...] = RESPONSE_NAMES + RELATION_NAMES + ASK_NAMES
 
 
-def _rate(counts: Counter[str], words: Iterable[str], total: int) -> float:
-    return 100.0 * sum(counts[w] for w in words) / total
-
-
 def _clip(text: str) -> str:
     """A text short enough to read: its head and its tail, where answers start and end."""
     if len(text) <= MAX_CHARS:
@@ -146,13 +148,12 @@ def _clip(text: str) -> str:
 
 
 def _unclosed(text: str) -> float:
-    return float(text.count("```") % 2 + min(abs(text.count("(") - text.count(")")), 3) / 3 + text.count("**") % 2)
+    brackets = min(abs(text.count("(") - text.count(")")), 3) / 3
+    return text.count("```") % 2 + brackets + text.count("**") % 2
 
 
 class _Read:
     """A response cut into words, lines and sentences once, for both groups of features."""
-
-    __slots__ = ("bullets", "code", "counts", "fences", "lines", "n", "numbered", "size", "tables", "text", "trigrams", "words")
 
     def __init__(self, response: str) -> None:
         self.size = len(response)
@@ -227,11 +228,7 @@ def _style(read: _Read) -> list[float]:
         float(bool(_CLOSER.search(tail))),
         float(bool(_SUMMARY.search(tail))),
         log1p(len(_META.findall(lower))),
-        _rate(counts, _HEDGES, n),
-        _rate(counts, _LINKS, n),
-        _rate(counts, _FIRST, n),
-        _rate(counts, _SECOND, n),
-        _rate(counts, _NEGATIONS, n),
+        *(100.0 * sum(counts[w] for w in words) / n for words in _WORD_SETS),
         log1p(text.count("?")),
         float(text.endswith("?")),
         log1p(text.count("!")),

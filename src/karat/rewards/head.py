@@ -51,12 +51,12 @@ class Linear:
     Clipping bounds what a text unlike any seen in training can do to the score.
     """
 
-    low_F: Floats  # noqa: N815
-    high_F: Floats  # noqa: N815
-    mean_F: Floats  # noqa: N815
-    scale_F: Floats  # noqa: N815
-    weight_FA: Floats  # noqa: N815
-    bias_A: Floats  # noqa: N815
+    low_F: Floats
+    high_F: Floats
+    mean_F: Floats
+    scale_F: Floats
+    weight_FA: Floats
+    bias_A: Floats
 
     def standardise(self, x_NF: Floats) -> Floats:
         """z_NF: clipped, centred, in deviations."""
@@ -70,17 +70,17 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Regression trees laid end to end: node i goes to `child[i]`, or one further when x > threshold.
+    """Regression trees laid end to end: node i goes to `child[i]`, or one further if x > threshold.
 
     A leaf is its own child with an infinite threshold, so every response walks `depth` steps
     through every tree at once and no step asks who has arrived.
     """
 
-    roots_T: Ints  # noqa: N815
-    feature_K: Ints  # noqa: N815
-    threshold_K: Floats  # noqa: N815
-    child_K: Ints  # noqa: N815
-    value_KA: Floats  # noqa: N815
+    roots_T: Ints
+    feature_K: Ints
+    threshold_K: Floats
+    child_K: Ints
+    value_KA: Floats
     depth: int
 
     def predict(self, x_NF: Floats) -> Floats:
@@ -157,12 +157,20 @@ def head_from_bytes(data: bytes, where: str) -> Head:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays["meta"].tobytes())
         found = (meta["format"], meta["features"], meta["names"], meta["attributes"])
-    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise RecipeError(f"{where}: not a reward head ({error}); {again}") from error
     if found != (FORMAT, features.VERSION, list(features.NAMES), list(ATTRIBUTES)):
         raise RecipeError(
-            f"{where}: a reward head of another version ({found[0]}, features {found[1]}); this karat"
-            f" reads {FORMAT}, features {features.VERSION}: {again}"
+            f"{where}: a reward head of another version ({found[0]}, features {found[1]}); this"
+            f" karat reads {FORMAT}, features {features.VERSION}: {again}"
         )
     try:
         head = _unpack(arrays, meta)
@@ -173,7 +181,9 @@ def head_from_bytes(data: bytes, where: str) -> Head:
 
 def _unpack(arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> Head:
     rows, width = arrays["linear"].astype(np.float64), len(features.NAMES)
-    linear = Linear(*rows[:_LINEAR_ROWS], rows[_LINEAR_ROWS:].T.copy(), arrays["bias"].astype(np.float64))
+    linear = Linear(
+        *rows[:_LINEAR_ROWS], rows[_LINEAR_ROWS:].T.copy(), arrays["bias"].astype(np.float64)
+    )
     nodes = len(arrays["step"])
     forest = Forest(
         roots_T=arrays["roots"].astype(np.int32),
@@ -199,8 +209,8 @@ def _unpack(arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> Head:
 class HeadReward:
     """Grades with a head shipped in the package (`helpsteer2`) or made by `karat reward train`.
 
-    A `Reward` of the kernel: `score` is pure numpy on one core, deterministic and thread-safe, about
-    a millisecond per response of ordinary length.
+    A `Reward` of the kernel: `score` is pure numpy on one core, deterministic and thread-safe;
+    about a millisecond per response of ordinary length.
 
     Raises:
         RecipeError: no such head, or a file that is not one.
@@ -210,7 +220,9 @@ class HeadReward:
         data, self.name = _find(head)
         self.head = head_from_bytes(data, str(head))
         self.identity = f"{self.name}@{blake2b(data, digest_size=8).hexdigest()}"
-        self.attributes: dict[str, tuple[float, float]] = dict.fromkeys((*ATTRIBUTES, "reward"), SCALE)
+        self.attributes: dict[str, tuple[float, float]] = dict.fromkeys(
+            (*ATTRIBUTES, "reward"), SCALE
+        )
         self.licence = str(self.head.meta.get("licence", "unknown"))
 
     def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> Floats:

@@ -58,7 +58,9 @@ async def prompts(
     made = []
     for prompt, meta, call in (entry for batch in batches for entry in batch):
         messages = [Message("user", prompt)]
-        made.append(Row(ids.assign(messages, meta, row.id), messages, meta=meta, calls=[*row.calls, call]))
+        made.append(
+            Row(ids.assign(messages, meta, row.id), messages, meta=meta, calls=[*row.calls, call])
+        )
     return made
 
 
@@ -75,7 +77,12 @@ async def _write(
         voice = {name: rng.choice(options) for name, options in variety.items() if options}
         values = {"topic": str(row.meta.get("topic", "")), "n": count - len(found), **voice}
         turns = [
-            Message("system", ctx.render("prompts_system", **{"persona": "", "style": "", "difficulty": "", **voice})),
+            Message(
+                "system",
+                ctx.render(
+                    "prompts_system", **{"persona": "", "style": "", "difficulty": "", **voice}
+                ),
+            ),
             Message("user", ctx.render(f"prompts_{task}", **values)),
         ]
         (answer,) = await ctx.chat(

@@ -36,15 +36,14 @@ async def respond(
     messages = row.messages
     if system is not None and (not messages or messages[0].role != "system"):
         messages = [Message("system", system), *messages]
-    drawn = await asyncio.gather(
-        *(
-            ctx.chat(
-                model, messages, n=n, temperature=temperature, top_p=top_p,
-                max_tokens=max_tokens, stop=stop,
-            )
-            for model in models
+    asks = [
+        ctx.chat(
+            model, messages, n=n, temperature=temperature, top_p=top_p,
+            max_tokens=max_tokens, stop=stop,
         )
-    )  # fmt: skip
+        for model in models
+    ]  # fmt: skip
+    drawn = [await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks)
     row.messages = messages
     row.responses += [
         Response(c.content, c.model, c.index, c.finish_reason, c.call)

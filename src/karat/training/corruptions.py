@@ -1,10 +1,9 @@
 """Spoiled copies of human-rated responses, with the ratings they deserve.
 
-People rated answers that people would send; a small model under rejection sampling also writes loops,
-stumps, echoes and answers to something else, which no rated set holds. A reward that has never seen
-them can be fooled by them, so each rated response is also spoiled on purpose: to train on, at a low
-weight, and to test on. The ratings given here are karat's own judgement, not a human's; the
-card says so.
+Rated sets hold answers of large models; a small model under rejection sampling also writes loops,
+stumps, echoes and answers to something else. A reward that has never seen them can be fooled by
+them, so each rated response is also spoiled on purpose: to train on, at a low weight, and to test
+on. The ratings given here are karat's own judgement, not a human's; the card says so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Human ratings and preferences, read into one shape whatever file they came in.
 
-Rated sets differ in nothing but field names, so the reader looks at the keys of a record rather than
-asking for a format: a file of a known shape needs no option. Prompts become chat messages, and every
-item carries a `group`, its first user turn, so that no prompt is ever on both sides of a split.
+Rated sets differ in little but field names, so the reader looks at the keys of a record instead of
+asking for a format: a file of a known shape needs no option. Prompts become chat messages, and
+every item carries a `group`, its first user turn, so that no prompt is on both sides of a split.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Pair:
 
 @dataclass(slots=True)
 class HumanData:
-    """What a set of files held, and how much of it by file name; `skipped` counts ties and twins."""
+    """What files held, and how many items by file name; `skipped` counts ties and twins."""
 
     rated: list[Rated] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
@@ -73,8 +73,8 @@ def messages_of(prompt: str) -> tuple[Message, ...]:
 def read_human(paths: Sequence[Path]) -> HumanData:
     """Read JSON or JSONL files of ratings and preferences.
 
-    Known records: HelpSteer (`prompt, response` and five attributes), pairs (`chosen, rejected` with
-    or without `prompt`, hh-rlhf transcripts too), LLMBar (`input, output_1, output_2, label`),
+    Known records: HelpSteer (`prompt, response` and five attributes), pairs (`chosen, rejected`
+    with or without `prompt`, hh-rlhf transcripts too), LLMBar (`input, output_1, output_2, label`),
     Arena (`prompts, responses_a, responses_b, winner`), OpenAssistant trees (`prompt.replies`).
 
     Raises:
@@ -87,7 +87,9 @@ def read_human(paths: Sequence[Path]) -> HumanData:
             try:
                 items = list(_items(record))
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                raise RecipeError(f"{where}: no rating or preference karat knows: {error!r}") from error
+                raise RecipeError(
+                    f"{where}: no rating or preference karat knows: {error!r}"
+                ) from error
             for item in items:
                 if isinstance(item, Rated):
                     data.rated.append(item)
@@ -156,7 +158,9 @@ def _chosen(record: dict[str, Any]) -> Pair:
     if prompt is None:
         turns, other = _transcript(chosen), _transcript(rejected)
         return _pair(turns[:-1], turns[-1].content, other[-1].content)
-    return _pair(messages_of(prompt) if isinstance(prompt, str) else _chat(prompt), chosen, rejected)
+    return _pair(
+        messages_of(prompt) if isinstance(prompt, str) else _chat(prompt), chosen, rejected
+    )
 
 
 def _arena(record: dict[str, Any]) -> Iterator[Pair]:
@@ -196,7 +200,9 @@ def _text(value: object) -> str:
     return value
 
 
-def _pair(messages: tuple[Message, ...], chosen: object, rejected: object, swap: bool = False) -> Pair:
+def _pair(
+    messages: tuple[Message, ...], chosen: object, rejected: object, swap: bool = False
+) -> Pair:
     chosen, rejected = _text(chosen), _text(rejected)
     if swap:
         chosen, rejected = rejected, chosen

@@ -1,4 +1,4 @@
-"""Held-out figures of a reward head, with intervals and the baselines that any reader would ask for.
+"""Held-out figures of a reward head, with intervals, beside the baselines a reader would ask for.
 
 Folds are by prompt and shared by every source, so that no prompt is trained on and tested on. Every
 accuracy has a 95% bootstrap interval over prompts and stands beside "the longer answer wins" on the
@@ -39,16 +39,18 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Pairs judged: 1 won, ½ tied, 0 lost, by the reward and by length; `gap` of human helpfulness."""
+    """Pairs judged by the reward and by length: 1 won, ½ tied, 0 lost; `gap` in human helpfulness."""
 
-    win_P: Floats  # noqa: N815
-    longer_P: Floats  # noqa: N815
-    group_P: NDArray[np.str_]  # noqa: N815
-    gap_P: Floats  # noqa: N815
+    win_P: Floats
+    longer_P: Floats
+    group_P: NDArray[np.str_]
+    gap_P: Floats
 
     def where(self, mask_P: NDArray[np.bool_]) -> Outcomes:
         """The outcomes that the mask selects."""
-        return Outcomes(self.win_P[mask_P], self.longer_P[mask_P], self.group_P[mask_P], self.gap_P[mask_P])
+        return Outcomes(
+            self.win_P[mask_P], self.longer_P[mask_P], self.group_P[mask_P], self.gap_P[mask_P]
+        )
 
     def figure(self, name: str) -> Figure:
         """Accuracy, its interval, the longer baseline and the interval of the gain over it."""
@@ -72,7 +74,12 @@ class Figures:
 
 
 def cross_validate(
-    table: Table, settings: Settings, folds: int = 5, repeats: int = 4, fit: Fit = fit_head, say: Say | None = None
+    table: Table,
+    settings: Settings,
+    folds: int = 5,
+    repeats: int = 4,
+    fit: Fit = fit_head,
+    say: Say | None = None,
 ) -> Figures:
     """Repeated K-fold by prompt over rated rows, pairs and spoiled copies together."""
     scores_VRA = np.empty((repeats, len(table.x_RF), len(ATTRIBUTES) + 1))
@@ -89,29 +96,39 @@ def cross_validate(
             won_VP[v, held_P] = _wins(head, table.chosen_PF[held_P], table.rejected_PF[held_P])
             for i, x_RF in enumerate(table.spoiled_KRF.values()):
                 spoiled_VKR[v, i, held_R] = _wins(head, table.x_RF[held_R], x_RF[held_R])
-    rated = rated_outcomes(table.y_RA, scores_VRA[:, :, -1], table.x_RF[:, _LENGTH], table.group_R)
+    rated = rated_outcomes(table, scores_VRA[:, :, -1])
     length = _compare(table.chosen_PF[:, _LENGTH], table.rejected_PF[:, _LENGTH])
     given = Outcomes(won_VP.mean(axis=0), length, table.group_P, np.zeros(len(length)))
     sound_R = table.y_RA[:, 0] >= 3
     spoiled = [
-        Figure(kind, int(sound_R.sum()), float(spoiled_VKR[:, i, sound_R].mean()), *_interval(
-            spoiled_VKR[:, i, sound_R].mean(axis=0), table.group_R[sound_R]))
+        Figure(
+            kind,
+            int(sound_R.sum()),
+            float(spoiled_VKR[:, i, sound_R].mean()),
+            *_interval(spoiled_VKR[:, i, sound_R].mean(axis=0), table.group_R[sound_R]),
+        )
         for i, kind in enumerate(table.spoiled_KRF)
     ]
-    pairs = [rated.figure("rated pairs"), rated.where(rated.gap_P >= 2).figure("rated pairs, gap of 2 or more")]
+    pairs = [
+        rated.figure("rated pairs"),
+        rated.where(rated.gap_P >= 2).figure("rated pairs, gap of 2 or more"),
+    ]
     pairs += [given.figure("preference pairs")] if len(length) else []
     agree = np.where(rated.longer_P == 1, rated.win_P, 1 - rated.win_P)
-    return Figures(tuple(pairs), _correlations(table, scores_VRA), tuple(spoiled), float(agree.mean()))
+    return Figures(
+        tuple(pairs), _correlations(table, scores_VRA), tuple(spoiled), float(agree.mean())
+    )
 
 
 def test_figures(head: Head, data: HumanData, name: str, seen: set[str]) -> Figure:
     """Accuracy of a finished head on pairs it never saw; prompts in `seen` are left out."""
     kept = HumanData(
-        rated=[r for r in data.rated if r.group not in seen], pairs=[p for p in data.pairs if p.group not in seen]
+        rated=[r for r in data.rated if r.group not in seen],
+        pairs=[p for p in data.pairs if p.group not in seen],
     )
     table = table_of(kept, seed=0, spoiled=())
     reward_VR = with_reward(head.predict(table.x_RF))[None, :, -1]
-    rated = rated_outcomes(table.y_RA, reward_VR, table.x_RF[:, _LENGTH], table.group_R)
+    rated = rated_outcomes(table, reward_VR)
     length = _compare(table.chosen_PF[:, _LENGTH], table.rejected_PF[:, _LENGTH])
     win = _wins(head, table.chosen_PF, table.rejected_PF)
     both = Outcomes(
@@ -135,13 +152,12 @@ def folds_of(table: Table, folds: int, seed: int) -> tuple[NDArray[np.int64], ND
     return fold_R, np.array([fold[g] for g in table.group_P.tolist()], dtype=np.int64)
 
 
-def rated_outcomes(
-    y_RA: Floats, reward_VR: Floats, length_R: Floats, group_R: NDArray[np.str_]
-) -> Outcomes:
-    """Every two responses of one prompt that differ in human helpfulness, as outcomes."""
-    members: dict[str, list[int]] = {}
-    for i, group in enumerate(group_R.tolist()):
-        members.setdefault(group, []).append(i)
+def rated_outcomes(table: Table, reward_VR: Floats) -> Outcomes:
+    """Every two responses of one prompt that differ in human helpfulness, mean over V repeats."""
+    y_RA, length_R = table.y_RA, table.x_RF[:, _LENGTH]
+    members: dict[int, list[int]] = {}
+    for i, prompt in enumerate(table.prompt_R.tolist()):
+        members.setdefault(prompt, []).append(i)
     found = [(i, j) for ids in members.values() for n, i in enumerate(ids) for j in ids[n + 1 :]]
     a, b = np.array(found, dtype=np.int64).reshape(-1, 2).T
     gap = y_RA[a, 0] - y_RA[b, 0]
@@ -149,7 +165,7 @@ def rated_outcomes(
     return Outcomes(
         win_P=_compare(reward_VR[:, better], reward_VR[:, worse]).mean(axis=0),
         longer_P=_compare(length_R[better], length_R[worse]),
-        group_P=group_R[better],
+        group_P=table.group_R[better],
         gap_P=np.abs(gap[gap != 0]),
     )
 
@@ -177,7 +193,9 @@ def _correlations(table: Table, scores_VRA: Floats) -> tuple[Figure, ...]:
     groups, code_R = np.unique(table.group_R, return_inverse=True)
     rows: Sequence[NDArray[np.int64]] = [np.flatnonzero(code_R == g) for g in range(len(groups))]
     rng, figures = np.random.default_rng(0), []
-    draws = [np.concatenate([rows[g] for g in rng.integers(0, len(rows), len(rows))]) for _ in range(300)]
+    draws = [
+        np.concatenate([rows[g] for g in rng.integers(0, len(rows), len(rows))]) for _ in range(300)
+    ]
     for i, name in enumerate(ATTRIBUTES):
         human_R, score_VR = table.y_RA[:, i], scores_VRA[:, :, i]
         value = float(np.mean([np.corrcoef(human_R, s_R)[0, 1] for s_R in score_VR]))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from karat.errors import RecipeError
 from karat.rewards import features
 from karat.rewards.head import Floats, Forest, Head, Linear
+from karat.row import Message
 from karat.training.corruptions import KINDS, TRAINED, ratings_of, spoil
 from karat.training.ratings import HumanData, Pair
 
@@ -44,15 +45,20 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Human data as features: R rated rows with K spoiled copies each, P pairs; groups are prompts."""
+    """Human data as features: R rated rows with K spoiled copies each, and P pairs.
 
-    x_RF: Floats  # noqa: N815
-    y_RA: Floats  # noqa: N815
-    group_R: NDArray[np.str_]  # noqa: N815
-    spoiled_KRF: dict[str, Floats]  # noqa: N815
-    chosen_PF: Floats  # noqa: N815
-    rejected_PF: Floats  # noqa: N815
-    group_P: NDArray[np.str_]  # noqa: N815
+    Rows of one `prompt_R` answer the same conversation; those of one `group` begin with the same
+    user turn, and never straddle a split.
+    """
+
+    x_RF: Floats
+    y_RA: Floats
+    prompt_R: NDArray[np.int64]
+    group_R: NDArray[np.str_]
+    spoiled_KRF: dict[str, Floats]
+    chosen_PF: Floats
+    rejected_PF: Floats
+    group_P: NDArray[np.str_]
 
 
 def table_of(data: HumanData, seed: int, spoiled: Sequence[str] = KINDS) -> Table:
@@ -61,16 +67,20 @@ def table_of(data: HumanData, seed: int, spoiled: Sequence[str] = KINDS) -> Tabl
     rows: list[Floats] = []
     for i, item in enumerate(data.rated):
         rng = random.Random(f"{seed}:{i}")
-        others = [o for o in rng.sample(data.rated, min(20, len(data.rated))) if o.group != item.group]
+        others = [
+            o for o in rng.sample(data.rated, min(20, len(data.rated))) if o.group != item.group
+        ]
         other = others[0].response if others else ""
         prompt = item.prompt[-1].content if item.prompt else ""
         copies = spoil(item.response, prompt, other, rng)
         rows.append(features.features(item.prompt, [item.response, *(copies[k] for k in spoiled)]))
     x_RKF = np.array(rows) if rows else np.empty((0, 1 + len(spoiled), width))
     pairs_P2F = pair_features(data.pairs)
+    prompts: dict[tuple[Message, ...], int] = {}
     return Table(
         x_RF=x_RKF[:, 0],
         y_RA=np.array([item.ratings for item in data.rated], dtype=np.float64).reshape(-1, 5),
+        prompt_R=np.array([prompts.setdefault(item.prompt, len(prompts)) for item in data.rated]),
         group_R=np.array([item.group for item in data.rated], dtype=np.str_),
         spoiled_KRF={kind: x_RKF[:, k] for k, kind in enumerate(spoiled, start=1)},
         chosen_PF=pairs_P2F[:, 0],
@@ -93,7 +103,10 @@ def fit_head(table: Table, settings: Settings, rated: Mask, paired: Mask) -> Hea
     if not paired.any():
         return head
     chosen_PF, rejected_PF = table.chosen_PF[paired], table.rejected_PF[paired]
-    x_all, weight_all = np.concatenate([x_RF, chosen_PF, rejected_PF]), np.full(2 * paired.sum(), settings.pair_weight)
+    x_all, weight_all = (
+        np.concatenate([x_RF, chosen_PF, rejected_PF]),
+        np.full(2 * paired.sum(), settings.pair_weight),
+    )
     shift_A = np.array(settings.pair_shift)
     for _ in range(settings.rounds):
         middle_PA = (head.predict(chosen_PF) + head.predict(rejected_PF)) / 2
@@ -170,7 +183,9 @@ def forest_of(trees: Any) -> Forest:
         roots_T=roots_T,
         feature_K=np.concatenate([p[0] for p in parts]).astype(np.int32),
         threshold_K=np.concatenate([p[1] for p in parts]),
-        child_K=np.concatenate([p[2] + r for p, r in zip(parts, roots_T, strict=True)]).astype(np.int32),
+        child_K=np.concatenate([p[2] + r for p, r in zip(parts, roots_T, strict=True)]).astype(
+            np.int32
+        ),
         value_KA=np.concatenate([p[3] for p in parts]),
         depth=max(int(e.tree_.max_depth) for e in trees.estimators_),
     )

@@ -47,7 +47,8 @@ def train_head(
     prompts = len({row.group for row in rows})
     if prompts < max(folds, _FEWEST) or folds < 2:
         raise RecipeError(
-            f"{prompts} rated prompts are too few for {folds} folds: at least {max(folds, _FEWEST)} and 2 folds"
+            f"{prompts} rated prompts in {folds} folds: give at least {max(folds, _FEWEST)} prompts"
+            " and 2 folds"
         )
     table = table_of(data, settings.seed)
     figures = cross_validate(table, settings, folds, repeats, say=say)
@@ -74,15 +75,17 @@ def main_train(
     the JSON files in it. `say` receives one line of progress at a time.
 
     Raises:
-        RecipeError: a file is missing or of no known shape, scikit-learn is missing, `out` cannot be
-            written, or the ratings are too few.
+        RecipeError: a file is missing or of no known shape, scikit-learn is missing, `out` cannot
+            be written, or the ratings are too few.
     """
     start = time.process_time()
     if out.suffix != ".npz":
         raise RecipeError(f"{out}: the name of a reward head ends in .npz")
     settings = Settings(seed=seed)
     train, held = read_human(data), _read_tests(tests)
-    head, figures = train_head(train.rated, train.pairs, settings=settings, folds=folds, repeats=repeats, say=say)
+    head, figures = train_head(
+        train.rated, train.pairs, settings=settings, folds=folds, repeats=repeats, say=say
+    )
     licence = licence_of(list(train.files))
     head = replace(head, meta={"licence": licence, "data": train.files, "seed": seed})
     content = head.to_bytes()

@@ -1,0 +1,51 @@
+# Two commands do everything: `make demo` and `make test`. Both make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check lint types layers pytest lock clean
+
+demo: .venv/demo.stamp
+	$(BIN)/karat run quickstart
+
+test: lint types layers pytest
+
+lint: .venv/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/test.stamp
+	$(BIN)/mypy
+
+layers: .venv/test.stamp
+	$(BIN)/lint-imports --no-cache
+
+pytest: .venv/test.stamp
+	$(BIN)/python -m pytest
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("karat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: requirements/demo.txt pyproject.toml | .venv/bin/python
+	@echo "Installing karat into .venv (about 110 MB to fetch) …"
+	$(PIP) install -r requirements/demo.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# torch first and alone: a looser requirement would choose a build with gigabytes of GPU libraries.
+.venv/test.stamp: requirements/test.txt .venv/demo.stamp
+	@echo "Installing what the tests need (torch and TRL among it) …"
+	$(PIP) install torch==2.13.0
+	$(PIP) install -r requirements/test.txt
+	@touch $@
+
+# Pins for the two commands; the library itself states ranges in pyproject.toml.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
+lock: .venv/test.stamp
+	$(COMPILE) pyproject.toml --extra embedded requirements/build.in -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf requirements/build.in \
+	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt
+
+clean:
+	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache .hypothesis

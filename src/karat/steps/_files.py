@@ -1,0 +1,306 @@
+"""Files as records: one mapping per line, list item, CSV line or Parquet row, a few in memory.
+
+A file is somebody else's work and may hold anything. A record that cannot be read is handed on with
+the reason and the place instead of being raised or skipped, so that what was lost can be counted.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from karat.errors import RecipeError
+
+MAX_RECORD = 64 * 2**20  # bytes; a longer line is a binary file or a missing line end
+CHUNK = 2**20
+BATCH_ROWS = 256
+BOM = b"\xef\xbb\xbf"
+FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]|"', re.S)
+
+
+class Record(NamedTuple):
+    """One record and its place. `value` is None where it could not be read: `problem` says why."""
+
+    where: str
+    value: dict[str, Any] | None
+    problem: str = ""
+    raw: bytes = b""
+
+
+def file_format(path: Path) -> str:
+    """One of FORMATS by the file's name, `.gz`, `.bz2`, `.xz` and `.zst` aside; empty if unknown."""
+    name = path.name.lower()
+    for ending in (*PACKED, ".zst"):
+        name = name.removesuffix(ending)
+    ending = name.rpartition(".")[2]
+    return ending if ending in FORMATS else ""
+
+
+def input_files(path: Path, pattern: str | None = None) -> list[Path]:
+    """The files a recipe names: one file, or those of a folder in order of their names.
+
+    Without a pattern a folder means every file in it, at any depth, that karat can read.
+    Raises: RecipeError when there is none.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise RecipeError(f"no file {path}")
+        found = [path]
+    elif pattern is None:
+        inside = (p for p in path.rglob("*") if p.is_file() and file_format(p))
+        found = [p for p in inside if not p.relative_to(path).as_posix().startswith((".", "_"))]
+    else:
+        try:
+            found = [p for p in path.glob(pattern) if p.is_file()]
+        except (ValueError, NotImplementedError) as error:
+            raise RecipeError(f"glob: {error}; write a pattern inside {path}") from None
+    for file in found:
+        if not file_format(file):
+            raise RecipeError(f"cannot read {file}: its name must end in {', '.join(FORMATS)}")
+    if not found:
+        raise RecipeError(f"no file in {path} matches {pattern or ', '.join(FORMATS)}")
+    return sorted(found)
+
+
+def read_files(files: Iterable[Path], root: Path) -> Iterator[Record]:
+    """The records of all files, one after another."""
+    for file in files:
+        name = file.relative_to(root).as_posix() if root.is_dir() else file.name
+        try:
+            if file_format(file) == "parquet":
+                yield from _parquet(file, name)
+            else:
+                with _open(file) as stream:
+                    yield from _text_records(stream, file, name)
+        except BROKEN as error:
+            yield Record(name, None, f"the file ends early: {_words(error)}")
+
+
+def _open(path: Path) -> io.BufferedReader:
+    try:
+        ending = path.suffix.lower()
+        if ending == ".zst":
+            return io.BufferedReader(cast(Any, pa.input_stream(str(path), compression="zstd")), CHUNK)
+        if ending in PACKED:
+            return io.BufferedReader(cast(Any, PACKED[ending](path, "rb")), CHUNK)
+        return path.open("rb", buffering=CHUNK)
+    except BROKEN as error:
+        raise RecipeError(f"cannot open {path}: {_words(error)}") from None
+
+
+def _words(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:200]
+
+
+def _text_records(stream: io.BufferedReader, file: Path, name: str) -> Iterator[Record]:
+    head = stream.peek(CHUNK)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise RecipeError(f"{file} is written in UTF-16; save it as UTF-8")
+    if head.startswith(BOM):
+        stream.read(len(BOM))
+        head = head[len(BOM) :]
+    kind = file_format(file)
+    if kind in ("csv", "tsv"):
+        yield from _csv(stream, file, name, "\t" if kind == "tsv" else ",")
+    elif head.lstrip().startswith(b"["):
+        yield from _items(stream, name)
+    else:
+        yield from _lines(stream, name)
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+def _decode(where: str, raw: bytes) -> Record:
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return Record(where, None, _why_not_json(raw), raw)
+    if not isinstance(value, dict):
+        return Record(where, None, "not a JSON object", raw)
+    return Record(where, value)
+
+
+def _why_not_json(raw: bytes) -> str:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    if "\0" in text:
+        return "not JSON: NUL in the text"
+    if re.search(r"[:\[,]\s*(NaN|-?Infinity)\b", text):
+        return "not JSON: NaN or Infinity"
+    if re.search(r"\\u[dD][89a-fA-F]", text):
+        return "not JSON: half of a surrogate pair"
+    return "not JSON"
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[Record]:
+    number = 0
+    while line := stream.readline(MAX_RECORD):
+        number += 1
+        if len(line) == MAX_RECORD and not line.endswith(b"\n"):
+            while (rest := stream.readline(MAX_RECORD)) and not rest.endswith(b"\n"):
+                pass
+            yield Record(f"{name}:{number}", None, "longer than 64 MiB", line[:CHUNK])
+        elif not line.isspace():
+            yield _decode(f"{name}:{number}", line)
+
+
+def _items(stream: BinaryIO, name: str) -> Iterator[Record]:
+    """The items of one JSON list, found by their commas, so that a broken one costs only itself."""
+    data, start, at, depth, number = b"", 0, 0, 0, 0
+    while chunk := stream.read(CHUNK):
+        data, at, start = data[start:] + chunk, at - start, 0
+        for token in _TOKEN.finditer(data, at):
+            at, sign = token.start(), token.group()
+            if sign == b'"':  # a text that goes on in the next chunk
+                break
+            at = token.end()
+            if depth == 1 and sign in (b",", b"]", b"}"):
+                item, start = data[start : token.start()], at
+                if item.strip() or sign == b",":
+                    number += 1
+                    yield _decode(f"{name}: item {number}", item)
+            if sign in (b"[", b"{"):
+                depth += 1
+                start = at if depth == 1 else start
+            elif sign in (b"]", b"}"):
+                depth -= 1
+            if depth == 0:
+                rest = (data[at:] + stream.read(CHUNK)).strip()
+                if rest:
+                    yield Record(f"{name}: end", None, "text after the list", rest)
+                return
+        if len(data) - start > MAX_RECORD:
+            break
+    yield Record(f"{name}: item {number + 1}", None, "not JSON: the list does not end", data[start:])
+
+
+# --- CSV -----------------------------------------------------------------------------------------
+
+
+def _csv(stream: io.BufferedReader, file: Path, name: str, delimiter: str) -> Iterator[Record]:
+    csv.field_size_limit(MAX_RECORD)  # the default of 128 KiB is shorter than a long answer
+    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
+    lines = csv.reader(text, delimiter=delimiter)
+    try:
+        header = next(lines, [])
+    except csv.Error as error:
+        raise RecipeError(f"{file} has no header line: {error}") from None
+    if len(set(header)) < len(header) or not all(_is_utf8(cell) for cell in header):
+        raise RecipeError(f"{file}: the first line must name each column once, in UTF-8")
+    while True:
+        where = f"{name}:{lines.line_num + 1}"
+        try:
+            cells = next(lines, None)
+        except csv.Error as error:
+            yield Record(where, None, f"not CSV: {error}")
+            continue
+        if cells is None:
+            return
+        if cells:
+            yield _csv_record(where, header, cells)
+
+
+def _csv_record(where: str, header: list[str], cells: list[str]) -> Record:
+    if len(cells) == len(header) and all(map(_is_utf8, cells)):
+        # An empty cell cannot be told from a missing value.
+        return Record(where, {k: v or None for k, v in zip(header, cells, strict=True)})
+    raw = ",".join(cells).encode("utf-8", "surrogateescape")
+    if len(cells) != len(header):
+        return Record(where, None, f"{len(cells)} cells under {len(header)} columns", raw)
+    return Record(where, None, "not UTF-8", raw)
+
+
+def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- Parquet and Arrow ---------------------------------------------------------------------------
+
+
+def _parquet(path: Path, name: str) -> Iterator[Record]:
+    try:
+        # With a buffer a column is read page by page: one row group may be the whole file.
+        file = pq.ParquetFile(path, buffer_size=CHUNK)
+    except (OSError, pa.ArrowException) as error:
+        raise RecipeError(f"{path} is not Parquet: {_words(error)}") from None
+    with file:
+        columns = [f.name for f in file.schema_arrow if not _is_binary(f.type)]
+        number = 0
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+            for value in batch.to_pylist():
+                number += 1
+                yield Record(f"{name}: row {number}", as_json(value))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    )
+
+
+def as_json(value: Any) -> Any:
+    """The value as JSON has it: dates and decimals as text; bytes and NaN, which it lacks, as null."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return None if isnan(value) else value
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return None if isinstance(value, bytes) else str(value)
+
+
+# --- how many ------------------------------------------------------------------------------------
+
+
+def count_rows(files: Sequence[Path]) -> int | None:
+    """How many records the files hold, without decoding them; None when one cannot be read.
+
+    Lines of JSONL that are broken count as well, and `group` makes fewer rows of them.
+    """
+    try:
+        return sum(_count(Path(file)) for file in files)
+    except (RecipeError, csv.Error, UnicodeError, *BROKEN):
+        return None
+
+
+def _count(path: Path) -> int:
+    kind = file_format(path)
+    if kind == "parquet":
+        return int(pq.read_metadata(path).num_rows)
+    with _open(path) as stream:
+        if kind in ("csv", "tsv") or stream.peek(CHUNK).removeprefix(BOM).lstrip()[:1] == b"[":
+            return sum(1 for _ in _text_records(stream, path, path.name))
+        total, last = 0, b"\n"
+        while chunk := stream.read(CHUNK):
+            total += chunk.count(b"\n")
+            last = chunk[-1:]
+        return total + (last != b"\n")

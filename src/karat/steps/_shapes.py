@@ -1,0 +1,310 @@
+"""One record as what a row is made of: turns, answers, scores, meta.
+
+Published datasets write the same thing in a dozen shapes. All of them end here as messages and
+responses, or as an Unusable with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from math import isfinite
+from typing import Any
+
+import msgspec
+import orjson
+
+from karat.row import Message, Response
+
+ROLES = {
+    "system": "system", "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant",
+    "bot": "assistant",
+}  # fmt: skip
+TEXT_KEYS = ("content", "response", "text", "completion", "value", "output")
+PAIR = ("chosen", "rejected")
+_STEERLM = re.compile(r"\n?<extra_id_[01]>(System|User|Assistant)\n?")
+_HH = re.compile(r"\n\n(Human|Assistant):")
+
+
+class Unusable(ValueError):
+    """A record that makes no row. The text before " (" is the category counted in the report."""
+
+    def __init__(self, category: str, detail: str) -> None:
+        super().__init__(f"{category}: {detail}")
+        self.category = category
+        self.detail = detail
+
+
+class Mapping(msgspec.Struct):
+    """Which column is what. None: to be found; an empty list: none wanted."""
+
+    prompt: list[str] | None = None
+    messages: str | None = None
+    system: str | None = None
+    responses: list[str] | None = None
+    scores: list[str] | None = None
+    model: str | None = None
+    keep: list[str] | None = None
+    last_turn: bool = True  # an assistant's last turn is an answer
+    listed: bool = False  # a text in the answers' column may be a JSON list
+    own: bool = False  # the file is one of karat's
+    used: set[str] = set()
+
+
+class Parts(msgspec.Struct):
+    """What one record holds of a row."""
+
+    messages: list[Message]
+    responses: list[Response]
+    meta: dict[str, Any]
+    source: str | None = None
+
+
+def look(record: dict[str, Any], name: str) -> Any:
+    """The value of a column, or of a place inside one: `instances.0.input`. None where absent."""
+    if name in record or "." not in name:
+        return record.get(name)
+    value: Any = record
+    for part in name.split("."):
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def before(name: str, column: str) -> str:
+    return f"{column}_{name}"
+
+
+def after(name: str, column: str) -> str:
+    return f"{name}_{column}"
+
+
+def quoted(names: Iterable[str]) -> str:
+    return " + ".join(f"'{name}'" for name in names)
+
+
+# --- one record ----------------------------------------------------------------------------------
+
+
+def parse(record: dict[str, Any], found: Mapping) -> Parts:
+    """One record's messages, answers and meta. Raises: Unusable."""
+    answers = [
+        (column, item)
+        for column in found.responses or []
+        for item in answers_in(look(record, column), found.listed)
+    ]
+    turns = _turns(record, found)
+    if turns and turns[-1].role == "assistant":
+        last = turns.pop().content
+        if found.last_turn and all(_content(item) != last for _, item in answers):
+            answers.append(("", last))
+    if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
+        raise Unusable("empty prompt", "no user turn to answer")
+    responses = [_response(record, found, answers, i) for i in range(len(answers))]
+    if not found.own:
+        keep = record if found.keep is None else {name: look(record, name) for name in found.keep}
+        used = found.used if found.keep is None else ()
+        meta = {k: v for k, v in keep.items() if v is not None and k not in used}
+        return Parts(turns, responses, meta)
+    meta = _loads(record["meta"])
+    return Parts(turns, responses, meta if isinstance(meta, dict) else {}, record["source"])
+
+
+def _turns(record: dict[str, Any], found: Mapping) -> list[Message]:
+    value = look(record, found.messages) if found.messages else None
+    if value is not None:
+        turns = conversation(value, found.messages or "")
+    elif found.prompt == []:
+        turns = _shared(*(conversation(record.get(name), name) for name in PAIR))
+    else:
+        parts = [look(record, name) for name in found.prompt or []]
+        given = [part for part in parts if part not in (None, "")]
+        if not given:
+            names = quoted([*([found.messages] if found.messages else []), *(found.prompt or [])])
+            if parts and any(part == "" for part in parts):
+                raise Unusable("empty prompt", f"{names} is empty")
+            raise Unusable("missing field", f"no {names}")
+        if len(given) == 1:
+            turns = conversation(given[0], found.prompt[0] if found.prompt else "")
+        else:
+            turns = conversation("\n\n".join(text(part, "prompt") for part in given), "prompt")
+    system = look(record, found.system) if found.system else None
+    if system and turns and turns[0].role != "system":
+        turns.insert(0, Message("system", text(system, found.system or "")))
+    return turns
+
+
+def _shared(chosen: list[Message], rejected: list[Message]) -> list[Message]:
+    """The turns before the last of both. Some HH pairs part earlier: they answer two questions."""
+    if chosen[:-1] != rejected[:-1]:
+        raise Unusable("chosen and rejected answer different prompts", "no common question")
+    return chosen[:-1]
+
+
+def text(value: Any, name: str) -> str:
+    """The value, when it is a text models can be sent. Raises: Unusable."""
+    if not isinstance(value, str):
+        raise Unusable("wrong type", f"'{name}' is {_kind(value)}, not a text")
+    if "\0" in value:
+        raise Unusable("NUL in the text", f"in '{name}'")  # C libraries would cut the text there
+    return value
+
+
+def _kind(value: Any) -> str:
+    words = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+    return words.get(type(value), "a number")
+
+
+def _loads(value: Any) -> Any:
+    """A list or object that a CSV cell or text column holds as JSON text."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+def is_dialogue(value: Any) -> bool:
+    """Whether a value holds turns rather than one text."""
+    if isinstance(value, str):
+        return value.startswith("\n\nHuman:")
+    return isinstance(value, list) and bool(value) and is_turn(value[0])
+
+
+def is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and ("role" in value or "from" in value)
+
+
+def conversation(value: Any, name: str) -> list[Message]:
+    """Turns out of a text, a list of role and content (or from and value), or marked-up text.
+
+    `<extra_id_1>User` and `<extra_id_1>Assistant` part the turns of HelpSteer2's prompts, "\\n\\n
+    Human:" and "\\n\\nAssistant:" those of Anthropic's HH. Raises: Unusable.
+    """
+    listed = _loads(value)
+    if value == []:
+        raise Unusable("empty prompt", f"'{name}' is an empty list")
+    if isinstance(listed, list) and listed and all(map(is_turn, listed)):
+        turns = [_turn(item, name) for item in listed]
+    else:
+        whole = text(value, name)
+        if whole.startswith("\n\nHuman:"):
+            turns = [Message(ROLES[r], c.strip()) for r, c in _pieces(_HH.split(whole))]
+        elif "<extra_id_" in whole:
+            turns = [Message(ROLES[r], c) for r, c in _pieces(_STEERLM.split(whole))]
+        else:
+            turns = [Message("user", whole)]
+    if len(turns) > 1 and turns[-1].role == "assistant" and not turns[-1].content:
+        turns.pop()  # "\n\nAssistant:" at the end asks for the answer
+    return turns
+
+
+def _pieces(split: list[str]) -> Iterator[tuple[str, str]]:
+    if split[0].strip():
+        yield "user", split[0]
+    yield from ((role.lower(), body) for role, body in zip(split[1::2], split[2::2], strict=True))
+
+
+def _turn(item: dict[str, Any], name: str) -> Message:
+    word = item.get("role", item.get("from"))
+    role = ROLES.get(word.lower()) if isinstance(word, str) else None
+    if role is None:
+        raise Unusable("unknown role", f"{word!r} in '{name}'")
+    content = item.get("content", item.get("value"))
+    if isinstance(content, list) and all(isinstance(p, dict) and "text" in p for p in content):
+        content = "".join(text(part["text"], name) for part in content)
+    return Message(role, text(content, name))
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def answers_in(value: Any, listed: bool) -> list[Any]:
+    """The texts or objects of one column: one answer, a list of them, or a dialogue's last turn.
+
+    A text stays a text even where it is JSON, which an answer may be, unless the column is `listed`.
+    """
+    loaded = _loads(value)
+    if is_dialogue(loaded):
+        return [conversation(loaded, "response")[-1].content]
+    if listed or not isinstance(value, str):
+        value = loaded
+    if isinstance(value, list):
+        return [item for item in value if item is not None]
+    return [] if value is None else [value]
+
+
+def _content(item: Any) -> Any:
+    if isinstance(item, dict):
+        return next((item[key] for key in TEXT_KEYS if item.get(key) is not None), None)
+    return item
+
+
+def _response(
+    record: dict[str, Any], found: Mapping, answers: list[tuple[str, Any]], index: int
+) -> Response:
+    column, item = answers[index]
+    body = text(_content(item), column or "response")
+    fields = item if isinstance(item, dict) else {}
+    model = _value(record, found, answers, index, found.model or "model")
+    scores = _recorded(fields.get("scores"))
+    if column in PAIR and found.responses == list(PAIR):
+        scores["human.preferred"] = float(column == "chosen")
+    for name in found.scores or []:
+        value = _value(record, found, answers, index, name)
+        if value is not None:
+            scores[f"human.{name}"] = _number(value, name)
+    return Response(
+        body, model if isinstance(model, str) else "", index,
+        str(fields.get("finish_reason") or ""), str(fields.get("call") or ""), scores,
+    )  # fmt: skip
+
+
+def _value(
+    record: dict[str, Any], found: Mapping, answers: list[tuple[str, Any]], index: int, name: str
+) -> Any:
+    """What `name` says about one answer: in the answer itself, in `chosen_name` or `name_chosen`,
+    in a column with one value per answer, or in a plain column where there is one answer."""
+    column, item = answers[index]
+    if isinstance(item, dict) and name in item:
+        return item[name]
+    for beside in (before(name, column), after(name, column)):
+        if column and beside in record:
+            return record[beside]
+    value = _loads(look(record, name))
+    if isinstance(value, list):
+        if len(value) != len(answers):
+            raise Unusable("wrong type", f"'{name}' has {len(value)} values for {len(answers)} answers")
+        return value[index]
+    if value is not None and len(answers) > 1 and name in (found.scores or []):
+        raise Unusable("wrong type", f"'{name}' is one value for {len(answers)} answers")
+    return value
+
+
+def _recorded(scores: Any) -> dict[str, float]:
+    """Scores that an answer of one of karat's own files carries: (key, value) pairs."""
+    if isinstance(scores, list):
+        scores = {s.get("key"): s.get("value") for s in scores if isinstance(s, dict)}
+    if not isinstance(scores, dict):
+        return {}
+    return {
+        key: float(value)
+        for key, value in scores.items()
+        if isinstance(key, str) and "." in key and isinstance(value, int | float) and isfinite(value)
+    }
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else float("nan")
+    except (ValueError, OverflowError):
+        number = float("nan")
+    if not isfinite(number):
+        raise Unusable("wrong type", f"score '{name}' is {str(value)[:40]!r}, not a finite number")
+    return number

@@ -1,0 +1,266 @@
+"""read: rows out of JSONL, JSON, CSV, Parquet or a Hugging Face dataset.
+
+A file is somebody else's work: lines break, columns have other names, answers and ratings are
+already there. What the columns say is kept, and a record that makes no row goes on as a dropped row
+with its place in the file, so that the report counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from karat.context import Context
+from karat.errors import KaratError, RecipeError, RunError
+from karat.row import Ids, Row, canonical, digest
+from karat.step import InputPath, Positive, step
+from karat.steps._files import Record, as_json, count_rows, input_files, read_files
+from karat.steps._mapping import resolve
+from karat.steps._shapes import Mapping, Parts, Unusable, parse
+
+__all__ = ["count_rows", "input_files", "read"]
+
+SAMPLES = 100  # records looked at before columns are settled: JSONL may leave some out of a line
+SAMPLE_BYTES = 2**20
+SNIPPET = 500  # characters of an unusable record that are kept
+
+DatasetName = Annotated[str, msgspec.Meta(extra={"names": "dataset"})]
+Source = Literal["given", "human", "synthetic"]
+
+
+@step
+def read(
+    ctx: Context,
+    *,
+    path: InputPath | None = None,
+    glob: str | None = None,
+    dataset: DatasetName | None = None,
+    split: str = "train",
+    config: str | None = None,
+    revision: str | None = None,
+    prompt: str | list[str] | None = None,
+    messages: str | None = None,
+    system: str | None = None,
+    response: str | None = None,
+    responses: str | list[str] | None = None,
+    scores: list[str] | None = None,
+    model: str | None = None,
+    source: Source = "given",
+    licence: str | None = None,
+    keep: list[str] | None = None,
+    group: bool = False,
+    limit: Positive | None = None,
+) -> Iterator[Row]:
+    """One row per record of `path` (a file, or a folder with `glob` inside it) or of `dataset`.
+
+    Files: .jsonl, .json (a list, or lines), .csv, .tsv, .parquet; all but Parquet also .gz, .bz2,
+    .xz, .zst. `dataset` is a Hugging Face name or a local folder, streamed (`karat[hf]`).
+
+    Columns left open are found by name, in this order, and said in a warning unless they are the
+    first ones. Name a place inside a column with dots: `instances.0.input`.
+    - `prompt`, one or several columns joined by an empty line, or `messages`, a list of turns:
+      messages and prompt; conversations (ShareGPT), conversation, context; instruction + input
+      (Alpaca); question; the turns that chosen and rejected share (HH). An assistant's last turn
+      is a given response. HelpSteer2's `<extra_id_1>` marks and HH's `Human:` become turns.
+    - `response` or `responses` (a list column, or several columns): chosen + rejected, which score
+      1 and 0 on `human.preferred`; responses; response; completions; completion; response_1 +
+      response_2; Alpaca's output. `responses: []` leaves given answers out. An `answer` column is
+      none of them: as often it is a bare solution, which stays in meta for verifiers.
+    - `scores`: columns that become `human.<name>` on the response, as numbers on their own scale;
+      HelpSteer's five attributes where all are there. For chosen and rejected, `scores: [score]`
+      reads score_chosen and score_rejected.
+    - `model`: who wrote the response. `system`: a column for the first message.
+
+    `source` says who wrote the prompts, `licence` is put where a row has none. All other columns go
+    to meta, or only those in `keep`. `group` merges neighbours with the same prompt into one row
+    (HelpSteer2), their differing meta values into lists. `limit` counts usable rows.
+
+    Raises: RecipeError when nothing can be read or a named column is not there.
+    """
+    answers = [response] if response is not None else responses
+    given = Mapping(
+        prompt=[prompt] if isinstance(prompt, str) else prompt,
+        messages=messages,
+        system=system,
+        responses=[answers] if isinstance(answers, str) else answers,
+        scores=scores,
+        model=model,
+        keep=keep,
+        listed=isinstance(responses, str),
+    )
+    if dataset is not None:
+        records, where = _dataset(_local(ctx, dataset), config, split, revision), f"'{dataset}'"
+    else:
+        root = ctx.path(path or "")
+        records, where = read_files(input_files(root, glob), root), str(root)
+    maker = _Maker(source, licence)
+    with closing(_usable(ctx, records, given, where, maker)) as found:
+        rows = _grouped(found, maker) if group else (maker.row(parts) for parts in found)
+        count = 0
+        for row in rows:
+            yield row
+            count += row.dropped is None
+            if count == limit:
+                return
+
+
+@read.rule
+def _rule(
+    *, path: str | None, glob: str | None, dataset: str | None, prompt: Any, messages: str | None,
+    response: str | None, responses: Any, **_: Any,
+) -> str | None:  # fmt: skip
+    if (path is None) == (dataset is None):
+        return "name one of path (a file or folder) and dataset (a Hugging Face dataset)"
+    if glob is not None and path is None:
+        return "glob chooses files inside the folder that path names; add path"
+    if path is not None and "://" in path:
+        return f"path must be on this machine, got {path}; copy it here, or use dataset"
+    if path is not None and set("*?") & set(path) and not Path(path).exists():
+        return f"path takes no pattern; write path: FOLDER and glob: '{path.rpartition('/')[2]}'"
+    if prompt is not None and messages is not None:
+        return "name one of prompt and messages"
+    if response is not None and responses is not None:
+        return "name one of response and responses"
+    return None
+
+
+def _local(ctx: Context, dataset: str) -> str:
+    path = ctx.path(dataset)
+    return str(path) if path.exists() else dataset
+
+
+def _usable(
+    ctx: Context, records: Iterator[Record], given: Mapping, where: str, maker: _Maker
+) -> Iterator[Parts | Row]:
+    """What each record holds; a dropped row for those that hold nothing usable."""
+    first, size, problem = [], 0, ""
+    for record in records:
+        if record.value is None:
+            problem = problem or f"; the first problem: {_place(record, record.problem)}"
+            yield maker.dropped(record, "unreadable line", record.problem)
+            continue
+        first.append(record)
+        size += len(str(record.value)) if len(first) < SAMPLES else SAMPLE_BYTES
+        if size >= SAMPLE_BYTES:
+            break
+    samples = [record.value for record in first if record.value is not None]
+    if not samples:
+        raise RecipeError(f"{where} has no record that can be read{problem}")
+    mapping, said = resolve(given, samples, where)
+    if said:
+        ctx.warn(said)
+    for record in chain(first, records):
+        if record.value is None:
+            yield maker.dropped(record, "unreadable line", record.problem)
+            continue
+        try:
+            parts = parse(record.value, mapping)
+            canonical(parts.meta)
+        except Unusable as error:
+            yield maker.dropped(record, error.category, error.detail)
+        except (TypeError, RecursionError):
+            yield maker.dropped(record, "unreadable line", "nested too deep")
+        else:
+            yield parts
+
+
+def _place(record: Record, detail: str) -> str:
+    return f"{record.where}: {detail}"
+
+
+class _Maker:
+    """Makes rows with ids of their own out of what records hold."""
+
+    def __init__(self, source: str, licence: str | None) -> None:
+        self._source = source
+        self._licence = licence
+        self._ids = Ids()
+
+    def row(self, parts: Parts | Row) -> Row:
+        if isinstance(parts, Row):
+            return parts
+        meta = parts.meta
+        if self._licence is not None:
+            meta.setdefault("licence", self._licence)
+        source = parts.source if parts.source and self._source == "given" else self._source
+        identity = self._ids.assign(parts.messages, meta)
+        return Row(identity, parts.messages, parts.responses, source, meta)
+
+    def dropped(self, record: Record, category: str, detail: str) -> Row:
+        """A row that says what was lost: its id comes from the record, never from its place."""
+        raw = record.raw or repr(record.value).encode("utf-8", "replace")
+        meta = {"record": raw[: 4 * SNIPPET].decode("utf-8", "replace")[:SNIPPET]}
+        identity = self._ids.assign([], meta, digest(raw).hex())
+        return Row(identity, source=self._source, meta=meta,
+                   dropped=f"{category} ({_place(record, detail)})")  # fmt: skip
+
+
+def _grouped(found: Iterator[Parts | Row], maker: _Maker) -> Iterator[Row]:
+    """Neighbours with the same prompt as one row. A broken line between them does not part them."""
+    held: list[Parts] = []
+    for parts in found:
+        if isinstance(parts, Row):
+            yield parts
+        elif held and held[0].messages == parts.messages:
+            held.append(parts)
+        else:
+            if held:
+                yield maker.row(_merged(held))
+            held = [parts]
+    if held:
+        yield maker.row(_merged(held))
+
+
+def _merged(held: list[Parts]) -> Parts:
+    if len(held) == 1:
+        return held[0]
+    responses = [response for parts in held for response in parts.responses]
+    for index, response in enumerate(responses):
+        response.index = index
+    meta: dict[str, Any] = {}
+    for key in dict.fromkeys(key for parts in held for key in parts.meta):
+        values = [parts.meta.get(key) for parts in held]
+        meta[key] = values[0] if all(value == values[0] for value in values) else values
+    return Parts(held[0].messages, responses, meta, held[0].source)
+
+
+def _dataset(
+    name: str, config: str | None, split: str, revision: str | None
+) -> Iterator[Record]:
+    """The records of a Hugging Face dataset, streamed. Raises: RecipeError, RunError."""
+    try:
+        import datasets
+    except ImportError:
+        raise RecipeError("dataset needs Hugging Face datasets: pip install 'karat[hf]'") from None
+    try:
+        if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
+            found = datasets.load_from_disk(name)
+            found = found[split] if isinstance(found, dict) else found
+        else:
+            found = datasets.load_dataset(
+                name, config, split=split, revision=revision, streaming=True
+            )
+        rows = iter(found)
+    except KaratError:
+        raise
+    except Exception as error:  # whatever the hub, the network or a loading script raises
+        raise RecipeError(f"dataset '{name}', split '{split}': {_words(error)}") from None
+    number = 0
+    while True:
+        try:
+            value = next(rows, None)
+        except Exception as error:
+            raise RunError(f"dataset '{name}' broke off after row {number}: {_words(error)}; run again") from error
+        if value is None:
+            return
+        number += 1
+        yield Record(f"{name}: row {number}", as_json(value))
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
