@@ -1,8 +1,8 @@
 """What the kernel promises, measured on a loopback server: CPU, memory, kill, faults, same bytes.
 
-python benchmarks/kernel.py [cpu memory kill errors limit bytes start install] [--server loopback.mjs]
+python benchmarks/kernel.py [cpu memory kill errors limit bytes start install] [--server FILE]
 Each part prints a few lines and one JSON line. Without a list of parts all but `install` run.
-CPU seconds are the operating system's, start-up included; wall times on a shared machine mean little.
+CPU seconds are the operating system's, start-up included; wall times mean little when shared.
 """
 
 from __future__ import annotations
@@ -216,7 +216,8 @@ def same_bytes(bench: Bench, rows: int = 400) -> dict:
     found = []
     with bench.server(20) as base:
         for width in (4, 256):
-            found.append(fingerprint(bench.run(bench.recipe(base, rows, width), f"w{width}")[1]))
+            _, out = bench.run(bench.recipe(base, rows, width), f"w{width}")
+            found.append(fingerprint(out))
     return {"rows": rows, "at_4": found[0], "at_256": found[1], "same": found[0] == found[1]}
 
 

@@ -1,4 +1,4 @@
-"""The floor: what one asyncio loop on aiohttp, uvloop and orjson needs for N calls, recording nothing.
+"""The floor: what one asyncio loop on aiohttp, uvloop and orjson needs for N calls.
 
 python benchmarks/raw_loop.py BASE_URL N CONCURRENCY
 """

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-WORDS = ["tide", "moon", "water", "time", "light", "energy", "city", "river", "mountain", "history", "reason", "method"]
+WORDS = ["tide", "moon", "water", "time", "light", "energy", "city", "river", "hill", "method"]
 
 
 class Server:

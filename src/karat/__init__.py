@@ -1,7 +1,7 @@
 """karat turns models' output into alignment data you can trust.
 
-Names load on first use, so that `import karat` costs next to nothing. `step` alone is bound at once:
-a submodule has the same name, and importing it later would otherwise put the module in its place.
+Names load on first use, so that `import karat` costs next to nothing. `step` alone is bound at
+once: a submodule has the same name, and importing it later would put the module in its place.
 """
 
 from __future__ import annotations
@@ -15,24 +15,43 @@ if TYPE_CHECKING:
     from karat.api import plan, preview, run
     from karat.columns import Decision, Table
     from karat.context import Context
-    from karat.errors import KaratError, ProviderError, RecipeError, RowError, RunError
+    from karat.errors import KaratError, RecipeError, RunError
     from karat.recipe import Recipe
     from karat.row import Message, Response, Row
     from karat.rundir import Run
 
+__all__ = [
+    "Context",
+    "Decision",
+    "KaratError",
+    "Message",
+    "Recipe",
+    "RecipeError",
+    "Response",
+    "Row",
+    "Run",
+    "RunError",
+    "Table",
+    "plan",
+    "preview",
+    "run",
+    "step",
+]
 _HOME = {
-    "plan": "api", "preview": "api", "run": "api", "Context": "context", "Decision": "columns",
-    "KaratError": "errors", "ProviderError": "errors", "RecipeError": "errors",
-    "RowError": "errors", "RunError": "errors", "Message": "row", "Recipe": "recipe",
-    "Response": "row", "Row": "row", "Run": "rundir", "Table": "columns",
-}  # fmt: skip
-__all__ = ["Context", "Decision", "KaratError", "Message", "ProviderError", "Recipe", "RecipeError",
-           "Response", "Row", "RowError", "Run", "RunError", "Table", "plan", "preview", "run", "step"]  # fmt: skip
+    "api": ("plan", "preview", "run"),
+    "columns": ("Decision", "Table"),
+    "context": ("Context",),
+    "errors": ("KaratError", "RecipeError", "RunError"),
+    "recipe": ("Recipe",),
+    "row": ("Message", "Response", "Row"),
+    "rundir": ("Run",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    home = next((module for module, names in _HOME.items() if name in names), None)
+    if home is None:
         raise AttributeError(f"module 'karat' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"karat.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"karat.{home}"), name)
     globals()[name] = value
     return value

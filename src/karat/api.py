@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import signal
 import tempfile
 import threading
@@ -82,7 +81,7 @@ def plan(
 def _claimed(place: Run) -> Iterator[None]:
     """The directory, made and locked. Raises: RecipeError when it holds something else."""
     if place.path.is_dir() and not place.journal.exists():
-        others = [name for name in os.listdir(place.path) if name != ".lock"]
+        others = [path.name for path in place.path.iterdir() if path.name != ".lock"]
         if others:
             raise RecipeError(
                 f"{place.path} holds other files ({others[0]}, …) and is no run; name an empty or "

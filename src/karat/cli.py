@@ -1,4 +1,4 @@
-"""The command line. Each command reads its options, calls karat, and prints; logic lives elsewhere."""
+"""The command line: each command reads its options, calls karat, and prints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SET = click.option(
 
 
 class _Friendly(click.Group):
-    """Turns karat's own errors into one line and an exit status; a traceback means a bug in karat."""
+    """Turns karat's own errors into one line and an exit status: a traceback means a bug."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:

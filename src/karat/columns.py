@@ -45,7 +45,7 @@ class Table:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Record batches of the live rows with these columns only, in file order.
 
-        Columns are those of karat.table.SCHEMA, nested ones by path ("responses.list.element.kept").
+        Columns are those of karat.table.SCHEMA, nested ones by dotted path.
         """
         wanted = [*columns, "dropped"]
         with pq.ParquetFile(self._path) as file:
@@ -79,7 +79,7 @@ class Table:
             yield ["\n".join(filter(None, texts)) for texts in zip(*lists, strict=True)]
 
     def scores(self, key: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(counts_P, scores_R): responses per live row, and their scores flat; NaN where ungraded."""
+        """(counts_P, scores_R): responses per live row, and scores flat; NaN where ungraded."""
         counts: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
         values: list[NDArray[np.float64]] = [np.zeros(0)]
         for batch in self.batches(["responses"]):
@@ -120,7 +120,7 @@ def best_texts(responses: pa.ListArray) -> pa.Array:
 
 
 def first_kept(responses: pa.ListArray) -> pa.Array:
-    """Flat position of each row's first kept response; its first where none has a flag; else null."""
+    """Flat position of each row's first kept response; of its first where none was chosen."""
     starts = responses.offsets.to_numpy().astype(np.int64)
     starts = starts - starts[0]
     flags = responses.flatten().field("kept")

@@ -54,7 +54,7 @@ class Services:
 
 
 class Context:
-    """One step's view of the run, bound to the row it works on (None for table and source steps)."""
+    """One step's view of the run, bound to its row (None for table and source steps)."""
 
     def __init__(self, services: Services, label: str, row: Row | None = None) -> None:
         self._services = services

@@ -112,7 +112,9 @@ class Mill:
                     written += len(done)
                     writer.add(done)
             complete = fed_whole and failures == 0
-            writer.close(self._meta(stage, [self.monitor.stats[l] for l in stage.labels], complete))
+            writer.close(
+                self._meta(stage, [self.monitor.stats[name] for name in stage.labels], complete)
+            )
         except BaseException:
             writer.abandon()
             raise
@@ -136,12 +138,13 @@ class Mill:
 
     def _expected(self, stage: Stage, before: Path | None) -> int | None:
         """How many rows will enter, where that is known without reading them."""
+        rows: int | None = None
+        first = stage.calls[0]
         if before is not None:
             rows = Table(before).count()
-        else:
-            call = stage.calls[0]
-            hook = call.step.forecast if call.step.kind == "source" else None
-            rows = hook(1, recipe=self.recipe, **call.params).rows if hook else None
+        elif first.step.kind == "source" and first.step.forecast is not None:
+            forecast = first.step.forecast(1, recipe=self.recipe, **first.params)
+            rows = forecast.rows if forecast else None
         return rows if rows is None or self.limit is None else min(rows, self.limit)
 
     def _read(self, label: str, rows: Iterator[Row]) -> Iterator[Row]:
@@ -168,8 +171,10 @@ class Mill:
     ) -> bool:
         label, call = stage.labels[0], stage.calls[0]
         if before is None:
-            raise RecipeError(f"{self.recipe.where(0)}: works on all rows; put a step that makes or "
-                              "reads rows before it")  # fmt: skip
+            raise RecipeError(
+                f"{self.recipe.where(0)}: works on all rows; put a step before it that makes or "
+                "reads some"
+            )
         stats = self.monitor.stats[label]
         self.monitor.current, self.monitor.expected = [label], None
         context = Context(self.services, label)
@@ -227,8 +232,8 @@ async def walk(
             raise
         except Exception as error:
             raise RunError(
-                f"step '{label}' broke on row {row.id}: {type(error).__name__}: {error}. Nothing paid "
-                "for is lost: mend the step and run again"
+                f"step '{label}' broke on row {row.id}: {type(error).__name__}: {error}. Nothing "
+                "paid for is lost: mend the step and run again"
             ) from error
         finally:
             monitor.in_flight[label] -= 1

@@ -1,8 +1,7 @@
 """What a run would do: rows, calls, tokens, dollars and time, before anything is spent.
 
 Each step says how many calls it makes for how many rows. How long an answer is, and how long it
-takes, comes from what the journal measured, else from stated assumptions; which of the two it was is
-part of the answer.
+takes, comes from what the journal measured, else from stated assumptions; the answer says which.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ ASSUMED_TOKENS_PER_S = 40.0  # one answer's stream; a middling hosted model
 
 
 class StepPlan(msgspec.Struct):
-    """One line of a plan. Tokens are of all calls together; time assumes the model's concurrency."""
+    """One line of a plan: what is still to buy; time assumes the model's concurrency."""
 
     label: str
     rows_in: int | None

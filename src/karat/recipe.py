@@ -1,4 +1,4 @@
-"""Recipe: models, rewards and a list of steps, from YAML or Python, checked before anything is spent.
+"""Recipe: models, rewards and a list of steps, checked before anything is spent.
 
 Every mistake is reported with its file, step number and nearest right spelling. YAML and Python
 make the same object and meet the same checks.
@@ -75,8 +75,9 @@ class Recipe:
 
     def path(self, value: str) -> Path:
         """A file a step names: beside the recipe first, then in the working directory."""
-        beside = self.folder / os.path.expanduser(value)
-        return beside if beside.exists() else Path(value).expanduser().absolute()
+        path = Path(value).expanduser()
+        beside = self.folder / path
+        return beside if beside.exists() else path.absolute()
 
     # --- checks --------------------------------------------------------------------------------
 
@@ -138,14 +139,14 @@ class Recipe:
             for _, name in call.named("model"):
                 if self.models[name].rate() is None:
                     raise RecipeError(
-                        f"{self.where(position)}: budget_usd needs the price of model '{name}'; add "
-                        "price: {input: …, output: …} in dollars per million tokens"
+                        f"{self.where(position)}: budget_usd needs the price of model '{name}'; "
+                        "add price: {input: …, output: …} in dollars per million tokens"
                     )
 
     # --- as a file -----------------------------------------------------------------------------
 
     def resolved(self) -> dict[str, Any]:
-        """The recipe with every default spelled out and every path absolute; loads back the same."""
+        """The recipe with every default spelled out, every path absolute; loads back the same."""
         return {
             "name": self.name,
             "seed": self.seed,

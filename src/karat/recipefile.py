@@ -154,4 +154,4 @@ def _place(tree: dict[str, Any], parents: list[str]) -> dict[str, Any]:
         inner = place.get(name, {})
         place[name] = inner if isinstance(inner, dict) else {"model": inner}
         place = place[name]
-    return place  # type: ignore[no-any-return]
+    return place

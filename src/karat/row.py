@@ -44,10 +44,10 @@ class Row(msgspec.Struct):
     """One prompt and its candidate responses.
 
     `messages` is the conversation up to the turn to be answered. `source` says who wrote the
-    prompt: `synthetic`, `human`, or `given` where a file did not say. `meta` holds JSON values (topic,
-    task, persona, licence, a user's own fields). `calls` are journal keys of what made the prompt.
-    A dropped row keeps travelling with its reason; `failed` marks those whose calls failed, which
-    the next run tries again.
+    prompt: `synthetic`, `human`, or `given` where a file did not say. `meta` holds JSON values
+    (topic, task, persona, licence, a user's own fields). `calls` are journal keys of what made the
+    prompt. A dropped row keeps travelling with its reason; `failed` marks those whose calls failed,
+    which the next run tries again.
     """
 
     id: str

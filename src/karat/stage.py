@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,12 @@ def cut(recipe: Recipe) -> list[Stage]:
     address = digest(FORMAT, str(recipe.seed)).hex()
     for number, group in enumerate(groups, 1):
         address = _address(recipe, group, address)
-        stages.append(Stage(number, [l for l, _ in group], [c for _, c in group], address))
+        stages.append(Stage(number, [name for name, _ in group], [c for _, c in group], address))
     return stages
 
 
 def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str) -> str:
-    parts = []
+    parts: list[bytes | str] = []
     for label, call in group:
         resolved = {
             "models": [recipe.models[name].identity() for _, name in call.named("model")],
@@ -212,10 +213,9 @@ class StageWriter:
 
     def abandon(self) -> None:
         """Forgets a file that did not become whole."""
-        try:
+        # On a full disk closing fails too; what matters is that the name was never taken.
+        with suppress(OSError, pa.ArrowException):
             self._writer.close()
-        except (OSError, pa.ArrowException):
-            pass  # a full disk: what matters is that the name was never taken
         self._temporary.unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """@step: a function's signature becomes its parameters, hence its YAML keys.
 
 One definition serves both languages: `respond(models=["small"], n=4)` in Python and
-`respond: {models: [small], n: 4}` in YAML are checked by the same annotations, so they cannot drift.
+`respond: {models: [small], n: 4}` in YAML meet the same checks, so they cannot drift.
 
 Four shapes, told apart by the signature alone:
     async def f(row, ctx, *, …) -> Row         sees one row

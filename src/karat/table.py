@@ -8,7 +8,7 @@ ordinary reader takes a list of structs where not all take a map. `meta` is a JS
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import orjson
@@ -136,7 +136,7 @@ def plain(value: Any) -> Any:
 
 
 def _split(flat: list[Any], offsets: list[int]) -> Iterator[list[Any]]:
-    for start, end in zip(offsets, offsets[1:], strict=False):
+    for start, end in pairwise(offsets):
         yield flat[start:end]
 
 
@@ -156,8 +156,8 @@ def _responses(array: pa.ListArray) -> Iterator[list[Response]]:
     keys, values = _columns(scores.flatten())
     pairs = list(zip(keys.to_pylist(), values.to_pylist(), strict=True))
     flat = [
-        Response(*fields[:5], scores=dict(fields[5]), kept=fields[6])
-        for fields in zip(
+        Response(text, writer, sample, reason, key, dict(graded), flag)
+        for text, writer, sample, reason, key, graded, flag in zip(
             content.to_pylist(),
             model.to_pylist(),
             index.to_pylist(),

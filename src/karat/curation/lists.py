@@ -46,9 +46,9 @@ LONGEST_ITEM = 2000
 def parse_list(text: str, limit: int | None = None) -> list[str]:
     """The items a person would see in `text`, in order, exact repeats left out.
 
-    A marked list (numbers, bullets, letters) wins over the lines around it, so an introduction and a
-    closing remark are not items; JSON wins over both. A line that continues an item is joined to
-    it. The last item of a cut-off JSON list is left out, since it may be half an item.
+    A marked list (numbers, bullets, letters) wins over the lines around it, so an introduction
+    and a closing remark are not items; JSON wins over both. A line that continues an item is
+    joined to it. The last item of a cut-off JSON list is left out, since it may be half an item.
     """
     found = _from_json(text)
     if found is None:

@@ -84,7 +84,7 @@ def words(texts: pa.Array) -> Words:
     edge = np.zeros(len(points) + 1, np.bool_)  # a word does not run on into the next text
     edge[np.cumsum(length)] = True
     edge[0] = True
-    before = np.concatenate([[GAP], kind[:-1]]) if len(kind) else kind
+    before = np.append(np.uint8(GAP), kind[:-1])[: len(kind)]
     begins = (kind != GAP) & ((kind != LETTER) | (before != LETTER) | edge[:-1])
     inside = np.flatnonzero(kind != GAP)
     first = np.flatnonzero(begins[inside])

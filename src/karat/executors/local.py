@@ -7,7 +7,7 @@ neighbours' calls. The window's size bounds memory whatever the number of rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
 from karat.errors import RunError
 from karat.row import Row
@@ -21,7 +21,7 @@ async def run_rows(
     work: Callable[[Row], Awaitable[list[Row]]],
     width: int,
     on_stop: Callable[[], None],
-) -> AsyncIterator[list[Row]]:
+) -> AsyncGenerator[list[Row]]:
     """What `work` makes of each row, in the order of `rows`, with `width` rows under way.
 
     When a row's work raises, `on_stop` is called, rows under way may finish (so that paid answers
@@ -84,7 +84,7 @@ class _Pool:
             self._on_stop()
         self._room.set()
 
-    async def results(self) -> AsyncIterator[list[Row]]:
+    async def results(self) -> AsyncGenerator[list[Row]]:
         while True:
             while self._head in self._done:
                 done = self._done.pop(self._head)

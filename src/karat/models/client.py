@@ -1,8 +1,8 @@
 """The client: one way to ask any model, with its limits, retries, price and journal.
 
 A call's slot is held until its answer is committed, so at most `concurrency` paid answers can be
-lost to kill -9. Errors are sorted once, here: wait (429), try again (timeouts, 5xx, broken replies),
-give up on the row (a refused request), give up on the model (bad key, no credit).
+lost to kill -9. Errors are sorted once, here: wait (429), try again (timeouts, 5xx, broken
+replies), give up on the row (a refused request), give up on the model (bad key, no credit).
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ class Client:
         call.last_error, call.last_status = str(error), error.status
         limiter = call.endpoint.limiter
         if error.status == 429:
-            return limiter.refused(began, call.retry_after_s)
+            waits: float = limiter.refused(began, call.retry_after_s)
+            return waits
         if error.status in FATAL or 300 <= error.status < 400:
             self._note(call)
             raise RunError(f"model '{call.endpoint.spec.model}': {_remedy(error)}") from error
@@ -192,7 +193,7 @@ class Client:
         if error.status in OVERLOADED:
             limiter.overloaded(began)
         first, longest = BACKOFF_S
-        wait = min(first * 2**call.retries, longest) * (0.5 + random.random() / 2)
+        wait: float = min(first * 2**call.retries, longest) * (0.5 + random.random() / 2)
         return max(wait, call.retry_after_s or 0.0)
 
     def _give_up(self, call: _Call, began: float) -> None:

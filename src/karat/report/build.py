@@ -1,7 +1,7 @@
 """report.json: what went in, what came out and why, what it cost, how good and how varied it is.
 
-Everything is counted from the run's own files, so a report can be made again at any time. Costs come
-from the journal, which is the only place that knows them.
+Everything is counted from the run's own files, so a report can be made again at any time. Costs
+come from the journal, which is the only place that knows them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from karat.columns import Table, first_kept, score_values
+from karat.columns import READ_ROWS, Table, first_kept, score_values
 from karat.curation.diversity import diversity
 from karat.journal import Journal
 from karat.mill import Mill
 from karat.recipe import Recipe
 from karat.row import canonical, digest
 from karat.rundir import Run
-from karat.stage import READ_ROWS
 
 SCORE_SAMPLE = 200_000  # values per attribute from which quantiles are taken; moments use all
 DIVERSITY_SAMPLE = 20_000
@@ -163,7 +162,8 @@ def _diversity(path: Path) -> dict[str, Any]:
         texts += batch[: DIVERSITY_SAMPLE - len(texts)]
         if len(texts) >= DIVERSITY_SAMPLE:
             break
-    return diversity(texts)
+    found: dict[str, Any] = diversity(texts)
+    return found
 
 
 class _Spread:

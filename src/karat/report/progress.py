@@ -1,4 +1,4 @@
-"""Progress while a run works: a live table on a terminal, one plain line now and then when piped."""
+"""Progress while a run works: a live table on a terminal, plain lines when piped."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ class Progress:
         for label in monitor.current:
             rows_in, rows_out, flying, rate, left = self._cells(monitor, label)
             parts.append(
-                f"{label} {rows_in:,} in, {rows_out:,} out, {flying:,} in flight, {rate:,.1f} rows/s"
-                + (f", ETA {_clock(left)}" if left is not None else "")
+                f"{label} {rows_in:,} in, {rows_out:,} out, {flying:,} in flight, "
+                f"{rate:,.1f} rows/s" + (f", ETA {_clock(left)}" if left is not None else "")
             )
         return f"{'; '.join(parts)}; {_spending(monitor)}"
 
@@ -103,7 +103,8 @@ def _spending(monitor: Monitor) -> str:
     spent = money(client.budget.spent_nano / 1e9)
     cost = f"{spent} + price unknown" if unpriced else spent
     calls, retries = sum(t.calls for t in tallies), sum(t.retries for t in tallies)
-    return f"{calls:,} calls, {sum(t.tokens_out for t in tallies):,} tokens, {retries:,} retries, {cost}"
+    tokens = sum(t.tokens_out for t in tallies)
+    return f"{calls:,} calls, {tokens:,} tokens, {retries:,} retries, {cost}"
 
 
 def _clock(seconds: float | None) -> str:

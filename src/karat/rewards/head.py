@@ -10,6 +10,7 @@ Source: arXiv 2406.08673, HelpSteer2 (five attributes on 0–4; the weights of `
 "goodness" .65 helpfulness + .8 correctness + .45 coherence, divided by 1.9 to stay on 0–4).
 """
 
+# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import io
@@ -138,6 +139,7 @@ class Head:
 
 _QUANTA = 1000.0  # leaves are stored to a thousandth of a point
 _LINEAR_ROWS = 4
+_DEEPEST = 1000
 
 
 def _pack_linear(linear: Linear) -> Floats:
@@ -181,9 +183,9 @@ def head_from_bytes(data: bytes, where: str) -> Head:
 
 def _unpack(arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> Head:
     rows, width = arrays["linear"].astype(np.float64), len(features.NAMES)
-    linear = Linear(
-        *rows[:_LINEAR_ROWS], rows[_LINEAR_ROWS:].T.copy(), arrays["bias"].astype(np.float64)
-    )
+    low_F, high_F, mean_F, scale_F, *weights = rows
+    bias_A = arrays["bias"].astype(np.float64)
+    linear = Linear(low_F, high_F, mean_F, scale_F, np.array(weights).T.copy(), bias_A)
     nodes = len(arrays["step"])
     forest = Forest(
         roots_T=arrays["roots"].astype(np.int32),
@@ -198,6 +200,7 @@ def _unpack(arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> Head:
         rows.shape != (_LINEAR_ROWS + len(ATTRIBUTES), width)
         or not np.isfinite(rows).all()
         or forest.value_KA.shape != (nodes, len(ATTRIBUTES))
+        or not 0 < forest.depth <= _DEEPEST
         or not nodes
         or max(forest.roots_T.max(), right.max()) >= nodes
         or forest.feature_K.max() >= width

@@ -11,40 +11,27 @@ import csv
 import gzip
 import io
 import lzma
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from karat.errors import RecipeError
+from karat.steps._json import CHUNK, MAX_RECORD, Record, json_items, json_lines
 
-MAX_RECORD = 64 * 2**20  # bytes; a longer line is a binary file or a missing line end
-CHUNK = 2**20
 BATCH_ROWS = 256
 BOM = b"\xef\xbb\xbf"
 FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
 PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]|"', re.S)
-
-
-class Record(NamedTuple):
-    """One record and its place. `value` is None where it could not be read: `problem` says why."""
-
-    where: str
-    value: dict[str, Any] | None
-    problem: str = ""
-    raw: bytes = b""
 
 
 def file_format(path: Path) -> str:
-    """One of FORMATS by the file's name, `.gz`, `.bz2`, `.xz` and `.zst` aside; empty if unknown."""
+    """One of FORMATS by the file's name, `.gz` and its like aside; empty if unknown."""
     name = path.name.lower()
     for ending in (*PACKED, ".zst"):
         name = name.removesuffix(ending)
@@ -96,10 +83,12 @@ def _open(path: Path) -> io.BufferedReader:
     try:
         ending = path.suffix.lower()
         if ending == ".zst":
-            return io.BufferedReader(cast(Any, pa.input_stream(str(path), compression="zstd")), CHUNK)
-        if ending in PACKED:
-            return io.BufferedReader(cast(Any, PACKED[ending](path, "rb")), CHUNK)
-        return path.open("rb", buffering=CHUNK)
+            raw: Any = pa.input_stream(str(path), compression="zstd")
+        elif ending in PACKED:
+            raw = PACKED[ending](path, "rb")
+        else:
+            raw = path.open("rb", buffering=0)
+        return io.BufferedReader(raw, CHUNK)
     except BROKEN as error:
         raise RecipeError(f"cannot open {path}: {_words(error)}") from None
 
@@ -120,78 +109,9 @@ def _text_records(stream: io.BufferedReader, file: Path, name: str) -> Iterator[
     if kind in ("csv", "tsv"):
         yield from _csv(stream, file, name, "\t" if kind == "tsv" else ",")
     elif head.lstrip().startswith(b"["):
-        yield from _items(stream, name)
+        yield from json_items(stream, name)
     else:
-        yield from _lines(stream, name)
-
-
-# --- JSON ----------------------------------------------------------------------------------------
-
-
-def _decode(where: str, raw: bytes) -> Record:
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return Record(where, None, _why_not_json(raw), raw)
-    if not isinstance(value, dict):
-        return Record(where, None, "not a JSON object", raw)
-    return Record(where, value)
-
-
-def _why_not_json(raw: bytes) -> str:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    if "\0" in text:
-        return "not JSON: NUL in the text"
-    if re.search(r"[:\[,]\s*(NaN|-?Infinity)\b", text):
-        return "not JSON: NaN or Infinity"
-    if re.search(r"\\u[dD][89a-fA-F]", text):
-        return "not JSON: half of a surrogate pair"
-    return "not JSON"
-
-
-def _lines(stream: BinaryIO, name: str) -> Iterator[Record]:
-    number = 0
-    while line := stream.readline(MAX_RECORD):
-        number += 1
-        if len(line) == MAX_RECORD and not line.endswith(b"\n"):
-            while (rest := stream.readline(MAX_RECORD)) and not rest.endswith(b"\n"):
-                pass
-            yield Record(f"{name}:{number}", None, "longer than 64 MiB", line[:CHUNK])
-        elif not line.isspace():
-            yield _decode(f"{name}:{number}", line)
-
-
-def _items(stream: BinaryIO, name: str) -> Iterator[Record]:
-    """The items of one JSON list, found by their commas, so that a broken one costs only itself."""
-    data, start, at, depth, number = b"", 0, 0, 0, 0
-    while chunk := stream.read(CHUNK):
-        data, at, start = data[start:] + chunk, at - start, 0
-        for token in _TOKEN.finditer(data, at):
-            at, sign = token.start(), token.group()
-            if sign == b'"':  # a text that goes on in the next chunk
-                break
-            at = token.end()
-            if depth == 1 and sign in (b",", b"]", b"}"):
-                item, start = data[start : token.start()], at
-                if item.strip() or sign == b",":
-                    number += 1
-                    yield _decode(f"{name}: item {number}", item)
-            if sign in (b"[", b"{"):
-                depth += 1
-                start = at if depth == 1 else start
-            elif sign in (b"]", b"}"):
-                depth -= 1
-            if depth == 0:
-                rest = (data[at:] + stream.read(CHUNK)).strip()
-                if rest:
-                    yield Record(f"{name}: end", None, "text after the list", rest)
-                return
-        if len(data) - start > MAX_RECORD:
-            break
-    yield Record(f"{name}: item {number + 1}", None, "not JSON: the list does not end", data[start:])
+        yield from json_lines(stream, name)
 
 
 # --- CSV -----------------------------------------------------------------------------------------
@@ -266,7 +186,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def as_json(value: Any) -> Any:
-    """The value as JSON has it: dates and decimals as text; bytes and NaN, which it lacks, as null."""
+    """The value as JSON has it: dates and decimals as text, bytes and NaN as null."""
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
-from karat.steps._shapes import PAIR, Mapping, after, answers_in, before, is_dialogue, look, quoted
+from karat.steps._shapes import PAIR, Mapping, after, answers_in, before, look, quoted
+from karat.steps._turns import is_dialogue
 from karat.table import SCHEMA
 
 Records = Sequence[dict[str, Any]]
@@ -60,9 +61,7 @@ def _missing(name: str, columns: list[str], where: str) -> str:
     return f"no column '{name}' in {where}; {hint}{listed}"
 
 
-def _find_prompt(
-    found: Mapping, columns: list[str], samples: Records, where: str
-) -> None:
+def _find_prompt(found: Mapping, columns: list[str], samples: Records, where: str) -> None:
     found.messages = "messages" if "messages" in columns else None
     found.prompt = ["prompt"] if "prompt" in columns else None
     if found.messages or found.prompt:

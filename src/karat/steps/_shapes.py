@@ -1,39 +1,22 @@
 """One record as what a row is made of: turns, answers, scores, meta.
 
 Published datasets write the same thing in a dozen shapes. All of them end here as messages and
-responses, or as an Unusable with the reason.
+responses, or as an UnusableError with the reason.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
 import msgspec
-import orjson
 
 from karat.row import Message, Response
+from karat.steps._turns import UnusableError, conversation, from_json_text, is_dialogue, text
 
-ROLES = {
-    "system": "system", "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant",
-    "bot": "assistant",
-}  # fmt: skip
 TEXT_KEYS = ("content", "response", "text", "completion", "value", "output")
 PAIR = ("chosen", "rejected")
-_STEERLM = re.compile(r"\n?<extra_id_[01]>(System|User|Assistant)\n?")
-_HH = re.compile(r"\n\n(Human|Assistant):")
-
-
-class Unusable(ValueError):
-    """A record that makes no row. The text before " (" is the category counted in the report."""
-
-    def __init__(self, category: str, detail: str) -> None:
-        super().__init__(f"{category}: {detail}")
-        self.category = category
-        self.detail = detail
 
 
 class Mapping(msgspec.Struct):
@@ -92,7 +75,7 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def parse(record: dict[str, Any], found: Mapping) -> Parts:
-    """One record's messages, answers and meta. Raises: Unusable."""
+    """One record's messages, answers and meta. Raises: UnusableError."""
     answers = [
         (column, item)
         for column in found.responses or []
@@ -104,14 +87,14 @@ def parse(record: dict[str, Any], found: Mapping) -> Parts:
         if found.last_turn and all(_content(item) != last for _, item in answers):
             answers.append(("", last))
     if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
-        raise Unusable("empty prompt", "no user turn to answer")
+        raise UnusableError("empty prompt", "no user turn to answer")
     responses = [_response(record, found, answers, i) for i in range(len(answers))]
     if not found.own:
         keep = record if found.keep is None else {name: look(record, name) for name in found.keep}
         used = found.used if found.keep is None else ()
         meta = {k: v for k, v in keep.items() if v is not None and k not in used}
         return Parts(turns, responses, meta)
-    meta = _loads(record["meta"])
+    meta = from_json_text(record["meta"])
     return Parts(turns, responses, meta if isinstance(meta, dict) else {}, record["source"])
 
 
@@ -127,8 +110,8 @@ def _turns(record: dict[str, Any], found: Mapping) -> list[Message]:
         if not given:
             names = quoted([*([found.messages] if found.messages else []), *(found.prompt or [])])
             if parts and any(part == "" for part in parts):
-                raise Unusable("empty prompt", f"{names} is empty")
-            raise Unusable("missing field", f"no {names}")
+                raise UnusableError("empty prompt", f"{names} is empty")
+            raise UnusableError("missing field", f"no {names}")
         if len(given) == 1:
             turns = conversation(given[0], found.prompt[0] if found.prompt else "")
         else:
@@ -142,84 +125,8 @@ def _turns(record: dict[str, Any], found: Mapping) -> list[Message]:
 def _shared(chosen: list[Message], rejected: list[Message]) -> list[Message]:
     """The turns before the last of both. Some HH pairs part earlier: they answer two questions."""
     if chosen[:-1] != rejected[:-1]:
-        raise Unusable("chosen and rejected answer different prompts", "no common question")
+        raise UnusableError("chosen and rejected answer different prompts", "no common question")
     return chosen[:-1]
-
-
-def text(value: Any, name: str) -> str:
-    """The value, when it is a text models can be sent. Raises: Unusable."""
-    if not isinstance(value, str):
-        raise Unusable("wrong type", f"'{name}' is {_kind(value)}, not a text")
-    if "\0" in value:
-        raise Unusable("NUL in the text", f"in '{name}'")  # C libraries would cut the text there
-    return value
-
-
-def _kind(value: Any) -> str:
-    words = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
-    return words.get(type(value), "a number")
-
-
-def _loads(value: Any) -> Any:
-    """A list or object that a CSV cell or text column holds as JSON text."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value
-    return value
-
-
-def is_dialogue(value: Any) -> bool:
-    """Whether a value holds turns rather than one text."""
-    if isinstance(value, str):
-        return value.startswith("\n\nHuman:")
-    return isinstance(value, list) and bool(value) and is_turn(value[0])
-
-
-def is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and ("role" in value or "from" in value)
-
-
-def conversation(value: Any, name: str) -> list[Message]:
-    """Turns out of a text, a list of role and content (or from and value), or marked-up text.
-
-    `<extra_id_1>User` and `<extra_id_1>Assistant` part the turns of HelpSteer2's prompts, "\\n\\n
-    Human:" and "\\n\\nAssistant:" those of Anthropic's HH. Raises: Unusable.
-    """
-    listed = _loads(value)
-    if value == []:
-        raise Unusable("empty prompt", f"'{name}' is an empty list")
-    if isinstance(listed, list) and listed and all(map(is_turn, listed)):
-        turns = [_turn(item, name) for item in listed]
-    else:
-        whole = text(value, name)
-        if whole.startswith("\n\nHuman:"):
-            turns = [Message(ROLES[r], c.strip()) for r, c in _pieces(_HH.split(whole))]
-        elif "<extra_id_" in whole:
-            turns = [Message(ROLES[r], c) for r, c in _pieces(_STEERLM.split(whole))]
-        else:
-            turns = [Message("user", whole)]
-    if len(turns) > 1 and turns[-1].role == "assistant" and not turns[-1].content:
-        turns.pop()  # "\n\nAssistant:" at the end asks for the answer
-    return turns
-
-
-def _pieces(split: list[str]) -> Iterator[tuple[str, str]]:
-    if split[0].strip():
-        yield "user", split[0]
-    yield from ((role.lower(), body) for role, body in zip(split[1::2], split[2::2], strict=True))
-
-
-def _turn(item: dict[str, Any], name: str) -> Message:
-    word = item.get("role", item.get("from"))
-    role = ROLES.get(word.lower()) if isinstance(word, str) else None
-    if role is None:
-        raise Unusable("unknown role", f"{word!r} in '{name}'")
-    content = item.get("content", item.get("value"))
-    if isinstance(content, list) and all(isinstance(p, dict) and "text" in p for p in content):
-        content = "".join(text(part["text"], name) for part in content)
-    return Message(role, text(content, name))
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -228,9 +135,9 @@ def _turn(item: dict[str, Any], name: str) -> Message:
 def answers_in(value: Any, listed: bool) -> list[Any]:
     """The texts or objects of one column: one answer, a list of them, or a dialogue's last turn.
 
-    A text stays a text even where it is JSON, which an answer may be, unless the column is `listed`.
+    A text stays a text even where it is JSON, as an answer may be, unless the column is `listed`.
     """
-    loaded = _loads(value)
+    loaded = from_json_text(value)
     if is_dialogue(loaded):
         return [conversation(loaded, "response")[-1].content]
     if listed or not isinstance(value, str):
@@ -277,13 +184,14 @@ def _value(
     for beside in (before(name, column), after(name, column)):
         if column and beside in record:
             return record[beside]
-    value = _loads(look(record, name))
+    value = from_json_text(look(record, name))
     if isinstance(value, list):
         if len(value) != len(answers):
-            raise Unusable("wrong type", f"'{name}' has {len(value)} values for {len(answers)} answers")
+            counts = f"{len(value)} values for {len(answers)} answers"
+            raise UnusableError("wrong type", f"'{name}' has {counts}")
         return value[index]
     if value is not None and len(answers) > 1 and name in (found.scores or []):
-        raise Unusable("wrong type", f"'{name}' is one value for {len(answers)} answers")
+        raise UnusableError("wrong type", f"'{name}' is one value for {len(answers)} answers")
     return value
 
 
@@ -293,11 +201,8 @@ def _recorded(scores: Any) -> dict[str, float]:
         scores = {s.get("key"): s.get("value") for s in scores if isinstance(s, dict)}
     if not isinstance(scores, dict):
         return {}
-    return {
-        key: float(value)
-        for key, value in scores.items()
-        if isinstance(key, str) and "." in key and isinstance(value, int | float) and isfinite(value)
-    }
+    numbers = {k: v for k, v in scores.items() if isinstance(v, int | float) and isfinite(v)}
+    return {key: float(value) for key, value in numbers.items() if "." in str(key)}
 
 
 def _number(value: Any, name: str) -> float:
@@ -306,5 +211,7 @@ def _number(value: Any, name: str) -> float:
     except (ValueError, OverflowError):
         number = float("nan")
     if not isfinite(number):
-        raise Unusable("wrong type", f"score '{name}' is {str(value)[:40]!r}, not a finite number")
+        raise UnusableError(
+            "wrong type", f"score '{name}' is {str(value)[:40]!r}, not a finite number"
+        )
     return number

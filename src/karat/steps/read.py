@@ -7,7 +7,7 @@ with its place in the file, so that the report counts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -19,9 +19,11 @@ from karat.context import Context
 from karat.errors import KaratError, RecipeError, RunError
 from karat.row import Ids, Row, canonical, digest
 from karat.step import InputPath, Positive, step
-from karat.steps._files import Record, as_json, count_rows, input_files, read_files
+from karat.steps._files import as_json, count_rows, input_files, read_files
+from karat.steps._json import Record
 from karat.steps._mapping import resolve
-from karat.steps._shapes import Mapping, Parts, Unusable, parse
+from karat.steps._shapes import Mapping, Parts, parse
+from karat.steps._turns import UnusableError
 
 __all__ = ["count_rows", "input_files", "read"]
 
@@ -136,7 +138,7 @@ def _local(ctx: Context, dataset: str) -> str:
 
 def _usable(
     ctx: Context, records: Iterator[Record], given: Mapping, where: str, maker: _Maker
-) -> Iterator[Parts | Row]:
+) -> Generator[Parts | Row]:
     """What each record holds; a dropped row for those that hold nothing usable."""
     first, size, problem = [], 0, ""
     for record in records:
@@ -161,7 +163,7 @@ def _usable(
         try:
             parts = parse(record.value, mapping)
             canonical(parts.meta)
-        except Unusable as error:
+        except UnusableError as error:
             yield maker.dropped(record, error.category, error.detail)
         except (TypeError, RecursionError):
             yield maker.dropped(record, "unreadable line", "nested too deep")
@@ -229,16 +231,14 @@ def _merged(held: list[Parts]) -> Parts:
     return Parts(held[0].messages, responses, meta, held[0].source)
 
 
-def _dataset(
-    name: str, config: str | None, split: str, revision: str | None
-) -> Iterator[Record]:
+def _dataset(name: str, config: str | None, split: str, revision: str | None) -> Iterator[Record]:
     """The records of a Hugging Face dataset, streamed. Raises: RecipeError, RunError."""
     try:
         import datasets
     except ImportError:
         raise RecipeError("dataset needs Hugging Face datasets: pip install 'karat[hf]'") from None
     try:
-        if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
+        if any((Path(name) / f"dataset_{kind}.json").is_file() for kind in ("info", "dict")):
             found = datasets.load_from_disk(name)
             found = found[split] if isinstance(found, dict) else found
         else:
@@ -255,7 +255,9 @@ def _dataset(
         try:
             value = next(rows, None)
         except Exception as error:
-            raise RunError(f"dataset '{name}' broke off after row {number}: {_words(error)}; run again") from error
+            raise RunError(
+                f"dataset '{name}' broke off after row {number}: {_words(error)}; run again"
+            ) from error
         if value is None:
             return
         number += 1

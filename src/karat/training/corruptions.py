@@ -6,6 +6,7 @@ them, so each rated response is also spoiled on purpose: to train on, at a low w
 on. The ratings given here are karat's own judgement, not a human's; the card says so.
 """
 
+# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import random
@@ -72,5 +73,5 @@ def spoil(response: str, prompt: str, other: str, rng: random.Random) -> dict[st
 def ratings_of(kind: str, ratings_A: NDArray[np.float64]) -> NDArray[np.float64]:
     """The five ratings, 0–4, of a response rated `ratings_A` once spoiled in this way."""
     if kind in _CAPPED:
-        return np.minimum(ratings_A, _CAPPED[kind])
-    return np.clip(ratings_A + np.array(_LOWERED[kind]), 0.0, 4.0)
+        return np.asarray(np.minimum(ratings_A, _CAPPED[kind]))
+    return np.asarray(np.clip(ratings_A + np.array(_LOWERED[kind]), 0.0, 4.0))

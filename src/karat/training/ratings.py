@@ -56,7 +56,7 @@ class HumanData:
     @property
     def groups(self) -> set[str]:
         """The groups of everything held."""
-        return {item.group for item in (*self.rated, *self.pairs)}
+        return {row.group for row in self.rated} | {pair.group for pair in self.pairs}
 
 
 def messages_of(prompt: str) -> tuple[Message, ...]:

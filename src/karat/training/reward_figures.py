@@ -5,6 +5,7 @@ accuracy has a 95% bootstrap interval over prompts and stands beside "the longer
 same pairs: on a few hundred pairs a bare percentage says little.
 """
 
+# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Pairs judged by the reward and by length: 1 won, ½ tied, 0 lost; `gap` in human helpfulness."""
+    """Pairs judged by the reward and by length: 1 won, ½ tied, 0 lost; `gap` of helpfulness."""
 
     win_P: Floats
     longer_P: Floats
@@ -171,7 +172,7 @@ def rated_outcomes(table: Table, reward_VR: Floats) -> Outcomes:
 
 
 def _compare(left: Floats, right: Floats) -> Floats:
-    return (left > right) + 0.5 * (left == right)
+    return np.asarray((left > right) + 0.5 * (left == right), dtype=np.float64)
 
 
 def _wins(head: Head, better_NF: Floats, worse_NF: Floats) -> Floats:

@@ -7,6 +7,7 @@ order a human chose. On held-out HelpSteer2 prompts this was worth two points of
 have left no attributes.
 """
 
+# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import random
@@ -161,7 +162,7 @@ def fit_linear(x_NF: Floats, y_NA: Floats, weight_N: Floats, ridge: float) -> Li
     """Weighted ridge regression on clipped, standardised features, in closed form."""
     low_F, high_F = np.percentile(x_NF, [1, 99], axis=0)
     clipped_NF = np.clip(x_NF, low_F, high_F)
-    scale_F = clipped_NF.std(axis=0) + 1e-9
+    scale_F = np.asarray(clipped_NF.std(axis=0) + 1e-9, dtype=np.float64)
     none = np.zeros((x_NF.shape[1], y_NA.shape[1]))
     shape = Linear(low_F, high_F, clipped_NF.mean(axis=0), scale_F, none, none[0])
     z_NF = shape.standardise(x_NF)
