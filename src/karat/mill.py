@@ -161,7 +161,7 @@ class Mill:
     def _width(self, stage: Stage) -> int:
         """Rows under way: enough to keep every model of the stage busy while others are graded."""
         names = {name for call in stage.calls for _, name in call.named("model")}
-        calls = sum(self.services.client.endpoint(n).provider.concurrency for n in names)
+        calls: int = sum(self.services.client.endpoint(n).provider.concurrency for n in names)
         return max(LEAST_WIDTH, 2 * calls)
 
     # --- table stages --------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
+from karat.forecast import Forecast
 from karat.row import digest
 
 # What a string parameter names, so that a recipe is checked before anything runs.
@@ -52,7 +53,7 @@ class Step:
         self.module = function.__module__
         self.doc = inspect.getdoc(function) or ""
         self.kind, self.params = _read_signature(function)
-        self.forecast: Callable[..., Any] | None = None
+        self.forecast: Callable[..., Forecast | None] | None = None
         self.validate: Callable[..., str | None] | None = None
 
     def __call__(self, **params: Any) -> StepCall:
@@ -71,7 +72,7 @@ class Step:
         """What `find` takes: the bare name of a built-in step, else `module:function`."""
         return self.name if self.module.startswith("karat.steps.") else f"{self.module}:{self.name}"
 
-    def plan(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def plan(self, function: Callable[..., Forecast | None]) -> Callable[..., Forecast | None]:
         """Decorator: `f(rows, *, …) -> Forecast`, what a run over that many rows would do."""
         self.forecast = function
         return function

@@ -137,6 +137,10 @@ class Head:
         return file.getvalue()
 
 
+_UNREADABLE = (
+    *(AttributeError, LookupError, TypeError, ValueError),
+    *(EOFError, OSError, zipfile.BadZipFile, zlib.error),
+)
 _QUANTA = 1000.0  # leaves are stored to a thousandth of a point
 _LINEAR_ROWS = 4
 _DEEPEST = 1000
@@ -159,16 +163,8 @@ def head_from_bytes(data: bytes, where: str) -> Head:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays["meta"].tobytes())
         found = (meta["format"], meta["features"], meta["names"], meta["attributes"])
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise RecipeError(f"{where}: not a reward head ({error}); {again}") from error
+    except _UNREADABLE as error:
+        raise RecipeError(f"{where}: not a reward head; {again}") from error
     if found != (FORMAT, features.VERSION, list(features.NAMES), list(ATTRIBUTES)):
         raise RecipeError(
             f"{where}: a reward head of another version ({found[0]}, features {found[1]}); this"
@@ -176,8 +172,8 @@ def head_from_bytes(data: bytes, where: str) -> Head:
         )
     try:
         head = _unpack(arrays, meta)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise RecipeError(f"{where}: a damaged reward head ({error!r}); {again}") from error
+    except _UNREADABLE as error:
+        raise RecipeError(f"{where}: a damaged reward head; {again}") from error
     return head
 
 

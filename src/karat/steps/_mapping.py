@@ -77,8 +77,10 @@ def _find_prompt(found: Mapping, columns: list[str], samples: Records, where: st
     elif any(all(is_dialogue(record.get(name)) for name in PAIR) for record in samples):
         found.prompt = []
     else:
+        texts = {k: v for record in samples for k, v in record.items() if isinstance(v, str)}
+        longest = max(texts, key=lambda key: len(texts[key]), default="COLUMN")
         near = _missing("prompt", columns, where)
-        raise RecipeError(f"{near}; name the right one, as in `prompt: {(columns or ['text'])[0]}`")
+        raise RecipeError(f"{near}; name the right one, as in `prompt: {longest}`")
 
 
 def _findanswers_in(found: Mapping, columns: list[str]) -> list[str]:

@@ -84,7 +84,8 @@ def parse(record: dict[str, Any], found: Mapping) -> Parts:
     turns = _turns(record, found)
     if turns and turns[-1].role == "assistant":
         last = turns.pop().content
-        if found.last_turn and all(_content(item) != last for _, item in answers):
+        # "\n\nAssistant:" and nothing after it asks for the answer.
+        if last and found.last_turn and all(_content(item) != last for _, item in answers):
             answers.append(("", last))
     if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
         raise UnusableError("empty prompt", "no user turn to answer")
@@ -125,7 +126,7 @@ def _turns(record: dict[str, Any], found: Mapping) -> list[Message]:
 def _shared(chosen: list[Message], rejected: list[Message]) -> list[Message]:
     """The turns before the last of both. Some HH pairs part earlier: they answer two questions."""
     if chosen[:-1] != rejected[:-1]:
-        raise UnusableError("chosen and rejected answer different prompts", "no common question")
+        raise UnusableError("chosen and rejected answer different prompts", "they part earlier")
     return chosen[:-1]
 
 
@@ -139,7 +140,10 @@ def answers_in(value: Any, listed: bool) -> list[Any]:
     """
     loaded = from_json_text(value)
     if is_dialogue(loaded):
-        return [conversation(loaded, "response")[-1].content]
+        last = conversation(loaded, "response")[-1]
+        if last.role != "assistant":
+            raise UnusableError("wrong type", "a dialogue given as an answer ends with its question")
+        return [last.content]
     if listed or not isinstance(value, str):
         value = loaded
     if isinstance(value, list):

@@ -84,8 +84,6 @@ def conversation(value: Any, name: str) -> list[Message]:
             turns = [Message(ROLES[r], c) for r, c in _pieces(_STEERLM.split(whole))]
         else:
             turns = [Message("user", whole)]
-    if len(turns) > 1 and turns[-1].role == "assistant" and not turns[-1].content:
-        turns.pop()  # "\n\nAssistant:" at the end asks for the answer
     return turns
 
 

@@ -140,39 +140,41 @@ def _usable(
     ctx: Context, records: Iterator[Record], given: Mapping, where: str, maker: _Maker
 ) -> Generator[Parts | Row]:
     """What each record holds; a dropped row for those that hold nothing usable."""
-    first, size, problem = [], 0, ""
+    first, size = [], 0
     for record in records:
-        if record.value is None:
-            problem = problem or f"; the first problem: {_place(record, record.problem)}"
-            yield maker.dropped(record, "unreadable line", record.problem)
-            continue
         first.append(record)
-        size += len(str(record.value)) if len(first) < SAMPLES else SAMPLE_BYTES
-        if size >= SAMPLE_BYTES:
+        size += len(record.raw or str(record.value))
+        if len(first) >= SAMPLES or size >= SAMPLE_BYTES:
             break
     samples = [record.value for record in first if record.value is not None]
-    if not samples:
-        raise RecipeError(f"{where} has no record that can be read{problem}")
-    mapping, said = resolve(given, samples, where)
-    if said:
-        ctx.warn(said)
+    mapping = None
+    usable, problem = 0, "it is empty"
     for record in chain(first, records):
-        if record.value is None:
-            yield maker.dropped(record, "unreadable line", record.problem)
-            continue
-        try:
-            parts = parse(record.value, mapping)
-            canonical(parts.meta)
-        except UnusableError as error:
-            yield maker.dropped(record, error.category, error.detail)
-        except (TypeError, RecursionError):
-            yield maker.dropped(record, "unreadable line", "nested too deep")
-        else:
-            yield parts
+        if record.value is not None and mapping is None:
+            mapping, said = resolve(given, samples or [record.value], where)
+            if said:
+                ctx.warn(said)
+        found = _one(record, mapping, maker)
+        if isinstance(found, Parts):
+            usable += 1
+        elif not usable and problem == "it is empty":
+            problem = f"the first problem: {found.dropped}"
+        yield found
+    if not usable:
+        raise RecipeError(f"{where} has no record that makes a row; {problem}")
 
 
-def _place(record: Record, detail: str) -> str:
-    return f"{record.where}: {detail}"
+def _one(record: Record, mapping: Mapping | None, maker: _Maker) -> Parts | Row:
+    if record.value is None or mapping is None:
+        return maker.dropped(record, "unreadable line", record.problem)
+    try:
+        parts = parse(record.value, mapping)
+        canonical(parts.meta)
+    except UnusableError as error:
+        return maker.dropped(record, error.category, error.detail)
+    except (TypeError, RecursionError):
+        return maker.dropped(record, "unreadable line", "nested too deep")
+    return parts
 
 
 class _Maker:
@@ -199,7 +201,7 @@ class _Maker:
         meta = {"record": raw[: 4 * SNIPPET].decode("utf-8", "replace")[:SNIPPET]}
         identity = self._ids.assign([], meta, digest(raw).hex())
         return Row(identity, source=self._source, meta=meta,
-                   dropped=f"{category} ({_place(record, detail)})")  # fmt: skip
+                   dropped=f"{category} ({record.where}: {detail})")  # fmt: skip
 
 
 def _grouped(found: Iterator[Parts | Row], maker: _Maker) -> Iterator[Row]:

@@ -162,9 +162,10 @@ def fit_linear(x_NF: Floats, y_NA: Floats, weight_N: Floats, ridge: float) -> Li
     """Weighted ridge regression on clipped, standardised features, in closed form."""
     low_F, high_F = np.percentile(x_NF, [1, 99], axis=0)
     clipped_NF = np.clip(x_NF, low_F, high_F)
-    scale_F = np.asarray(clipped_NF.std(axis=0) + 1e-9, dtype=np.float64)
+    scale_F = clipped_NF.std(axis=0) + 1e-9
     none = np.zeros((x_NF.shape[1], y_NA.shape[1]))
-    shape = Linear(low_F, high_F, clipped_NF.mean(axis=0), scale_F, none, none[0])
+    mean_F = np.asarray(clipped_NF.mean(axis=0), dtype=np.float64)
+    shape = Linear(low_F, high_F, mean_F, scale_F, none, none[0])
     z_NF = shape.standardise(x_NF)
     z_mean_F = np.average(z_NF, axis=0, weights=weight_N)
     y_mean_A = np.average(y_NA, axis=0, weights=weight_N)
@@ -172,7 +173,7 @@ def fit_linear(x_NF: Floats, y_NA: Floats, weight_N: Floats, ridge: float) -> Li
     gram_FF = centred_NF.T @ (centred_NF * weight_N[:, None]) + ridge * np.eye(x_NF.shape[1])
     weight_FA = np.linalg.solve(gram_FF, centred_NF.T @ ((y_NA - y_mean_A) * weight_N[:, None]))
     bias_A = y_mean_A - z_mean_F @ weight_FA
-    return Linear(low_F, high_F, shape.mean_F, scale_F, weight_FA, bias_A)
+    return Linear(low_F, high_F, mean_F, scale_F, weight_FA, bias_A)
 
 
 def forest_of(trees: Any) -> Forest:

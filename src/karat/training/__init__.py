@@ -1,0 +1,1 @@
+"""Training: reward models from human ratings."""
