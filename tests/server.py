@@ -73,11 +73,12 @@ class Server:
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
         number = len(self.requests)
+        slow = self.behaviour.get("slow")  # seconds for one request: f(number, body)
         try:
-            await asyncio.sleep(self.latency_s)
+            await asyncio.sleep(slow(number, body) if slow else self.latency_s)
             fault = self._fault(number, body)
             if fault is not None:
-                return fault
+                return await _broken(request, fault)
             self.served[_key(body)] += 1
             return web.json_response(_completion(body, self.behaviour))
         finally:
@@ -104,6 +105,22 @@ class Server:
         return None
 
 
+async def _broken(request: web.Request, reply: web.StreamResponse) -> web.StreamResponse:
+    """Statuses that no HTTP knows stand for connections that break: 900 resets, 901 cuts short."""
+    transport = request.transport
+    assert transport is not None
+    if reply.status == 900:
+        transport.abort()  # type: ignore[attr-defined]
+    elif reply.status == 901:
+        short = web.StreamResponse(headers={"content-type": "application/json"})
+        short.content_length = 1000
+        await short.prepare(request)
+        await short.write(b'{"choices": [{"mess')
+        transport.close()
+        return short
+    return reply
+
+
 def _key(body: dict[str, Any]) -> str:
     return f"{body['messages'][-1]['content']}|{body.get('seed')}|{body.get('n', 1)}"
 
@@ -123,7 +140,7 @@ def _completion(body: dict[str, Any], behaviour: dict[str, Any]) -> dict[str, An
     choices = [
         {
             "index": i,
-            "finish_reason": "stop",
+            "finish_reason": behaviour.get("finish_reason", "stop"),
             "message": {"role": "assistant", "content": answer(body, i)},
         }
         for i in range(count)
@@ -133,6 +150,9 @@ def _completion(body: dict[str, Any], behaviour: dict[str, Any]) -> dict[str, An
         "model": body["model"],
         "choices": choices,
     }
-    if behaviour.get("usage", True):
-        reply["usage"] = {"prompt_tokens": 10, "completion_tokens": 7 * count}
+    usage = behaviour.get("usage", True)
+    if usage is True:
+        usage = {"prompt_tokens": 10, "completion_tokens": 7 * count}
+    if usage:
+        reply["usage"] = usage
     return reply

@@ -116,14 +116,16 @@ def _vectors(found: Words) -> Floats:
     flat = np.bincount(row * WIDTH + column, weight * sign, minlength=texts * WIDTH)
     vectors_ND = flat.reshape(texts, WIDTH)
     length = np.linalg.norm(vectors_ND, axis=1)
-    return (vectors_ND[length > 0] / length[length > 0, None]).astype(np.float32)
+    unit_ND: Floats = (vectors_ND[length > 0] / length[length > 0, None]).astype(np.float32)
+    return unit_ND
 
 
 def vendi_score(vectors: Floats) -> float:
     """The effective number of different texts, 1 … min(N, D); 0 for none.
 
-    `vectors` are vectors_ND of length 1. The exponential of the entropy of the spectrum of K/N, K the cosine similarities. Its non-zero
-    part is that of the D × D covariance, so no N × N matrix is made. It saturates at D.
+    `vectors` are vectors_ND of length 1. The score is the exponential of the entropy of the
+    spectrum of K/N, K the cosine similarities, whose non-zero part is that of the D × D covariance:
+    no N × N matrix is made, and the score saturates at D.
     Source: Friedman and Dieng 2023 (2210.02410); FACTS §11.
     """
     if not len(vectors):

@@ -1,0 +1,111 @@
+"""What all exporters share: the accepted rows a few at a time, and files that are whole or not there.
+
+An export is made anew from accepted.parquet each time, in its order, so the same run gives the same
+bytes. A file with nothing in it is not written: no loader opens one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pyarrow.parquet as pq
+
+from karat.errors import RunError
+from karat.row import Message, Row
+from karat.stage import BATCH_ROWS, read_meta
+from karat.table import SCHEMA, from_batch
+
+
+class Exported(msgspec.Struct):
+    """What an export wrote: files by name, lines in them, and what it left out by reason."""
+
+    files: dict[str, Path] = {}
+    rows: int = 0
+    left_out: dict[str, int] = {}
+
+    def leave_out(self, reason: str) -> None:
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+
+def accepted_rows(path: Path) -> Iterator[Row]:
+    """The rows of accepted.parquet in file order, without the columns made for looking at."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH_ROWS, columns=SCHEMA.names):
+            yield from from_batch(batch.select(SCHEMA.names))
+
+
+def ranking(path: Path) -> tuple[str | None, str]:
+    """The score that chose among the answers, or None and why there is none.
+
+    It is what the last `reject` ranked by; failing that, the only `*.reward` score in the file.
+    """
+    chosen = read_meta(path).get("ranking")
+    if isinstance(chosen, str):
+        return chosen, ""
+    column = "responses.list.element.scores.list.element.key"
+    rewards: set[str] = set()
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=[column]):
+            keys = batch.column(0).flatten().field("scores").flatten().field("key")
+            rewards |= {key for key in keys.unique().to_pylist() if key.endswith(".reward")}
+    if len(rewards) == 1:
+        return rewards.pop(), ""
+    found = f"{len(rewards)} rewards graded the answers" if rewards else "no reward graded them"
+    return None, f"no score to rank answers by: no reject step chose, and {found}"
+
+
+def turns(messages: list[Message]) -> list[dict[str, str]]:
+    """Messages as trainers read them."""
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def answer(content: str) -> list[dict[str, str]]:
+    """One assistant turn, as a list: a string would not match the prompt's shape."""
+    return [{"role": "assistant", "content": content}]
+
+
+class Lines:
+    """A JSONL file under way beside its final name. Raises: RunError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._beside = path.with_name(f".{path.name}.tmp")
+
+    def __enter__(self) -> Lines:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._beside.open("wb", buffering=2**20)
+        except OSError as error:
+            raise self._cannot(error) from error
+        return self
+
+    def write(self, line: dict[str, Any]) -> None:
+        try:
+            self._stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            raise self._cannot(error) from error
+        self.count += 1
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self._stream.close()
+            if error is None and self.count:
+                self._beside.replace(self.path)
+            elif error is None:
+                self.path.unlink(
+                    missing_ok=True
+                )  # an earlier run's, which says what is no longer so
+        except OSError as failed:
+            raise self._cannot(failed) from failed
+        finally:
+            self._beside.unlink(missing_ok=True)
+
+    def _cannot(self, error: OSError) -> RunError:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return RunError(f"cannot write {self.path}: {reason}; make room and run again")

@@ -1,0 +1,100 @@
+"""trl-preference: chosen and rejected answers for TRL's DPOTrainer and RewardTrainer.
+
+A pair is a row's best kept answer against its worst one turned down, by the score that chose. What
+TRL takes without a word and learns nonsense from (equal texts, an empty answer, a margin of 0 or
+below) is left out here and counted.
+
+Source: trl 1.16.0, trl/trainer/{dpo,reward}_trainer.py; `margin` is subtracted inside RewardTrainer's
+Bradley-Terry loss, as in Llama 2 (2307.09288 §3.2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from karat.exporters.base import Exported, Lines, accepted_rows, answer, ranking, turns
+from karat.row import Response, Row
+from karat.rundir import Run
+
+
+def export(run: Run, folder: Path) -> Exported:
+    """Writes `trl-preference.jsonl`: prompt, chosen, rejected, both scores, their difference.
+
+    Scores and `margin` are on the scale of the score that `reject` ranked by, or of the only reward
+    there is. Left out and counted by reason: rows that make no pair, or all of them where no
+    score ranks their answers.
+    """
+    made = Exported()
+    key, problem = ranking(run.accepted_file)
+    with Lines(folder / "trl-preference.jsonl") as lines:
+        for row in accepted_rows(run.accepted_file):
+            pair = problem if key is None else _pair(row, key)
+            if isinstance(pair, str):
+                made.leave_out(pair)
+            else:
+                lines.write(pair)
+    made.rows = lines.count
+    if made.rows:
+        made.files["train"] = lines.path
+    return made
+
+
+def _pair(row: Row, key: str) -> dict[str, Any] | str:
+    """The row's pair, or why it has none. Of equal scores the first in the row stands."""
+    if not row.messages:
+        return "no prompt"
+    if len(row.responses) < 2:
+        return "fewer than two responses"
+    chosen = max(_usable(row, key, kept=True), key=lambda pair: pair[0], default=None)
+    if chosen is None:
+        return _why_none(row, key, kept=True)
+    text = _folded(chosen[1])
+    others = [pair for pair in _usable(row, key, kept=False) if _folded(pair[1]) != text]
+    rejected = min(others, key=lambda pair: pair[0], default=None)
+    if rejected is None:
+        return _why_none(row, key, kept=False)
+    margin = chosen[0] - rejected[0]
+    if margin <= 0:
+        return "equal scores" if margin == 0 else "rejected scored above chosen"
+    return {
+        "prompt": turns(row.messages),
+        "chosen": answer(chosen[1].content),
+        "rejected": answer(rejected[1].content),
+        "score_chosen": chosen[0],
+        "score_rejected": rejected[0],
+        "margin": margin,
+    }
+
+
+def _side(row: Row, *, kept: bool) -> list[Response]:
+    """The kept answers, or those a step turned down; where none has chosen, none is turned down."""
+    if kept:
+        return row.kept()
+    return [response for response in row.responses if response.kept is False]
+
+
+def _usable(row: Row, key: str, *, kept: bool) -> Iterable[tuple[float, Response]]:
+    for response in _side(row, kept=kept):
+        score = response.scores.get(key)
+        if score is not None and isfinite(score) and response.content.strip():
+            yield score, response
+
+
+def _why_none(row: Row, key: str, *, kept: bool) -> str:
+    side = _side(row, kept=kept)
+    word = "kept" if kept else "rejected"
+    if not side:
+        return f"no {word} response"
+    graded = [response for response in side if isfinite(response.scores.get(key, float("nan")))]
+    if not graded:
+        return f"{word} response not graded"
+    if not any(response.content.strip() for response in graded):
+        return f"{word} response empty"
+    return "same text chosen and rejected"
+
+
+def _folded(response: Response) -> str:
+    return " ".join(response.content.split())

@@ -1,0 +1,134 @@
+"""What tests share: recipes in a folder of their own, user modules, a reward that needs no model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import settings
+from numpy.typing import NDArray
+
+import karat
+from karat.row import Message, Row
+from karat.table import from_batch
+
+settings.register_profile("karat", deadline=None, max_examples=60)
+settings.load_profile("karat")
+
+MakeRecipe = Callable[..., Path]
+MakeModule = Callable[[str, str], str]
+
+
+def write_prompts(path: Path, rows: int) -> Path:
+    lines = [json.dumps({"prompt": f"What is number {i}?", "number": i}) for i in range(rows)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def rows_of(path: Path) -> list[Row]:
+    """The rows of accepted.parquet or dropped.parquet."""
+    import pyarrow.parquet as pq
+
+    from karat.table import SCHEMA
+
+    table = pq.read_table(path, columns=SCHEMA.names)
+    return [row for batch in table.to_batches() for row in from_batch(batch)]
+
+
+@pytest.fixture
+def make_recipe(tmp_path: Path) -> MakeRecipe:
+    """Writes recipe.yaml and prompts.jsonl; by default one response of `teacher` to each prompt."""
+
+    def make(
+        teacher: dict[str, Any] | None = None, rows: int = 10, steps: Sequence[Any] | None = None,
+        file: str = "recipe.yaml", **top: Any,
+    ) -> Path:  # fmt: skip
+        write_prompts(tmp_path / "prompts.jsonl", rows)
+        tree: dict[str, Any] = {"name": "test", "seed": 7, **top}
+        if teacher is not None:
+            tree["models"] = {"teacher": teacher, **top.get("models", {})}
+        tree["steps"] = steps or [
+            {"read": {"path": "prompts.jsonl"}},
+            {"respond": {"models": ["teacher"]}},
+        ]
+        path = tmp_path / file
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def user_module(tmp_path: Path) -> Iterator[MakeModule]:
+    """Writes a module of the user's beside the recipe; it is forgotten after the test."""
+    names: list[str] = []
+    before = list(sys.path)
+    head = "from karat import *\nimport asyncio\n"
+
+    def make(name: str, source: str) -> str:
+        (tmp_path / f"{name}.py").write_text(head + source, encoding="utf-8")
+        names.append(name)
+        return name
+
+    yield make
+    sys.path[:] = before
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+class LengthReward:
+    """Scores a response by its length and its last letter: cheap, and the same everywhere."""
+
+    name = "length"
+    identity = "length/1"
+    licence = "CC0-1.0"
+
+    def __init__(self) -> None:
+        self.attributes = {"length": (0.0, 4.0), "reward": (0.0, 4.0)}
+        self.calls = 0
+
+    def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> NDArray[np.float64]:
+        self.calls += len(responses)
+        return np.array(
+            [[len(r) / 100, sum(map(ord, r)) % 40 / 10] for r in responses], np.float64
+        ).reshape(len(responses), 2)
+
+
+@pytest.fixture
+def length_reward(monkeypatch: pytest.MonkeyPatch) -> LengthReward:
+    """Stands behind every reward a recipe names in this test."""
+    reward = LengthReward()
+    monkeypatch.setattr("karat.recipe.load_reward", lambda value, folder: reward)
+    return reward
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, with this karat first on the path of a child."""
+    source = str(Path(karat.__file__).parents[1])
+    paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": paths, **more}
+
+
+def start_karat(*args: object, prelude: str = "", **options: Any) -> subprocess.Popen[str]:
+    """`karat ARGS` as a process of its own; `prelude` is Python that runs in it first."""
+    code = f"{prelude}\nfrom karat.cli import main\nmain(prog_name='karat')"
+    how = ["-c", code] if prelude else ["-m", "karat"]
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", *how, *map(str, args)],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), **options,
+    )  # fmt: skip
+
+
+def run_karat(*args: object, prelude: str = "", **options: Any) -> tuple[int, str, str]:
+    """(exit status, stdout, stderr) of `karat ARGS`."""
+    with start_karat(*args, prelude=prelude, **options) as process:
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
