@@ -108,7 +108,14 @@ def _npy() -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"hello", b"PK\x03\x04broken", _npy(), _npz(x=np.arange(3)), REWARD.head.to_bytes()[:5000]],
+    [
+        b"",
+        b"hello",
+        b"PK\x03\x04broken",
+        _npy(),
+        _npz(x=np.arange(3)),
+        REWARD.head.to_bytes()[:5000],
+    ],
     ids=["empty", "text", "zip", "npy", "other npz", "cut"],
 )
 def test_a_file_that_is_no_head(data: bytes) -> None:

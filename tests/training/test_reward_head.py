@@ -68,7 +68,11 @@ def test_numpy_ridge_equals_scikit_learn() -> None:
 
 def test_multi_turn_prompts_become_messages() -> None:
     text = "Hi\n<extra_id_1>Assistant\nHello\n<extra_id_1>User\nMore, please"
-    expected = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "More, please"))
+    expected = (
+        Message("user", "Hi"),
+        Message("assistant", "Hello"),
+        Message("user", "More, please"),
+    )
     assert messages_of(text) == expected
     assert messages_of("Just one") == (Message("user", "Just one"),)
 
@@ -78,7 +82,8 @@ def test_every_known_shape_is_read(tmp_path: Path) -> None:
         "role": "prompter",
         "text": "Q",
         "replies": [
-            {"role": "assistant", "text": t, "rank": r} for t, r in (("worst", 2), ("a", 0), ("b", 1))
+            {"role": "assistant", "text": t, "rank": r}
+            for t, r in (("worst", 2), ("a", 0), ("b", 1))
         ],
     }
     arena = {"prompts": ["Q"], "responses_a": ["x"], "responses_b": ["y"]}

@@ -1,4 +1,4 @@
-"""What all exporters share: the accepted rows a few at a time, and files that are whole or not there.
+"""What all exporters share: the accepted rows a few at a time, and files that are whole.
 
 An export is made anew from accepted.parquet each time, in its order, so the same run gives the same
 bytes. A file with nothing in it is not written: no loader opens one.

@@ -4,8 +4,8 @@ A pair is a row's best kept answer against its worst one turned down, by the sco
 TRL takes without a word and learns nonsense from (equal texts, an empty answer, a margin of 0 or
 below) is left out here and counted.
 
-Source: trl 1.16.0, trl/trainer/{dpo,reward}_trainer.py; `margin` is subtracted inside RewardTrainer's
-Bradley-Terry loss, as in Llama 2 (2307.09288 §3.2.2).
+Source: trl 1.16.0, trl/trainer/{dpo,reward}_trainer.py; `margin` is what
+RewardTrainer subtracts inside its Bradley-Terry loss, as in Llama 2 (2307.09288 §3.2.2).
 """
 
 from __future__ import annotations
@@ -78,9 +78,14 @@ def _side(row: Row, *, kept: bool) -> list[Response]:
 
 def _usable(row: Row, key: str, *, kept: bool) -> Iterable[tuple[float, Response]]:
     for response in _side(row, kept=kept):
-        score = response.scores.get(key)
-        if score is not None and isfinite(score) and response.content.strip():
+        score = _score(response, key)
+        if score is not None and response.content.strip():
             yield score, response
+
+
+def _score(response: Response, key: str) -> float | None:
+    score = response.scores.get(key)
+    return score if score is not None and isfinite(score) else None
 
 
 def _why_none(row: Row, key: str, *, kept: bool) -> str:
@@ -88,7 +93,7 @@ def _why_none(row: Row, key: str, *, kept: bool) -> str:
     word = "kept" if kept else "rejected"
     if not side:
         return f"no {word} response"
-    graded = [response for response in side if isfinite(response.scores.get(key, float("nan")))]
+    graded = [response for response in side if _score(response, key) is not None]
     if not graded:
         return f"{word} response not graded"
     if not any(response.content.strip() for response in graded):

@@ -42,6 +42,7 @@ REWARD_WEIGHTS = (0.65 / 1.9, 0.8 / 1.9, 0.45 / 1.9, 0.0, 0.0)
 SCALE = (0.0, 4.0)
 BUILTIN = ("helpsteer2",)
 _Z_LIMIT = 3.0
+_DECIMALS = 6
 _BLOCK = 512
 
 
@@ -66,7 +67,10 @@ class Linear:
 
     def predict(self, x_NF: Floats) -> Floats:
         """y_NA on the attributes' scale, unclipped."""
-        return np.asarray(self.standardise(x_NF) @ self.weight_FA + self.bias_A, dtype=np.float64)
+        # One row at a time: a product of the whole matrix rounds differently for different N, and a
+        # score must not depend on what else was graded with it.
+        rows = [z_F @ self.weight_FA for z_F in self.standardise(x_NF)]
+        return np.array(rows).reshape(-1, len(self.bias_A)) + self.bias_A
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +234,7 @@ class HeadReward:
         An empty response scores 0 everywhere.
         """
         x_NF = features.features(prompt, responses)
-        scores_NA = with_reward(self.head.predict(x_NF))
+        scores_NA = np.round(with_reward(self.head.predict(x_NF)), _DECIMALS)
         scores_NA[[not response.strip() for response in responses]] = 0.0
         return scores_NA
 
@@ -240,7 +244,7 @@ class HeadReward:
 
 def with_reward(y_NA: Floats) -> Floats:
     """The five attributes with `reward` appended: their weighted mean under `REWARD_WEIGHTS`."""
-    return np.column_stack([y_NA, y_NA @ np.array(REWARD_WEIGHTS)])
+    return np.column_stack([y_NA, (y_NA * np.array(REWARD_WEIGHTS)).sum(axis=1)])
 
 
 def card(builtin: str = "helpsteer2") -> str:

@@ -119,25 +119,25 @@ def _text_records(stream: io.BufferedReader, file: Path, name: str) -> Iterator[
 
 def _csv(stream: io.BufferedReader, file: Path, name: str, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(MAX_RECORD)  # the default of 128 KiB is shorter than a long answer
-    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
-    lines = csv.reader(text, delimiter=delimiter)
-    try:
-        header = next(lines, [])
-    except csv.Error as error:
-        raise RecipeError(f"{file} has no header line: {error}") from None
-    if len(set(header)) < len(header) or not all(_is_utf8(cell) for cell in header):
-        raise RecipeError(f"{file}: the first line must name each column once, in UTF-8")
-    while True:
-        where = f"{name}:{lines.line_num + 1}"
+    with io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="") as text:
+        lines = csv.reader(text, delimiter=delimiter)
         try:
-            cells = next(lines, None)
+            header = next(lines, [])
         except csv.Error as error:
-            yield Record(where, None, f"not CSV: {error}")
-            continue
-        if cells is None:
-            return
-        if cells:
-            yield _csv_record(where, header, cells)
+            raise RecipeError(f"{file} has no header line: {error}") from None
+        if len(set(header)) < len(header) or not all(_is_utf8(cell) for cell in header):
+            raise RecipeError(f"{file}: the first line must name each column once, in UTF-8")
+        while True:
+            where = f"{name}:{lines.line_num + 1}"
+            try:
+                cells = next(lines, None)
+            except csv.Error as error:
+                yield Record(where, None, f"not CSV: {error}")
+                continue
+            if cells is None:
+                return
+            if cells:
+                yield _csv_record(where, header, cells)
 
 
 def _csv_record(where: str, header: list[str], cells: list[str]) -> Record:

@@ -42,7 +42,7 @@ def resolve(given: Mapping, samples: Records, where: str) -> tuple[Mapping, str]
     if given.prompt is None and given.messages is None:
         _find_prompt(found, columns, samples, where)
     if given.responses is None:
-        found.responses = _findanswers_in(found, columns)
+        found.responses = _find_answers(found, columns)
     found.last_turn = given.responses != []
     if given.scores is None:
         found.scores = list(HELPSTEER) if found.responses and set(HELPSTEER) <= set(columns) else []
@@ -77,13 +77,10 @@ def _find_prompt(found: Mapping, columns: list[str], samples: Records, where: st
     elif any(all(is_dialogue(record.get(name)) for name in PAIR) for record in samples):
         found.prompt = []
     else:
-        texts = {k: v for record in samples for k, v in record.items() if isinstance(v, str)}
-        longest = max(texts, key=lambda key: len(texts[key]), default="COLUMN")
-        near = _missing("prompt", columns, where)
-        raise RecipeError(f"{near}; name the right one, as in `prompt: {longest}`")
+        raise RecipeError(f"{_missing('prompt', columns, where)}; name one with `prompt: COLUMN`")
 
 
-def _findanswers_in(found: Mapping, columns: list[str]) -> list[str]:
+def _find_answers(found: Mapping, columns: list[str]) -> list[str]:
     for names in ANSWERS:
         if set(names) <= set(columns):
             return list(names)

@@ -142,9 +142,7 @@ def answers_in(value: Any, listed: bool) -> list[Any]:
     if is_dialogue(loaded):
         last = conversation(loaded, "response")[-1]
         if last.role != "assistant":
-            raise UnusableError(
-                "wrong type", "a dialogue given as an answer ends with its question"
-            )
+            raise UnusableError("wrong type", "a dialogue as an answer ends with its question")
         return [last.content]
     if listed or not isinstance(value, str):
         value = loaded

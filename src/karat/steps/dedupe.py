@@ -7,7 +7,6 @@ exactly). Every dropped row names the row that stays in its place and how simila
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,11 +18,10 @@ from numpy.typing import NDArray
 from karat.columns import Decision, Table, best_texts, score_values
 from karat.context import Context
 from karat.curation.minhash import NearDuplicates, Repeats
-from karat.curation.shingles import normalise
+from karat.curation.shingles import Hashes, digests, normalise
 from karat.step import ScoreKey, step
 
 Floats = NDArray[np.float64]
-Hashes = NDArray[np.uint64]
 
 
 @step
@@ -52,14 +50,14 @@ def dedupe(
     Source: MinHash, Broder 1997; settings for short texts: FACTS §11.
     """
     near = NearDuplicates(threshold) if threshold < 1 else None
-    digests, ranks = [np.zeros(0, np.uint64)], [np.zeros(0)]
+    named, ranks = [np.zeros(0, np.uint64)], [np.zeros(0)]
     for batch in table.batches(_columns(on, by)):
         texts = normalise(_texts(batch, on))
-        digests.append(_digests(texts))
+        named.append(digests(texts))
         ranks.append(_ranks(batch, texts, keep, by))
         if near is not None:
             near.add(texts)
-    digest_P, rank_P = np.concatenate(digests), np.concatenate(ranks)
+    digest_P, rank_P = np.concatenate(named), np.concatenate(ranks)
     found = _exact(digest_P, rank_P)
     if near is not None:
         close = near.resolve(rank_P)
@@ -100,32 +98,21 @@ def _texts(batch: pa.RecordBatch, on: str) -> pa.Array:
     """What is compared of each row; empty where it has no such text."""
     parts = []
     if on != "response":
-        parts.append(_turns(batch.column("messages")))
+        parts.append(turns(batch.column("messages")))
     if on != "prompt":
         parts.append(best_texts(batch.column("responses")))
     return pc.fill_null(pc.binary_join_element_wise(*parts, "\n", null_handling="skip"), "")
 
 
-def _turns(messages: pa.ListArray) -> pa.Array:
+def turns(messages: pa.ListArray) -> pa.Array:
     """All turns of each conversation but the system's, joined by line ends."""
     flat = messages.flatten()
     spoken = pc.not_equal(flat.field("role"), "system")
     counts = np.concatenate([[0], np.cumsum(spoken.to_numpy(zero_copy_only=False))])
     offsets = messages.offsets.to_numpy()
     ends = pa.array(counts[offsets - offsets[0]], pa.int32())
-    turns = pa.ListArray.from_arrays(ends, flat.field("content").filter(spoken))
-    return pc.binary_join(turns, "\n")
-
-
-def _digests(texts: pa.Array) -> Hashes:
-    """64 bits of each text, 0 for an empty one: among a million texts, one clash in 10**7 runs."""
-    return np.array(
-        [
-            int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") if text else 0
-            for text in texts.to_pylist()
-        ],
-        np.uint64,
-    )
+    contents = flat.field("content").filter(spoken)
+    return pc.binary_join(pa.ListArray.from_arrays(ends, contents), "\n")
 
 
 def _ranks(batch: pa.RecordBatch, texts: pa.Array, keep: str, by: str | None) -> Floats:

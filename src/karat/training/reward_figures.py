@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from karat.rewards import features
 from karat.rewards.head import ATTRIBUTES, Floats, Head, with_reward
 from karat.training.ratings import HumanData
-from karat.training.reward_fit import Fit, Settings, Table, fit_head, table_of
+from karat.training.reward_fit import Fit, Predictor, Settings, Table, fit_head, table_of
 
 Say = Callable[[str], None]
 _LENGTH = features.NAMES.index("log_chars")
@@ -58,20 +58,21 @@ class Outcomes:
         if not len(self.win_P):
             nan = float("nan")
             return Figure(name, 0, nan, nan, nan)
-        low, high = _interval(self.win_P, self.group_P)
-        gain = _interval(self.win_P - self.longer_P, self.group_P)
+        low, high = interval(self.win_P, self.group_P)
+        gain = interval(self.win_P - self.longer_P, self.group_P)
         value, longer = float(self.win_P.mean()), float(self.longer_P.mean())
         return Figure(name, len(self.win_P), value, low, high, longer, *gain)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything measured about one way of fitting."""
+    """Everything measured about one way of fitting; `rated` is there for paired comparisons."""
 
     pairs: tuple[Figure, ...]
     attributes: tuple[Figure, ...]
     spoiled: tuple[Figure, ...]
     picks_longer: float
+    rated: Outcomes
 
 
 def cross_validate(
@@ -106,7 +107,7 @@ def cross_validate(
             kind,
             int(sound_R.sum()),
             float(spoiled_VKR[:, i, sound_R].mean()),
-            *_interval(spoiled_VKR[:, i, sound_R].mean(axis=0), table.group_R[sound_R]),
+            *interval(spoiled_VKR[:, i, sound_R].mean(axis=0), table.group_R[sound_R]),
         )
         for i, kind in enumerate(table.spoiled_KRF)
     ]
@@ -117,7 +118,7 @@ def cross_validate(
     pairs += [given.figure("preference pairs")] if len(length) else []
     agree = np.where(rated.longer_P == 1, rated.win_P, 1 - rated.win_P)
     return Figures(
-        tuple(pairs), _correlations(table, scores_VRA), tuple(spoiled), float(agree.mean())
+        tuple(pairs), _correlations(table, scores_VRA), tuple(spoiled), float(agree.mean()), rated
     )
 
 
@@ -175,12 +176,12 @@ def _compare(left: Floats, right: Floats) -> Floats:
     return np.asarray((left > right) + 0.5 * (left == right), dtype=np.float64)
 
 
-def _wins(head: Head, better_NF: Floats, worse_NF: Floats) -> Floats:
+def _wins(head: Predictor, better_NF: Floats, worse_NF: Floats) -> Floats:
     return _compare(*(with_reward(head.predict(x_NF))[:, -1] for x_NF in (better_NF, worse_NF)))
 
 
-def _interval(value_N: Floats, group_N: NDArray[np.str_], seed: int = 0) -> tuple[float, float]:
-    """95% percentile bootstrap of the mean, resampling whole prompts."""
+def interval(value_N: Floats, group_N: NDArray[np.str_], seed: int = 0) -> tuple[float, float]:
+    """95% percentile bootstrap of the mean of N values, resampling whole prompts."""
     _, code_N = np.unique(group_N, return_inverse=True)
     sum_G, count_G = np.bincount(code_N, weights=value_N), np.bincount(code_N)
     draw_BG = np.random.default_rng(seed).integers(0, len(sum_G), (_DRAWS, len(sum_G)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,4 +211,12 @@ def _tree_arrays(tree: Any) -> tuple[NDArray[Any], Floats, NDArray[Any], Floats]
     return feature_K, threshold_K, child, value_KA
 
 
-Fit = Callable[[Table, Settings, Mask, Mask], Head]
+class Predictor(Protocol):
+    """Anything that turns features x_NF into ratings y_NA, 0–4."""
+
+    def predict(self, x_NF: Floats, /) -> Floats:
+        """y_NA for x_NF."""
+        ...
+
+
+Fit = Callable[[Table, Settings, Mask, Mask], Predictor]
