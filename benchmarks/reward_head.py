@@ -1,16 +1,17 @@
 """What else the embedded reward could have been: representation and training data, measured.
 
-Every line is cross-validated by prompt on the same folds of the human-rated HelpSteer2 rows, with the
-same pairs, and compared with the shipped settings pair by pair: on a few hundred pairs, only a
+Every line is cross-validated by prompt on the same folds of the human-rated HelpSteer2 rows, with
+the same pairs, and compared with the shipped settings pair by pair: on a few hundred pairs, only a
 paired interval that leaves out zero says that one line is better than another.
 
     python benchmarks/reward_head.py [--data ../shared/data] [--repeats 2] [--hidden MODEL.gguf]
 
-Needs `karat[reward]`; about three CPU minutes. `--hidden` also measures the hidden states of a small
+Needs `karat[reward]`; about four CPU minutes. `--hidden` also measures the hidden states of a small
 language model (the true shape of Nemotron-4-340B-Reward; needs `karat[embedded]`, and seconds of
 CPU per response) on the first `--prompts` prompts.
 """
 
+# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import argparse
@@ -34,10 +35,20 @@ from karat.rewards import features
 from karat.rewards.head import Floats, HeadReward
 from karat.training.ratings import HumanData, read_human
 from karat.training.reward_figures import Figures, cross_validate, interval
-from karat.training.reward_fit import Mask, Settings, Table, fit_head, table_of
+from karat.training.reward_fit import Fit, Mask, Settings, Table, fit_head, table_of
 from karat.training.reward_head import speed
 
 WIDTH = len(features.NAMES)
+FILES = (
+    "helpsteer2/ratings.jsonl",
+    "pairs/hh-helpful.jsonl",
+    "dialogues/open-assistant-trees.jsonl",
+)
+HEADER = """\
+| what | pair accuracy (95%) | gap ≥ 2 | against shipped (95%) | r h c coh cpx v \
+| held-out pairs | above spoiled | picks longer | CPU s |
+|---|---|---|---|---|---|---|---|---|"""
+Alternative = tuple[str, Table, Settings, Fit]
 
 
 @dataclass
@@ -152,10 +163,62 @@ def line(name: str, figures: Figures, chosen: Figures | None, seconds: float) ->
         gain = "{:+.3f} ({:+.3f} to {:+.3f})".format(
             gap.mean(), *interval(gap, figures.rated.group_P)
         )
+    accuracy = f"{all_pairs.value:.3f} ({all_pairs.low:.3f} to {all_pairs.high:.3f})"
     return (
-        f"| {name} | {all_pairs.value:.3f} ({all_pairs.low:.3f} to {all_pairs.high:.3f}) | {wide.value:.3f} |"
+        f"| {name} | {accuracy} | {wide.value:.3f} |"
         f" {gain} | {r} | {other} | {sound} | {figures.picks_longer:.2f} | {seconds:.0f} |"
     )
+
+
+def ridge(alpha: float) -> Callable[[], object]:
+    """Makes standardised ridge regressions."""
+    return lambda: make_pipeline(StandardScaler(), Ridge(alpha))
+
+
+def trees() -> object:
+    """The forest that suits ratings alone best."""
+    return ExtraTreesRegressor(200, min_samples_leaf=3, max_features=0.33, random_state=7)
+
+
+def boosted() -> object:
+    """One boosted regressor per attribute."""
+    return MultiOutputRegressor(
+        HistGradientBoostingRegressor(max_iter=60, learning_rate=0.06, max_depth=3)
+    )
+
+
+def alternatives(data: HumanData, table: Table) -> list[Alternative]:
+    """What is compared; the first is what karat ships."""
+    own = Settings()
+    plain = replace(own, spoiled_weight=0.0)
+    rows = replace(table, **without(table))
+    no_pairs = replace(rows, spoiled_KRF=table.spoiled_KRF)
+    grams = with_columns(table, n_grams(data))
+    more, both = slice(WIDTH, None), slice(None)
+    return [
+        ("**shipped**: surface, ridge + trees, all data", table, own, fit_head),
+        ("the same without spoiled copies", table, plain, fit_head),
+        ("the same without pairs", no_pairs, own, fit_head),
+        ("the same, ratings alone", rows, plain, fit_head),
+        ("surface, trees, ratings alone", table, own, ratings_only(trees)),
+        ("surface, ridge, ratings alone", table, own, ratings_only(ridge(300))),
+        ("surface, boosted trees, ratings alone", table, own, ratings_only(boosted)),
+        ("surface, Bradley-Terry, ratings + pairs", table, own, bradley_terry),
+        ("character n-grams, ridge", grams, own, ratings_only(ridge(300), more)),
+        ("surface + n-grams, trees", grams, own, ratings_only(trees, both)),
+    ]
+
+
+def with_hidden(model: Path, data: HumanData, prompts: int) -> list[Alternative]:
+    """Hidden states of a language model, and surface features on the same prompts."""
+    few = HumanData(data.rated[: 2 * prompts])
+    states, cost = hidden_states(model, few)
+    part, own, more = with_columns(table_of(few, 7), states), Settings(), slice(WIDTH, None)
+    name = f"hidden states of {model.stem}, ridge ({cost:.2f} CPU s each)"
+    return [
+        (name, part, own, ratings_only(ridge(3000), more)),
+        ("surface, trees, the same prompts", part, own, ratings_only(trees)),
+    ]
 
 
 def main() -> None:
@@ -166,78 +229,22 @@ def main() -> None:
     parser.add_argument("--hidden", type=Path, help="a GGUF language model")
     parser.add_argument("--prompts", type=int, default=150)
     args = parser.parse_args()
-    ratings = args.data / "helpsteer2" / "ratings.jsonl"
-    data = read_human(
-        [
-            ratings,
-            args.data / "pairs/hh-helpful.jsonl",
-            args.data / "dialogues/open-assistant-trees.jsonl",
-        ]
-    )
-    table, own = table_of(data, 7), Settings()
-    rows = replace(table, **without(table))
-    grams = with_columns(table, n_grams(data))
-    plain = replace(own, spoiled_weight=0.0)
-    more = slice(WIDTH, None)
-
-    def ridge(alpha: float) -> Callable[[], object]:
-        return lambda: make_pipeline(StandardScaler(), Ridge(alpha))
-
-    def trees() -> object:
-        return ExtraTreesRegressor(200, min_samples_leaf=3, max_features=0.33, random_state=7)
-
-    def boosted() -> object:
-        return MultiOutputRegressor(
-            HistGradientBoostingRegressor(max_iter=60, learning_rate=0.06, max_depth=3)
-        )
-
-    alternatives = [
-        ("**shipped**: surface, ridge + trees, ratings + pairs + spoiled", table, own, fit_head),
-        ("without spoiled copies", table, plain, fit_head),
-        (
-            "without pairs",
-            replace(table, **without(table) | {"spoiled_KRF": table.spoiled_KRF}),
-            own,
-            fit_head,
-        ),
-        ("ratings alone", rows, plain, fit_head),
-        ("surface, trees, ratings alone", table, own, ratings_only(trees)),
-        ("surface, ridge, ratings alone", table, own, ratings_only(ridge(300))),
-        ("surface, boosted trees, ratings alone", table, own, ratings_only(boosted)),
-        ("surface, Bradley-Terry, ratings + pairs", table, own, bradley_terry),
-        ("character n-grams, ridge, ratings alone", grams, own, ratings_only(ridge(300), more)),
-        ("surface + n-grams, trees, ratings alone", grams, own, ratings_only(trees, slice(None))),
-    ]
+    data = read_human([args.data / name for name in FILES])
+    lines = alternatives(data, table_of(data, 7))
     if args.hidden:
-        few = HumanData(data.rated[: 2 * args.prompts])
-        states, cost = hidden_states(args.hidden, few)
-        part = with_columns(table_of(few, 7), states)
-        alternatives += [
-            (
-                f"hidden states of {args.hidden.stem}, ridge ({cost:.2f} CPU s each)",
-                part,
-                own,
-                ratings_only(ridge(3000), more),
-            ),
-            ("  surface, trees, on the same prompts", part, own, ratings_only(trees)),
-        ]
-    print(
-        "| what | pair accuracy (95%) | gap ≥ 2 | against shipped (95%) | r h c coh cpx v | held-out pairs"
-        " | above spoiled | picks longer | CPU s |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+        lines += with_hidden(args.hidden, data, args.prompts)
+    print(HEADER)
     chosen: Figures | None = None
-    for name, on, how, fit in alternatives:
+    for name, on, how, fit in lines:
         start = time.process_time()
         figures = cross_validate(on, how, 5, args.repeats, fit=fit)
         same = chosen is not None and len(chosen.rated.win_P) == len(figures.rated.win_P)
-        print(
-            line(name, figures, chosen if same else None, time.process_time() - start), flush=True
-        )
+        seconds = time.process_time() - start
+        print(line(name, figures, chosen if same else None, seconds), flush=True)
         chosen = chosen or figures
     base = chosen.pairs[0]
     print(
-        f"\nlonger wins {base.longer:.3f}, random .500; {base.n} pairs of {len(set(table.group_R))} prompts"
+        f"\nlonger wins {base.longer:.3f}, random .500; n = {base.n} pairs of unequal helpfulness"
     )
     print(f"{speed(HeadReward().head, data.rated):,.0f} responses per CPU second, one at a time")
 

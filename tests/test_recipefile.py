@@ -84,7 +84,7 @@ def test_the_good_one_is_good(load):
         ("[teacher]", "teacher", "step 2 'respond': parameter 'models': expected array, got str"),
         ("models: [teacher], ", "", "step 2 'respond': needs the parameter 'models'"),
         ("  - grade: {reward: helpsteer2}\n", "", "step 3 'reject': by: no score 'helpsteer2.reward' at this point; no earlier step grades anything"),
-        ("- grade", "- read: {path: prompts.jsonl}\n  - grade", "step 3 'read': reads rows in and must be the first step"),
+        ("- grade", "- read: {path: prompts.jsonl}\n  - grade", "step 3 'read_2': reads rows in and must be the first step"),
         ("- grade: {reward: helpsteer2}", "- [grade]", "step 3: write a step as"),
         ("- grade: {reward: helpsteer2}", "- {}", "step 3: write a step as"),
         ("- grade: {reward: helpsteer2}", "- {grade: {}, reject: {}}", "step 3: write a step as"),
@@ -163,7 +163,7 @@ def test_a_step_without_parameters_may_stand_alone(load, tmp_path, user_module):
     [
         ("seed=9", lambda r: r.seed, 9),
         ("respond.n=2", lambda r: r.steps[1].params["n"], 2),
-        ("respond.system=be brief: now", lambda r: r.steps[1].params["system"], "be brief: now"),
+        ("respond.system=@home", lambda r: r.steps[1].params["system"], "@home"),
         ("models.teacher.concurrency=8", lambda r: r.models["teacher"].concurrency, 8),
         ("models.teacher.price.input=0.5", lambda r: r.models["teacher"].price.input, 0.5),
         ("models.teacher=openai/m", lambda r: r.models["teacher"].model, "openai/m"),

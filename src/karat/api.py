@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -18,6 +19,7 @@ import yaml
 
 from karat.context import Services
 from karat.errors import RecipeError
+from karat.executors.local import GRACE_S
 from karat.finish import write_results
 from karat.journal import Journal
 from karat.mill import Mill, Monitor
@@ -32,6 +34,9 @@ from karat.rundir import Lock, Run, write_atomic
 from karat.stage import read_rows
 
 T = TypeVar("T")
+STOPPING = (
+    f"\nStopping: calls under way may finish, {GRACE_S:g} s at most (Ctrl-C again stops at once) …"
+)
 Watcher = Callable[[Monitor], "asyncio.Future[None] | asyncio.Task[None]"]
 
 
@@ -127,6 +132,7 @@ def _finish(
     write_results(last, place, ranking_of(mill))
     report = build(place, recipe, mill, journal)
     exports = {}
+    _forget_exports(place)
     place.export.mkdir(exist_ok=True)
     for name in recipe.export:
         module = importlib.import_module(f"karat.exporters.{name.replace('-', '_')}")
@@ -145,6 +151,15 @@ def _finish(
         "stages_reused": len(mill.monitor.sealed),
     }
     write_atomic(place.report_file, orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _forget_exports(place: Run) -> None:
+    """Removes the files of the last report's exports: one that is no longer asked for would stay
+    behind with rows of another recipe."""
+    if place.report_file.exists():
+        for export in place.report.get("exports", {}).values():
+            for path in export["files"].values():
+                (place.export / Path(path).name).unlink(missing_ok=True)
 
 
 async def _preview(recipe: Recipe, place: Run, folder: Path, n: int) -> list[Row]:
@@ -183,7 +198,7 @@ def _drive(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _on_fresh_loop(work: Coroutine[Any, Any, T]) -> T:
-    """On uvloop where it exists. SIGINT and SIGTERM cancel the work, so that it ends in order."""
+    """On uvloop where it exists."""
     try:
         import uvloop
     except ImportError:
@@ -191,12 +206,27 @@ def _on_fresh_loop(work: Coroutine[Any, Any, T]) -> T:
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_with_sigterm(work))
+        return runner.run(_interruptible(work))
 
 
-async def _with_sigterm(work: Coroutine[Any, Any, T]) -> T:
-    task = asyncio.current_task()
+async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """The first SIGINT or SIGTERM ends the work in order; a second SIGINT ends it at once."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
-    if threading.current_thread() is threading.main_thread():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
+    if threading.current_thread() is not threading.main_thread():
+        return await work
+
+    def interrupted() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        print(STOPPING, file=sys.stderr, flush=True)  # noqa: T201  at once, whoever is drawing
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

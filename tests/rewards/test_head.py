@@ -1,4 +1,4 @@
-"""The shipped head: sound order, no failure on any text, clear errors for files that are not heads."""
+"""The shipped head: sound order, no failure on any text, clear errors for what is no head."""
 
 import io
 import re
@@ -19,10 +19,10 @@ from karat.row import Message
 REWARD = HeadReward()
 PROMPT = [Message("user", "Why is the sky blue? Answer in a short paragraph.")]
 SOUND = (
-    "The sky looks blue because air scatters short wavelengths of sunlight more than long ones. Blue"
-    " light is scattered in every direction, so it reaches our eyes from all over the sky, while red"
-    " and yellow light travel almost straight on. At sunset the light crosses more air, most of the"
-    " blue is gone, and the sky turns red."
+    "The sky looks blue because air scatters short wavelengths of sunlight more than long ones."
+    " Blue light is scattered in every direction, so it reaches our eyes from all over the sky,"
+    " while red and yellow light travel almost straight on. At sunset the light crosses more air,"
+    " most of the blue is gone, and the sky turns red."
 )
 SPOILED = {
     "empty": "",

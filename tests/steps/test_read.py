@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading import Ctx, jsonl, rows_of
 
 from karat.errors import KaratError, RecipeError
 from karat.step import find
 from karat.steps.read import count_rows, input_files, read
-from reading import Ctx, jsonl, rows_of
 
 RECORDS = [
     {"prompt": f"Question {i} – ä?", "response": f"Answer\n{i}", "topic": "x", "grade": str(i)}
@@ -56,9 +56,18 @@ def write_as(path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.parquet", "a.jsonl.gz", "a.jsonl.bz2",
-     "a.ndjson.xz", "a.jsonl.zst"],
-)  # fmt: skip
+    [
+        "a.jsonl",
+        "a.json",
+        "a.csv",
+        "a.tsv",
+        "a.parquet",
+        "a.jsonl.gz",
+        "a.jsonl.bz2",
+        "a.ndjson.xz",
+        "a.jsonl.zst",
+    ],
+)
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     path = write_as(tmp_path / name)
     rows = rows_of(path)
@@ -78,7 +87,7 @@ def test_a_folder_is_all_its_files_and_glob_chooses_among_them(tmp_path: Path) -
     assert len(rows_of(tmp_path)) == 14
     assert len(rows_of(tmp_path, glob="*.jsonl")) == 7
     assert count_rows(input_files(tmp_path, "**/*.parquet")) == 7
-    with pytest.raises(RecipeError, match="no file in .* matches"):
+    with pytest.raises(RecipeError, match=r"no file in .* matches"):
         rows_of(tmp_path, glob="*.csv")
     with pytest.raises(RecipeError, match=r"README.md: its name must end in jsonl"):
         rows_of(tmp_path, glob="*.md")
@@ -94,20 +103,22 @@ def test_an_item_longer_than_a_chunk_and_a_ten_megabyte_line_are_read(tmp_path: 
 
 def test_ids_come_from_content_so_a_new_first_line_changes_none(tmp_path: Path) -> None:
     before = rows_of(jsonl(tmp_path / "a.jsonl", [*RECORDS, RECORDS[0], "broken"]))
-    after = rows_of(jsonl(tmp_path / "b.jsonl", [{"prompt": "new"}, *RECORDS, RECORDS[0], "broken"]))
+    after = rows_of(
+        jsonl(tmp_path / "b.jsonl", [{"prompt": "new"}, *RECORDS, RECORDS[0], "broken"])
+    )
     assert [row.id for row in after[1:]] == [row.id for row in before]
     assert len({row.id for row in after}) == len(after)
 
 
 def test_reading_holds_a_few_records_only(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a.jsonl", [{"prompt": f"{i} {'x' * 1000}"} for i in range(20_000)])
+    path = jsonl(tmp_path / "a.jsonl", [{"prompt": f"{i} {'x' * 2000}"} for i in range(5_000)])
     call = read(path=str(path))
     tracemalloc.start()
     count = sum(1 for _ in call.step.function(Ctx(), **call.params))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 20_000
-    assert peak < 8e6  # the file has 20
+    assert count == 5_000
+    assert peak < 6e6  # the file has 10
 
 
 # --- broken files --------------------------------------------------------------------------------
@@ -126,9 +137,11 @@ BAD = {
     b'{"prompt": 7}': "wrong type (a.jsonl:2: 'prompt' is a number, not a text)",
     b'{"prompt": []}': "empty prompt (a.jsonl:2: 'prompt' is an empty list)",
     b'{"prompt": "x", "response": 7}': "wrong type (a.jsonl:2: 'response' is a number, not a text)",
-    b'{"prompt": "x", "m": ' + b"[" * 400 + b"]" * 400 + b"}":
-        "unreadable line (a.jsonl:2: nested too deep)",
-}  # fmt: skip
+    b'{"prompt": "x", "m": '
+    + b"[" * 400
+    + b"]" * 400
+    + b"}": "unreadable line (a.jsonl:2: nested too deep)",
+}
 
 
 @pytest.mark.parametrize("line", BAD)
@@ -147,10 +160,12 @@ def test_broken_items_of_a_list_cost_only_themselves(tmp_path: Path) -> None:
     path.write_text('[{"prompt": "a"}, {"prompt": NaN}, {"prompt": "b"}, 3] x')
     reasons = [row.dropped for row in rows_of(path)]
     assert reasons == [
-        None, "unreadable line (a.json: item 2: not JSON: NaN or Infinity)", None,
+        None,
+        "unreadable line (a.json: item 2: not JSON: NaN or Infinity)",
+        None,
         "unreadable line (a.json: item 4: not a JSON object)",
         "unreadable line (a.json: end: text after the list)",
-    ]  # fmt: skip
+    ]
     path.write_text('[{"prompt": "a"}, {"prompt": "b"')
     assert "the list does not end" in str(rows_of(path)[-1].dropped)
 
@@ -159,12 +174,16 @@ def test_broken_csv_lines_and_an_archive_that_ends_early(tmp_path: Path) -> None
     path = tmp_path / "a.csv"
     path.write_bytes(b'prompt,n\n"two\nlines",1\nx\nb\xe4d,2\n,3\nlast,4\n')
     assert [row.dropped for row in rows_of(path)] == [
-        None, "unreadable line (a.csv:4: 1 cells under 2 columns)",
-        "unreadable line (a.csv:5: not UTF-8)", "missing field (a.csv:6: no 'prompt')", None,
-    ]  # fmt: skip
-    lines = b"".join(b'{"prompt": "%d %s"}\n' % (i, str(hash(i * 77)).encode()) for i in range(9999))
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines)[:-2000])
-    *_, last = rows_of(tmp_path / "b.jsonl.gz")
+        None,
+        "unreadable line (a.csv:4: 1 cells under 2 columns)",
+        "unreadable line (a.csv:5: not UTF-8)",
+        "missing field (a.csv:6: no 'prompt')",
+        None,
+    ]
+    lines = b"".join(b'{"prompt": "%d %s"}\n' % (i, b"x" * 90) for i in range(30_000))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines)[:-500])
+    *good, last = rows_of(tmp_path / "b.jsonl.gz")
+    assert len(good) > 10_000
     assert str(last.dropped).startswith("unreadable line (b.jsonl.gz: the file ends early")
 
 
@@ -190,12 +209,16 @@ def test_a_file_of_which_nothing_can_be_used_stops_the_run(
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.jsonl.gz"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.one_of(
-    st.binary(max_size=300),
-    st.text("[]{}\",:\\\n0aé", max_size=60).map(lambda t: ('[{"prompt": "a"},' + t).encode()),
-    st.text("[]{}\",:\\\n0aé", max_size=60).map(lambda t: ('{"prompt": "a"}\n' + t).encode()),
-))  # fmt: skip
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    data=st.one_of(
+        st.binary(max_size=300),
+        st.text('[]{}",:\\\n0aé', max_size=60).map(lambda t: ('[{"prompt": "a"},' + t).encode()),
+        st.text('[]{}",:\\\n0aé', max_size=60).map(lambda t: ('{"prompt": "a"}\n' + t).encode()),
+    )
+)
 def test_no_bytes_raise_anything_but_karats_errors(tmp_path: Path, name: str, data: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(data)
@@ -209,19 +232,24 @@ def test_no_bytes_raise_anything_but_karats_errors(tmp_path: Path, name: str, da
 
 def test_the_rule_and_the_parameters(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
-        ({}, "name one of path"), ({"path": "a", "dataset": "b"}, "name one of path"),
-        ({"dataset": "b", "glob": "*"}, "add path"), ({"path": "x/*.csv"}, "glob: '\\*.csv'"),
-        ({"path": "s3://a"}, "on this machine"), ({"path": "a", "source": "me"}, "source"),
+        ({}, "name one of path"),
+        ({"path": "a", "dataset": "b"}, "name one of path"),
+        ({"dataset": "b", "glob": "*"}, "add path"),
+        ({"path": "x/*.csv"}, "glob: '\\*.csv'"),
+        ({"path": "s3://a"}, "on this machine"),
+        ({"path": "a", "source": "me"}, "source"),
         ({"path": "a", "prompt": "p", "messages": "m"}, "prompt and messages"),
         ({"path": "a", "response": "p", "responses": "m"}, "response and responses"),
-    ]  # fmt: skip
+    ]
     for params, message in cases:
         with pytest.raises(RecipeError, match=message):
             read(**params)
     assert find("read") is read
     path = jsonl(tmp_path / "a.jsonl", RECORDS)
     for params in ({"prompt": "promt"}, {"keep": ["topics"]}, {"scores": ["grades"]}):
-        with pytest.raises(RecipeError, match=r"did you mean '(prompt|topic|grade)'\? \(there is: "):
+        with pytest.raises(
+            RecipeError, match=r"did you mean '(prompt|topic|grade)'\? \(there is: "
+        ):
             rows_of(path, **params)
     rows = rows_of(path, keep=["topic"], licence="MIT", source="human", limit=2, responses=[])
     assert [(r.meta, r.source, r.responses) for r in rows] == [

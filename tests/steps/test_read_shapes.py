@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import Ctx, jsonl, one, rows_of, turns
 
 from karat.errors import RecipeError
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter
-from reading import Ctx, jsonl, one, rows_of, turns
 
 DATA = Path(__file__).parents[3] / "shared/data"
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -20,10 +20,14 @@ real = pytest.mark.skipif(not DATA.is_dir(), reason="real data is not here")
 
 
 def test_messages_and_prompts_may_stand_in_one_file(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a.jsonl", [{"prompt": "p"}, {"messages": [*TALK, ASK]}, {"prompt": [ASK]}])
+    path = jsonl(
+        tmp_path / "a.jsonl", [{"prompt": "p"}, {"messages": [*TALK, ASK]}, {"prompt": [ASK]}]
+    )
     assert [turns(row) for row in rows_of(path)] == [
-        [("user", "p")], [("user", "Hi"), ("assistant", "Hello"), ("user", "More?")], [("user", "More?")]
-    ]  # fmt: skip
+        [("user", "p")],
+        [("user", "Hi"), ("assistant", "Hello"), ("user", "More?")],
+        [("user", "More?")],
+    ]
 
 
 def test_a_last_assistant_turn_is_the_given_response(tmp_path: Path) -> None:
@@ -38,25 +42,49 @@ def test_a_last_assistant_turn_is_the_given_response(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "expected", "answers"),
     [
-        ({"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "q"},
-                            {"from": "gpt", "value": "a"}]}, [("system", "s"), ("user", "q")], ["a"]),
+        (
+            {
+                "conversations": [
+                    {"from": "system", "value": "s"},
+                    {"from": "human", "value": "q"},
+                    {"from": "gpt", "value": "a"},
+                ]
+            },
+            [("system", "s"), ("user", "q")],
+            ["a"],
+        ),
         ({"instruction": "do", "input": "it", "output": "done"}, [("user", "do\n\nit")], ["done"]),
         ({"instruction": "do", "input": "", "output": "done"}, [("user", "do")], ["done"]),
-        ({"system_prompt": "s", "question": "q", "response": "a"}, [("system", "s"), ("user", "q")], ["a"]),
+        (
+            {"system_prompt": "s", "question": "q", "response": "a"},
+            [("system", "s"), ("user", "q")],
+            ["a"],
+        ),
         ({"question": "q", "answer": "#### 4"}, [("user", "q")], []),
         ({"prompt": [ASK], "completion": [TALK[1]]}, [("user", "More?")], ["Hello"]),
         ({"prompt": "p", "chosen": "a", "rejected": "b"}, [("user", "p")], ["a", "b"]),
         ({"prompt": "p", "response_1": "a", "response_2": "b"}, [("user", "p")], ["a", "b"]),
         ({"context": [ASK], "response1": "a", "response2": "b"}, [("user", "More?")], ["a", "b"]),
-        ({"chosen": TALK, "rejected": [TALK[0], {"role": "assistant", "content": ""}]},
-         [("user", "Hi")], ["Hello", ""]),
+        (
+            {"chosen": TALK, "rejected": [TALK[0], {"role": "assistant", "content": ""}]},
+            [("user", "Hi")],
+            ["Hello", ""],
+        ),
         ({"prompt": "\n\nHuman: q\n\nAssistant:"}, [("user", "q")], []),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}, [("user", "a")], []),
-        ({"instruction": "do", "completions": [{"model": "m", "response": "a"}]}, [("user", "do")], ["a"]),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]},
+            [("user", "a")],
+            [],
+        ),
+        (
+            {"instruction": "do", "completions": [{"model": "m", "response": "a"}]},
+            [("user", "do")],
+            ["a"],
+        ),
         ({"prompt": "p", "response": '[{"a": 1}]'}, [("user", "p")], ['[{"a": 1}]']),
         ({"prompt": "p", "responses": '["a", "b"]'}, [("user", "p")], ["a", "b"]),
     ],
-)  # fmt: skip
+)
 def test_shapes_are_found_by_their_columns(
     tmp_path: Path, record: dict[str, Any], expected: list[tuple[str, str]], answers: list[str]
 ) -> None:
@@ -89,12 +117,21 @@ def test_what_a_conversation_cannot_be(tmp_path: Path) -> None:
 
 
 def test_scores_and_models_of_several_answers(tmp_path: Path) -> None:
-    pair = {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 8, "score_rejected": 2.5,
-            "chosen_model": "m1", "rejected_model": "m2", "subset": "s"}  # fmt: skip
+    pair = {
+        "prompt": "p",
+        "chosen": "a",
+        "rejected": "b",
+        "score_chosen": 8,
+        "score_rejected": 2.5,
+        "chosen_model": "m1",
+        "rejected_model": "m2",
+        "subset": "s",
+    }
     row = one(tmp_path, pair, scores=["score"])
     assert [r.scores for r in row.responses] == [
-        {"human.preferred": 1.0, "human.score": 8.0}, {"human.preferred": 0.0, "human.score": 2.5},
-    ]  # fmt: skip
+        {"human.preferred": 1.0, "human.score": 8.0},
+        {"human.preferred": 0.0, "human.score": 2.5},
+    ]
     assert [r.model for r in row.responses] == ["m1", "m2"]
     assert row.meta == {"subset": "s"}
     listed = {"prompt": "p", "responses": ["a", "b"], "rank": [1, None], "model": "m"}
@@ -106,7 +143,9 @@ def test_scores_and_models_of_several_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["high", [1, 2], 1e999])
-def test_a_score_that_is_no_number_for_each_answer_drops_the_row(tmp_path: Path, value: Any) -> None:
+def test_a_score_that_is_no_number_for_each_answer_drops_the_row(
+    tmp_path: Path, value: Any
+) -> None:
     path = jsonl(tmp_path / "a.jsonl", [{"prompt": "p", "response": "a", "s": 1}])
     with path.open("a") as stream:
         stream.write(json.dumps({"prompt": "p", "response": "a", "s": value}) + "\n")
@@ -116,30 +155,42 @@ def test_a_score_that_is_no_number_for_each_answer_drops_the_row(tmp_path: Path,
 
 def test_group_merges_neighbours_only_and_keeps_every_value(tmp_path: Path) -> None:
     lines = [
-        {"prompt": "a", "response": "1", "who": "x", "t": 1}, "broken",
-        {"prompt": "a", "response": "2", "who": "y", "t": 1}, {"prompt": "b", "response": "3"},
+        {"prompt": "a", "response": "1", "who": "x", "t": 1},
+        "broken",
+        {"prompt": "a", "response": "2", "who": "y", "t": 1},
+        {"prompt": "b", "response": "3"},
         {"prompt": "a", "response": "4"},
-    ]  # fmt: skip
+    ]
     rows = rows_of(jsonl(tmp_path / "a.jsonl", lines), group=True)
     live = [row for row in rows if row.dropped is None]
     assert [(r.prompt, [a.content for a in r.responses]) for r in live] == [
-        ("a", ["1", "2"]), ("b", ["3"]), ("a", ["4"])
-    ]  # fmt: skip
+        ("a", ["1", "2"]),
+        ("b", ["3"]),
+        ("a", ["4"]),
+    ]
     assert live[0].meta == {"who": ["x", "y"], "t": 1}
     assert [answer.index for answer in live[0].responses] == [0, 1]
     assert len(rows) == 4
 
 
 def test_karats_own_files_come_back_with_answers_scores_and_meta(tmp_path: Path) -> None:
-    row = Row("0" * 16, [Message("user", "q")], [Response("a", "m", 0, "stop", "00", {"r.reward": 1.5})],
-              "human", {"topic": {"deep": 1}})  # fmt: skip
+    row = Row(
+        "0" * 16,
+        [Message("user", "q")],
+        [Response("a", "m", 0, "stop", "00", {"r.reward": 1.5})],
+        "human",
+        {"topic": {"deep": 1}},
+    )
     writer = StageWriter(tmp_path / "a.parquet")
     writer.add([row])
     writer.close({})
     (back,) = rows_of(tmp_path / "a.parquet")
     assert (back.messages, back.responses, back.source, back.meta) == (
-        row.messages, row.responses, row.source, row.meta
-    )  # fmt: skip
+        row.messages,
+        row.responses,
+        row.source,
+        row.meta,
+    )
 
 
 def test_a_local_hugging_face_dataset_is_streamed(tmp_path: Path) -> None:
@@ -164,8 +215,10 @@ def test_helpsteer2_grouped_has_two_rated_answers_to_each_prompt() -> None:
     assert all(0 <= v <= 4 for row in rows for r in row.responses for v in r.scores.values())
     several = [row for row in rows if len(row.messages) > 1]
     assert len(several) == 52
-    assert all([m.role for m in row.messages][::2] == ["user"] * (len(row.messages) // 2 + 1)
-               for row in several)  # fmt: skip
+    assert all(
+        [m.role for m in row.messages][::2] == ["user"] * (len(row.messages) // 2 + 1)
+        for row in several
+    )
     assert not any("<extra_id" in m.content for row in rows for m in row.messages)
 
 
@@ -175,16 +228,22 @@ def test_hh_pairs_share_their_turns(name: str) -> None:
     rows = rows_of(DATA / f"pairs/{name}.jsonl")
     live = [row for row in rows if row.dropped is None]
     assert (len(rows), len(live)) == (500, 499)  # one pair in each parts before its last turn
-    assert {tuple(r.scores["human.preferred"] for r in row.responses) for row in live} == {(1.0, 0.0)}
+    assert {tuple(r.scores["human.preferred"] for r in row.responses) for row in live} == {
+        (1.0, 0.0)
+    }
     assert all(row.messages[-1].role == "user" for row in live)
 
 
 @real
 def test_seeds_and_word_problems() -> None:
     rows = rows_of(
-        DATA / "prompts/self-instruct-seeds.jsonl", prompt=["instruction", "instances.0.input"],
-        response="instances.0.output", keep=["name"], source="human", licence="Apache-2.0",
-    )  # fmt: skip
+        DATA / "prompts/self-instruct-seeds.jsonl",
+        prompt=["instruction", "instances.0.input"],
+        response="instances.0.output",
+        keep=["name"],
+        source="human",
+        licence="Apache-2.0",
+    )
     assert len(rows) == 175
     assert rows[1].prompt.endswith("\n\nNight : Day :: Right : Left")
     assert rows[1].meta == {"name": "antonym_relation", "licence": "Apache-2.0"}

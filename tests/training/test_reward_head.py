@@ -1,4 +1,4 @@
-"""Training: readers, the same numbers as scikit-learn, and held-out accuracy above the baselines."""
+"""Training: readers, the same numbers as scikit-learn, held-out accuracy above the baselines."""
 
 import datetime
 import json

@@ -124,15 +124,17 @@ def vendi_score(vectors: Floats) -> float:
     """The effective number of different texts, 1 … min(N, D); 0 for none.
 
     `vectors` are vectors_ND of length 1. The score is the exponential of the entropy of the
-    spectrum of K/N, K the cosine similarities, whose non-zero part is that of the D × D covariance:
-    no N × N matrix is made, and the score saturates at D.
+    spectrum of K/N, K the cosine similarities, whose non-zero part is that of the D × D covariance: no
+    N × N matrix is made for many texts, and the score saturates at D.
     Source: Friedman and Dieng 2023 (2210.02410); FACTS §11.
     """
     if not len(vectors):
         return 0.0
     vectors_ND = vectors.astype(np.float64)
-    share = np.linalg.eigvalsh(vectors_ND.T @ vectors_ND / len(vectors_ND))
-    share = share[share > 1e-12]
+    wide = len(vectors_ND) < vectors_ND.shape[1]
+    spectrum = np.linalg.eigvalsh(vectors_ND @ vectors_ND.T if wide else vectors_ND.T @ vectors_ND)
+    share = spectrum[spectrum > 1e-12 * len(vectors_ND)]
+    share = share / share.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
 
 

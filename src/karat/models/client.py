@@ -130,9 +130,10 @@ class Client:
                 endpoint.delivered_at = began
                 endpoint.tally.calls += 1
                 return reply
-            if call.retries >= endpoint.spec.attempts - 1 or refusals > MAX_REFUSALS:
-                self._give_up(call, began)
-            call.retries += call.last_status != 429
+            failed = call.last_status != 429
+            if refusals > MAX_REFUSALS or (failed and call.retries >= endpoint.spec.attempts - 1):
+                self._give_up(call)
+            call.retries += failed
             endpoint.tally.retries += 1
             await asyncio.sleep(wait)
 
@@ -155,7 +156,7 @@ class Client:
         wait: float = min(first * 2**call.retries, longest) * (0.5 + random.random() / 2)
         return max(wait, call.retry_after_s or 0.0)
 
-    def _give_up(self, call: Call, began: float) -> None:
+    def _give_up(self, call: Call) -> None:
         """Raises: RunError when nothing answers at all, else ProviderError for this row."""
         self._note(call)
         spec = call.endpoint.spec

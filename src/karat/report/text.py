@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from karat.planning import StepPlan
-from karat.row import Row
+from karat.row import Row, canonical, digest
 from karat.rundir import Run
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -219,5 +220,11 @@ def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
 def print_report(console: Console, run: Run) -> None:
     """The report of a finished run and the paths of its files."""
     report = run.report
+    recipe = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+    if digest(canonical(recipe)).hex() != report["recipe_hash"]:
+        console.print(
+            "These results are of an earlier form of the recipe: its last run has not ended.",
+            style="yellow",
+        )
     console.print(summary(report))
     console.print("\n" + files(run, report), soft_wrap=True, markup=False, highlight=False)

@@ -43,6 +43,7 @@ def resolve(given: Mapping, samples: Records, where: str) -> tuple[Mapping, str]
         _find_prompt(found, columns, samples, where)
     if given.responses is None:
         found.responses = _find_answers(found, columns)
+        found.listed = found.responses in (["responses"], ["completions"])
     found.last_turn = given.responses != []
     if given.scores is None:
         found.scores = list(HELPSTEER) if found.responses and set(HELPSTEER) <= set(columns) else []

@@ -96,12 +96,12 @@ def _columns(on: str, by: str | None) -> list[str]:
 
 def _texts(batch: pa.RecordBatch, on: str) -> pa.Array:
     """What is compared of each row; empty where it has no such text."""
-    parts = []
-    if on != "response":
-        parts.append(turns(batch.column("messages")))
-    if on != "prompt":
-        parts.append(best_texts(batch.column("responses")))
-    return pc.fill_null(pc.binary_join_element_wise(*parts, "\n", null_handling="skip"), "")
+    if on == "prompt":
+        return turns(batch.column("messages"))
+    answers = pc.fill_null(best_texts(batch.column("responses")), "")
+    if on == "response":
+        return answers
+    return pc.binary_join_element_wise(turns(batch.column("messages")), answers, "\n")
 
 
 def turns(messages: pa.ListArray) -> pa.Array:

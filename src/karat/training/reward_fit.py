@@ -171,7 +171,8 @@ def fit_linear(x_NF: Floats, y_NA: Floats, weight_N: Floats, ridge: float) -> Li
     y_mean_A = np.average(y_NA, axis=0, weights=weight_N)
     centred_NF = z_NF - z_mean_F
     gram_FF = centred_NF.T @ (centred_NF * weight_N[:, None]) + ridge * np.eye(x_NF.shape[1])
-    weight_FA = np.linalg.solve(gram_FF, centred_NF.T @ ((y_NA - y_mean_A) * weight_N[:, None]))
+    right_FA = centred_NF.T @ ((y_NA - y_mean_A) * weight_N[:, None])
+    weight_FA = np.asarray(np.linalg.solve(gram_FF, right_FA), dtype=np.float64)
     bias_A = y_mean_A - z_mean_F @ weight_FA
     return Linear(low_F, high_F, mean_F, scale_F, weight_FA, bias_A)
 

@@ -1,0 +1,182 @@
+"""One llama.cpp server inside this process, spoken to without a socket.
+
+xllamacpp is a thin skin over llama.cpp's own HTTP server, and brings its habits along: it takes over
+Ctrl-C, opens a port, and counts the tokens of one choice only. All of that is put right here, so
+that the transport above sees a function from a request's bytes to the tokens of every choice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+SLOTS = 8  # sequences one server writes at the same time
+CONTEXT = 2048  # tokens of prompt and answer together, per sequence
+_HANDLERS = threading.Lock()  # signal handlers belong to the process, not to one server
+
+
+class Choice(msgspec.Struct):
+    """One answer as it streamed in. `tokens` counts what was generated, end mark included."""
+
+    content: str = ""
+    finish_reason: str = "stop"
+    tokens: int = 0
+    logprobs: list[Any] | None = None
+
+
+class Answer(msgspec.Struct):
+    """A whole reply, or the error llama.cpp gave instead."""
+
+    choices: list[Choice]
+    prompt_tokens: int = 0
+    error: dict[str, Any] | None = None
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[Any] | None = None
+
+
+class _Part(msgspec.Struct):
+    index: int = 0
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Timings(msgspec.Struct):
+    cache_n: int = 0
+    prompt_n: int = 0
+    predicted_n: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Part] = []
+    timings: _Timings | None = None
+    error: dict[str, Any] | None = None
+
+
+class Llama:
+    """A model in memory with one compute thread and SLOTS sequences.
+
+    One thread, because llama.cpp's threads wait for each other by spinning: two of them on two busy
+    cores were slower than one. Further cores are used by further servers; the file is mapped, so
+    they share its memory.
+    """
+
+    def __init__(self, runtime: Any, path: Path) -> None:
+        """`runtime` is the module xllamacpp. Takes half a second, in which it holds the GIL."""
+        self.free = SLOTS
+        self._reading = threading.Lock()
+        params = runtime.CommonParams()
+        params.model.path = str(path)
+        params.n_gpu_layers = 0
+        params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, SLOTS * CONTEXT, False
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        # What follows makes an answer independent of what else is in flight (see `chat`). Flash
+        # attention reads 64 and more tokens in another order of additions than fewer.
+        params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.n_batch = params.n_ubatch = CONTEXT + SLOTS  # any prompt is read in one piece
+        params.cache_prompt, params.cache_idle_slots = False, False
+        params.cache_ram_mib, params.slot_prompt_similarity = 0, 0.0
+        # The template's text is the answer's text: nothing is parsed out of it.
+        params.force_pure_content_parser = True
+        params.verbosity, params.warmup, params.fit_params = -1, False, False
+        # The port it insists on opening answers to nobody.
+        params.api_keys, params.n_threads_http = [secrets.token_hex(16)], 1
+        params.endpoint_slots = False
+        with _HANDLERS, _signal_handlers_kept():
+            self._server: Any = runtime.Server(params)
+        # A server that is dropped before its loop has begun never ends: wait for a first token.
+        self.chat({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}, lambda: True)
+
+    def chat(self, body: dict[str, Any], go_on: Callable[[], bool]) -> Answer:
+        """Blocks until the answer is complete, or `go_on`, asked after every token, says no.
+
+        The same body gives the same bits whatever else the server is doing. Tokens of other
+        sequences never enter the sums of this one; what did change them was a prompt cut into
+        pieces of another size because a second prompt was read in the same batch (0.06 in a log
+        probability). Hence prompts are read one at a time, while answers are written side by side.
+        """
+        parts: list[bytes] = []
+        reading = [self._reading]
+
+        def take(part: bytes) -> bool:
+            while reading:
+                reading.pop().release()
+            parts.append(part)
+            return not go_on()
+
+        self._reading.acquire()
+        try:
+            request = msgspec.json.encode({**body, "stream": True, "cache_prompt": False})
+            self._server.handle_chat_completions(request, take)
+        except (ValueError, RuntimeError) as error:  # how C++ refuses what is no chat request
+            return Answer([], error=_refusal(error))
+        finally:
+            while reading:
+                reading.pop().release()
+        return _gather(parts)
+
+    def close(self) -> None:
+        """Frees the model's memory. No `chat` may be running."""
+        self._server = None
+
+
+def _refusal(error: Exception) -> dict[str, Any]:
+    return {"code": 400, "message": str(error), "type": "invalid_request_error"}
+
+
+def _gather(parts: list[bytes]) -> Answer:
+    """The answer that llama.cpp's stream of chunks spells."""
+    answer = Answer([])
+    for part in parts:
+        chunk = msgspec.json.decode(part, type=_Chunk)
+        if chunk.error is not None:
+            return Answer([], error=chunk.error)
+        for piece in chunk.choices:
+            while len(answer.choices) <= piece.index:
+                answer.choices.append(Choice())
+            choice = answer.choices[piece.index]
+            choice.content += piece.delta.content or ""
+            choice.finish_reason = piece.finish_reason or choice.finish_reason
+            if piece.logprobs is not None:
+                choice.logprobs = [*(choice.logprobs or []), *(piece.logprobs.content or [])]
+            if chunk.timings is not None:
+                choice.tokens = chunk.timings.predicted_n
+                read = chunk.timings.prompt_n + chunk.timings.cache_n
+                answer.prompt_tokens = max(answer.prompt_tokens, read)
+    return answer
+
+
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Undoes llama.cpp's taking over SIGINT and SIGTERM.
+
+    Through the C library, because Python sets handlers in the main thread only, and because the
+    structure is given back whole, flags included.
+    """
+    if os.name != "posix":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    kept = {number: ctypes.create_string_buffer(512) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, action in kept.items():
+        libc.sigaction(int(number), None, action)
+    try:
+        yield
+    finally:
+        for number, action in kept.items():
+            libc.sigaction(int(number), action, None)

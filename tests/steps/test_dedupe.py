@@ -1,0 +1,169 @@
+"""dedupe on real stage files, against a plain-Python reference for exact duplicates."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from karat.columns import Decision, Table, apply_decision
+from karat.errors import RecipeError
+from karat.row import Message, Response, Row
+from karat.stage import StageWriter
+from karat.steps.dedupe import dedupe
+from karat.table import from_batch
+
+DATA = Path(__file__).parents[3] / "shared/data/prompts/gsm8k-test.jsonl"
+
+
+def run(path: Path, rows: list[Row], **params: Any) -> tuple[Decision, list[Row]]:
+    """The decision, and the rows as the next stage would hold them."""
+    writer = StageWriter(path / "stage.parquet")
+    writer.add(rows)
+    writer.close({})
+    decision = dedupe.function(Table(writer.path), None, **dedupe.check(params))
+    batches = [batch for batch, _ in apply_decision(writer.path, decision, "dedupe")]
+    return decision, [row for batch in batches for row in from_batch(batch)]
+
+
+def ask(number: int, *turns: str, responses: list[Response] | None = None) -> Row:
+    roles = ("user", "assistant") * len(turns)
+    messages = [Message(role, text) for role, text in zip(roles, turns, strict=False)]
+    return Row(f"row{number}", messages, responses or [])
+
+
+def prompts(*texts: str) -> list[Row]:
+    return [ask(i, text) for i, text in enumerate(texts)]
+
+
+def fold(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.text("aAｂ \n\u3000?", max_size=4), st.sampled_from([None] * 3 + ["x: gone"])),
+        max_size=12,
+    )
+)
+def test_exact_duplicates_by_hand(tmp_path: Path, items: list[tuple[str, str | None]]) -> None:
+    rows = [ask(i, text) for i, (text, _) in enumerate(items)]
+    for row, (_, dropped) in zip(rows, items, strict=True):
+        row.dropped = dropped
+    seen: dict[str, str] = {}
+    want = {}
+    for row in rows:
+        text = fold(row.prompt)
+        if row.dropped is None and text:
+            first = seen.setdefault(text, row.id)
+            if first != row.id:
+                want[row.id] = f"exact duplicate (of {first})"
+    decision, after = run(tmp_path, rows, threshold=1.0)
+    assert decision.drop == want
+    assert decision.notes["exact_duplicates"] == len(want)
+    assert [r.dropped for r in after if r.id in want] == [f"dedupe: {w}" for w in want.values()]
+
+
+def test_exact_and_near_in_one_step(tmp_path: Path) -> None:
+    text = "Explain in simple words how a heat pump moves heat from the cold garden into a house"
+    edited = text.replace("simple", "plain")
+    decision, after = run(
+        tmp_path, prompts(text, text.upper(), edited, "What is 2 + 2?", "What is 2 * 2?")
+    )
+    assert decision.drop == {
+        "row1": "exact duplicate (of row0)",
+        "row2": "near duplicate (of row0, 0.83)",
+    }
+    assert decision.notes == {
+        "on": "prompt", "threshold": 0.8, "exact_duplicates": 1, "near_duplicates": 1,
+        "clusters": 1, "largest_cluster": 3,
+    }  # fmt: skip
+    assert after[2].dropped == "dedupe: near duplicate (of row0, 0.83)"
+
+
+def test_what_is_compared(tmp_path: Path) -> None:
+    def answered(number: int, question: str, *answers: str, kept: int | None = None) -> Row:
+        made = [Response(answer) for answer in answers]
+        for i, response in enumerate(made):
+            response.kept = None if kept is None else i == kept
+        return ask(number, question, responses=made)
+
+    rows = [
+        answered(0, "one", "same answer"),
+        answered(1, "one", "another"),
+        answered(2, "two", "other", "same answer", kept=1),
+        answered(3, "three"),
+        answered(4, "four"),
+        answered(5, "one", "another"),
+    ]
+    drops = {on: sorted(run(tmp_path, rows, on=on)[0].drop) for on in ("prompt", "response")}
+    assert drops == {"prompt": ["row1", "row5"], "response": ["row2", "row5"]}
+    assert sorted(run(tmp_path, rows, on="conversation")[0].drop) == ["row5"]
+
+
+def test_earlier_turns_count_and_system_messages_do_not(tmp_path: Path) -> None:
+    rows = [
+        ask(0, "Tell me about Rome", "It is a city.", "Go on"),
+        ask(1, "Tell me about tides", "The moon pulls.", "Go on"),
+        ask(2, "Tell me about tides", "The moon pulls.", "Go on"),
+    ]
+    rows[2].messages.insert(0, Message("system", "Be brief."))
+    assert run(tmp_path, rows)[0].drop == {"row2": "exact duplicate (of row1)"}
+
+
+def test_which_row_stays(tmp_path: Path) -> None:
+    words = "please write a short story about an old lighthouse keeper and his very curious cat"
+    rows = prompts(words, f"{words} Tom", words)
+    for row, scores in zip(rows, ([1.0, None], [0.0], [3.0, -2.0]), strict=True):
+        row.responses = [
+            Response(f"{s}", scores={} if s is None else {"r.reward": s}) for s in scores
+        ]
+    assert sorted(run(tmp_path, rows)[0].drop) == ["row1", "row2"]
+    assert sorted(run(tmp_path, rows, keep="longest")[0].drop) == ["row0", "row2"]
+    best = run(tmp_path, rows, keep="best", by="r.reward")[0].drop
+    assert best["row0"] == "exact duplicate (of row2)"
+    assert best["row1"].startswith("near duplicate (of row2, 0.8")
+    rows[2].responses[0].kept = False  # an answer that was turned down speaks for no row
+    assert sorted(run(tmp_path, rows, keep="best", by="r.reward")[0].drop) == ["row1", "row2"]
+
+
+def test_an_exact_copy_of_a_dropped_row_names_the_row_that_stays(tmp_path: Path) -> None:
+    words = "list seven good reasons to learn how to cook lentils at home during winter months"
+    decision, _ = run(tmp_path, prompts(words, words + " now", words + " now"))
+    assert {reason[:23] for reason in decision.drop.values()} == {"near duplicate (of row0"}
+
+
+def test_rows_without_words(tmp_path: Path) -> None:
+    decision, _ = run(tmp_path, [*prompts("", "", "???", "???", "!!!"), Row("blank")])
+    assert decision.drop == {"row3": "exact duplicate (of row2)"}
+    assert run(tmp_path, [])[0].drop == {}
+
+
+def test_parameters_are_checked() -> None:
+    with pytest.raises(RecipeError, match="keep: best needs by"):
+        dedupe(keep="best")
+    with pytest.raises(RecipeError, match="by has no use"):
+        dedupe(by="r.reward")
+    for wrong in ({"threshold": 0.1}, {"threshold": 1.5}, {"on": "answer"}):
+        with pytest.raises(RecipeError):
+            dedupe(**wrong)
+    call = dedupe(keep="best", by="r.reward")
+    assert list(call.named("score")) == [("by", "r.reward")]
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="shared data is not here")
+def test_on_real_questions(tmp_path: Path) -> None:
+    lines = DATA.read_text(encoding="utf-8").splitlines()
+    texts = [str(json.loads(line)["question"]) for line in lines]
+    decision, after = run(tmp_path, prompts(*texts, *(t.upper() + "\n" for t in texts)))
+    assert all("duplicate (of row" in (row.dropped or "") for row in after[len(texts) :])
+    # A few are one template with other numbers.
+    assert len(decision.drop) <= 1.01 * len(texts)

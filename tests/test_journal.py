@@ -1,0 +1,294 @@
+"""The journal: what put has promised is there, whatever happens next."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+from conftest import environment
+
+from karat import RunError
+from karat.journal import Journal, Record, read_only
+from karat.row import digest
+
+
+def record(number, **more):
+    key = digest(str(number))
+    fields = {"key": key, "request": key, "kind": "chat", "model": "m", "step": "s", "row": "r"}
+    return Record(**{**fields, "sample": 0, "content": f"text {number}", **more})
+
+
+def counted(path):
+    """How many records another program sees."""
+    with sqlite3.connect(path) as base:
+        ((count,),) = base.execute("SELECT count(*) FROM calls")
+    base.close()
+    return count
+
+
+def with_journal(path, work):
+    async def main():
+        journal = Journal(path)
+        try:
+            return await work(journal)
+        finally:
+            await journal.close()
+
+    return asyncio.run(main())
+
+
+def test_a_record_is_there_for_others_once_put_returns(tmp_path):
+    async def work(journal):
+        await journal.put([record(1)])
+        return counted(tmp_path / "j")
+
+    assert with_journal(tmp_path / "j", work) == 1
+
+
+def test_records_come_back_whole(tmp_path):
+    full = record(
+        1, finish_reason="stop", prompt_tokens=3, completion_tokens=2**40, estimated=True,
+        cost_nano=5, latency_ms=1.5, queue_ms=0.25, ttft_ms=None, status=200, retries=2,
+        started=1.25, body='{"a": "α\\u0000"}', content="two\nlines \x00 α",
+    )  # fmt: skip
+
+    async def work(journal):
+        await journal.put([full])
+        (found,) = journal.query("SELECT * FROM calls")
+        return found
+
+    stored = with_journal(tmp_path / "j", work)
+    assert stored == msgspec.structs.astuple(full)
+
+
+def test_get_finds_what_is_recorded_and_nothing_else(tmp_path):
+    async def work(journal):
+        await journal.put([record(1, sample=4, finish_reason="length")])
+        return journal.get([digest("1"), digest("2")])
+
+    assert with_journal(tmp_path / "j", work) == {digest("1"): (4, "text 1", "length")}
+
+
+def test_the_first_record_of_a_key_stays(tmp_path):
+    async def work(journal):
+        await journal.put([record(1)])
+        await journal.put([record(1, content="later")])
+        return journal.get([digest("1")])[digest("1")][1]
+
+    assert with_journal(tmp_path / "j", work) == "text 1"
+
+
+def test_records_put_together_are_committed_together(tmp_path, monkeypatch):
+    commits = []
+    commit = Journal._commit
+    monkeypatch.setattr(Journal, "_commit", lambda self, batch: (commits.append(len(batch.rows)), commit(self, batch)))
+
+    async def work(journal):
+        await asyncio.gather(*(journal.put([record(i)]) for i in range(500)))
+        return counted(tmp_path / "j")
+
+    assert with_journal(tmp_path / "j", work) == 500
+    assert len(commits) <= 5
+
+
+def test_a_cancelled_writer_loses_nothing(tmp_path):
+    async def work(journal):
+        task = asyncio.ensure_future(journal.put([record(1)]))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with_journal(tmp_path / "j", work)
+    assert counted(tmp_path / "j") == 1
+
+
+def test_close_writes_what_nobody_waited_for(tmp_path):
+    async def work(journal):
+        journal.note_failure(1.0, "m", "s", "r", 400, 0, "refused")
+        task = asyncio.ensure_future(journal.put([record(1)]))
+        await asyncio.sleep(0)
+        return task
+
+    with_journal(tmp_path / "j", work)
+    assert counted(tmp_path / "j") == 1
+    with sqlite3.connect(tmp_path / "j") as base:
+        assert base.execute("SELECT status, message FROM failures").fetchall() == [(400, "refused")]
+    base.close()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from test_journal import record
+from karat.journal import Journal
+
+async def main():
+    journal, done = Journal(Path(sys.argv[1])), 0
+    async def writer(number):
+        i = 0
+        while True:
+            await journal.put([record(f"{number}-{i}")])
+            print(f"{number}-{i}", flush=True)
+            i += 1
+    await asyncio.gather(*(writer(n) for n in range(20)))
+
+asyncio.run(main())
+"""
+
+
+def test_kill_9_leaves_everything_acknowledged(tmp_path):
+    here = os.path.dirname(__file__)
+    env = environment(PYTHONPATH=os.pathsep.join([here, environment()["PYTHONPATH"]]))
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "j")], stdout=subprocess.PIPE, env=env, text=True
+    )
+    with child:
+        said = [child.stdout.readline().strip() for _ in range(2000)]
+        time.sleep(0.02)
+        child.send_signal(signal.SIGKILL)
+        said += child.stdout.read().split("\n")[:-1]
+    assert len(said) > 2000
+
+    async def work(journal):
+        return journal.get([digest(number) for number in said])
+
+    assert len(with_journal(tmp_path / "j", work)) == len(said)
+
+
+def opened(path):
+    async def work(journal):
+        await journal.put([record(1)])
+
+    with_journal(path, work)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda p: p.write_bytes(b"this is no database at all" * 100), "is damaged"),
+        (lambda p: (opened(p), p.write_bytes(p.read_bytes()[:40] + b"\xff" * 8000)), "is damaged"),
+        (lambda p: p.mkdir(), "check the folder's permissions"),
+    ],
+)
+def test_a_file_that_cannot_be_a_journal_says_what_to_do(tmp_path, prepare, message):
+    prepare(tmp_path / "j")
+    with pytest.raises(RunError) as caught:
+        opened(tmp_path / "j")
+    assert message in str(caught.value)
+    assert str(tmp_path / "j") in str(caught.value)
+
+
+def test_a_journal_of_a_newer_karat_is_left_alone(tmp_path):
+    opened(tmp_path / "j")
+    with sqlite3.connect(tmp_path / "j") as base:
+        base.execute("PRAGMA user_version = 99")
+    base.close()
+    with pytest.raises(RunError, match=r"another version of karat \(format 99, this one reads"):
+        opened(tmp_path / "j")
+
+
+def test_somebody_elses_database_is_left_alone(tmp_path):
+    with sqlite3.connect(tmp_path / "j") as base:
+        base.execute("CREATE TABLE theirs (x)")
+    base.close()
+    with pytest.raises(RunError, match="j"):
+        opened(tmp_path / "j")
+    with sqlite3.connect(tmp_path / "j") as base:
+        assert base.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+    base.close()
+
+
+def test_an_empty_file_becomes_a_journal(tmp_path):
+    (tmp_path / "j").touch()
+    opened(tmp_path / "j")
+    assert counted(tmp_path / "j") == 1
+
+
+def test_a_lock_held_too_long_is_named(tmp_path, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.1}))
+    opened(tmp_path / "j")
+    other = connect(tmp_path / "j")
+    other.execute("BEGIN IMMEDIATE")
+
+    async def work(journal):
+        await journal.put([record(2)])
+
+    with pytest.raises(RunError, match="in use by another program"):
+        with_journal(tmp_path / "j", work)
+    other.rollback()
+    other.close()
+    assert counted(tmp_path / "j") == 1
+
+
+def test_damage_inside_is_told_as_damage(tmp_path):
+    async def fill(journal):
+        await journal.put([record(i, content="x" * 500) for i in range(400)])
+
+    with_journal(tmp_path / "j", fill)
+    data = bytearray((tmp_path / "j").read_bytes())
+    data[8192:-4096] = b"\xa5" * (len(data) - 12288)
+    (tmp_path / "j").write_bytes(data)
+
+    async def look(journal):
+        journal.get([digest(str(i)) for i in range(400)])
+
+    with pytest.raises(RunError, match="is damaged"):
+        with_journal(tmp_path / "j", look)
+
+
+FULL = """
+import asyncio, resource, sys
+from pathlib import Path
+from test_journal import record
+from karat.errors import RunError
+from karat.journal import Journal
+
+async def main():
+    journal = Journal(Path(sys.argv[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    kept = 0
+    try:
+        while True:
+            await journal.put([record(kept, content="x" * 1000)])
+            kept += 1
+    except RunError as error:
+        print(kept, error)
+    await journal.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_disk_is_told_and_what_was_acknowledged_is_there(tmp_path):
+    here = os.path.dirname(__file__)
+    env = environment(PYTHONPATH=os.pathsep.join([here, environment()["PYTHONPATH"]]))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "j")], capture_output=True, env=env, text=True, check=False
+    )
+    assert done.stderr == ""
+    kept, _, message = done.stdout.partition(" ")
+    assert int(kept) > 5
+    assert "no space left" in message
+    assert counted(tmp_path / "j") == int(kept)
+
+
+def test_read_only_looks_while_a_run_is_writing_and_names_what_is_missing(tmp_path):
+    async def work(journal):
+        await journal.put([record(1)])
+        base = read_only(tmp_path / "j")
+        try:
+            return base.execute("SELECT count(*) FROM calls").fetchone()
+        finally:
+            base.close()
+
+    assert with_journal(tmp_path / "j", work) == (1,)
+    with pytest.raises(RunError, match="cannot write|unable to open|cannot"):
+        read_only(tmp_path / "absent")
