@@ -71,7 +71,7 @@ def user_module(tmp_path: Path) -> Iterator[MakeModule]:
     """Writes a module of the user's beside the recipe; it is forgotten after the test."""
     names: list[str] = []
     before = list(sys.path)
-    head = "from karat import *\nimport asyncio\n"
+    head = "import asyncio\nfrom karat import *\nfrom karat.errors import RowError, RunError\n"
 
     def make(name: str, source: str) -> str:
         (tmp_path / f"{name}.py").write_text(head + source, encoding="utf-8")

@@ -98,6 +98,7 @@ class Mill:
         self.monitor.expected = await asyncio.to_thread(self._expected, stage, before)
         writer = StageWriter(path)
         failures = written = 0
+        seen = len(self.services.warnings)
 
         async def work(row: Row) -> list[Row]:
             return await walk(row, calls, self.services, self.monitor)
@@ -112,6 +113,7 @@ class Mill:
                     written += len(done)
                     writer.add(done)
             complete = fed_whole and failures == 0
+            self._keep_warnings(self.monitor.stats[stage.labels[0]], seen)
             writer.close(
                 self._meta(stage, [self.monitor.stats[name] for name in stage.labels], complete)
             )
@@ -184,8 +186,7 @@ class Mill:
         )
         stats.rows_in = Table(before).count()
         stats.notes = plain(decision.notes)
-        if len(self.services.warnings) > seen:
-            stats.notes["warnings"] = self.services.warnings[seen:]
+        self._keep_warnings(stats, seen)
         writer = StageWriter(path)
         try:
             for batch, reasons in apply_decision(before, decision, label):
@@ -203,6 +204,11 @@ class Mill:
             writer.abandon()
             raise
         return fed_whole
+
+    def _keep_warnings(self, stats: StepStats, seen: int) -> None:
+        """Writes new warnings into the stage, so that a run that skips it still gives them."""
+        if len(self.services.warnings) > seen:
+            stats.notes["warnings"] = self.services.warnings[seen:]
 
     def _meta(self, stage: Stage, stats: list[StepStats], complete: bool) -> dict[str, Any]:
         return {

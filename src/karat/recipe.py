@@ -118,12 +118,11 @@ class Recipe:
                 hint = did_you_mean(key, graded) if graded else "no earlier step grades anything"
                 raise RecipeError(f"{parameter}: no score '{key}' at this point; {hint}")
         for parameter, value in call.named("path"):
-            if not any(value.startswith(s) for s in ("s3://", "gs://", "hf://")):
-                path = self.path(value)
-                if not path.exists():
-                    raise RecipeError(f"{parameter}: no file {path}")
-                if not os.access(path, os.R_OK):
-                    raise RecipeError(f"{parameter}: cannot read {path}; check its permissions")
+            path = self.path(value)
+            if not path.exists():
+                raise RecipeError(f"{parameter}: no file {path}")
+            if not os.access(path, os.R_OK):
+                raise RecipeError(f"{parameter}: cannot read {path}; check its permissions")
 
     def _check_model(self, parameter: str, name: str) -> None:
         if name not in self.models:

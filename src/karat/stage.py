@@ -89,6 +89,11 @@ def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str)
             "defaults": [_sampling(recipe, name) for _, name in call.named("model")],
             "rewards": [recipe.reward(name).identity for _, name in call.named("reward")],
             "files": [_content(recipe.path(value)) for _, value in call.named("path")],
+            "datasets": [
+                _content(recipe.path(value))
+                for _, value in call.named("dataset")
+                if recipe.path(value).exists()
+            ],
         }
         named = {value for _, value in (*call.named("model"), *call.named("path"))}
         params = {

@@ -26,10 +26,14 @@ from karat.errors import RecipeError, did_you_mean
 from karat.forecast import Forecast
 from karat.row import digest
 
+STEPS = Path(__file__).with_name("steps")
+CURATION = Path(__file__).with_name("curation")
+
 # What a string parameter names, so that a recipe is checked before anything runs.
 ModelName = Annotated[str, msgspec.Meta(extra={"names": "model"})]
 RewardName = Annotated[str, msgspec.Meta(extra={"names": "reward"})]
 ScoreKey = Annotated[str, msgspec.Meta(extra={"names": "score"})]
+DatasetName = Annotated[str, msgspec.Meta(extra={"names": "dataset"})]
 InputPath = Annotated[str, msgspec.Meta(extra={"names": "path"})]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -105,12 +109,18 @@ class Step:
         return values
 
     def source(self) -> bytes:
-        """A digest of the file the step is written in: an edit there unseals its stages."""
+        """A digest of what the step is written in: an edit there unseals its stages.
+
+        For karat's own steps that is their file and what they share; for a user's, its file.
+        """
         try:
-            text = Path(inspect.getfile(self.function)).read_bytes()
+            files = [Path(inspect.getfile(self.function))]
+            if self.path == self.name:
+                files += [*sorted(STEPS.glob("_*.py")), *sorted(CURATION.glob("*.py"))]
+            return digest(*(file.read_bytes() for file in files))
         except (OSError, TypeError):  # typed at a prompt or in a notebook
-            text = self.function.__code__.co_code + repr(self.function.__code__.co_consts).encode()
-        return digest(text)
+            code = self.function.__code__
+            return digest(code.co_code, repr(code.co_consts))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find, (self.path,)
@@ -218,8 +228,7 @@ def explain(message: str) -> str:
 @cache
 def builtin_steps() -> tuple[str, ...]:
     """Names of the steps karat ships: one file each, no registry."""
-    folder = Path(__file__).with_name("steps")
-    return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+    return tuple(sorted(p.stem for p in STEPS.glob("*.py") if not p.stem.startswith("_")))
 
 
 def find(name: str, folder: Path | None = None) -> Step:

@@ -312,9 +312,9 @@ def test_stop_does_not_wait_for_calls_that_are_only_pausing(journal):
 
 @given(st.integers(1, 50), st.lists(st.text(max_size=30), min_size=1, max_size=6), st.integers(0, 9999))
 def test_shares_of_tokens_add_up_and_are_never_negative(prompt, texts, total):
-    from karat.models.billing import split_tokens
+    from karat.models.billing import _split
     from karat.models.chat import ChatReply, Choice
 
-    shares, estimated = split_tokens(ChatReply([Choice(t) for t in texts], prompt, total), len(texts))
+    shares, estimated = _split(ChatReply([Choice(t) for t in texts], prompt, total), len(texts))
     assert (sum(shares), estimated) == (total, False)
     assert min(shares) >= 0

@@ -20,7 +20,7 @@ def key(monkeypatch):
 def test_the_key_is_sent_in_the_header(journal, key):  # noqa: F811
     with Server() as server:
         ask(journal, server.model(key_env=key), request())
-        assert server.requests[0]["headers"]["authorization"] == f"Bearer {SECRET}"
+        assert server.requests[0]["headers"]["Authorization"] == f"Bearer {SECRET}"
     assert SECRET.encode() not in journal.read_bytes()
 
 
@@ -36,7 +36,7 @@ def test_a_key_read_from_a_file_with_a_line_end_works(journal, key, monkeypatch,
     monkeypatch.setenv(key, SECRET + end)
     with Server() as server:
         ask(journal, server.model(key_env=key), request())
-        assert server.requests[0]["headers"]["authorization"] == f"Bearer {SECRET}"
+        assert server.requests[0]["headers"]["Authorization"] == f"Bearer {SECRET}"
 
 
 @pytest.mark.parametrize("bad", ["ke\ny", "schlüssel", "\x00"])

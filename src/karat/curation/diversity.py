@@ -124,8 +124,8 @@ def vendi_score(vectors: Floats) -> float:
     """The effective number of different texts, 1 … min(N, D); 0 for none.
 
     `vectors` are vectors_ND of length 1. The score is the exponential of the entropy of the
-    spectrum of K/N, K the cosine similarities, whose non-zero part is that of the D × D covariance: no
-    N × N matrix is made for many texts, and the score saturates at D.
+    spectrum of K/N, K the cosine similarities, whose non-zero part is that of the D × D covariance:
+    no N × N matrix is made for many texts, and the score saturates at D.
     Source: Friedman and Dieng 2023 (2210.02410); FACTS §11.
     """
     if not len(vectors):

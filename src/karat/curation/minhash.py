@@ -30,8 +30,8 @@ RECALL = 0.995  # for pairs whose similarity is the threshold itself; above it, 
 LEAST_THRESHOLD = 0.3
 MOST_SHINGLES = 1024  # of a larger set, a text of 500 words or more, only a sample is kept
 WINDOW = 256  # neighbours each text of a crowded bucket is compared with
-DOUBT = 3.5  # standard errors by which an estimate must miss the threshold to spare the exact count
-ELEMENTS = 1 << 21  # of sets compared at once
+DOUBT = 3.0  # standard errors by which an estimate must miss the threshold to spare the exact count
+ELEMENTS = 1 << 16  # of sets compared at once
 
 
 class Repeats(msgspec.Struct):
@@ -147,10 +147,14 @@ class NearDuplicates:
         _, first, same = np.unique(self._name.values[some], return_index=True, return_inverse=True)
         groups.join(some, some[first[same]])
         ones = some[np.sort(first)]
+        key = self._key.values
         for band in range(self._bands):
-            for left, right in _neighbours(self._key.values[ones, band]):
-                apart = groups.root[ones[left]] != groups.root[ones[right]]
-                left, right = ones[left[apart]], ones[right[apart]]
+            for left, right in _neighbours(key[ones, band]):
+                left, right = ones[left], ones[right]
+                apart = groups.root[left] != groups.root[right]
+                left, right = left[apart], right[apart]
+                new = ~(key[left, :band] == key[right, :band]).any(axis=1)  # no earlier band's pair
+                left, right = left[new], right[new]
                 near, _ = sets.compare(left, right)
                 groups.join(left[near], right[near])
         return groups.root
@@ -282,4 +286,3 @@ class _Column:
     @property
     def values(self) -> NDArray[Any]:
         return self._array[: self._length]
-

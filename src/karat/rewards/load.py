@@ -32,7 +32,9 @@ def load_reward(value: str, folder: Path) -> Reward:
     kind, _, name = value.partition("/")
     if kind not in kinds() or not name:
         known = [f"{kind}/…" for kind in kinds()]
-        raise RecipeError(f"no reward '{value}'; {did_you_mean(value, [*known, 'embedded/helpsteer2'])}")
+        raise RecipeError(
+            f"no reward '{value}'; {did_you_mean(value, [*known, 'embedded/helpsteer2'])}"
+        )
     module = importlib.import_module(f"karat.rewards.{ALIASES.get(kind, kind)}")
     reward: Reward = module.load(name, folder)
     return reward

@@ -11,19 +11,21 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Literal
 
 from karat.context import Context
 from karat.errors import KaratError, RecipeError, RunError
+from karat.forecast import Forecast
 from karat.row import Ids, Row, canonical, digest
-from karat.step import InputPath, Positive, step
+from karat.step import DatasetName, InputPath, Positive, step
 from karat.steps._files import as_json, count_rows, input_files, read_files
 from karat.steps._json import Record
 from karat.steps._mapping import resolve
 from karat.steps._shapes import Mapping, Parts, parse
 from karat.steps._turns import UnusableError
+
+if TYPE_CHECKING:
+    from karat.recipe import Recipe
 
 __all__ = ["count_rows", "input_files", "read"]
 
@@ -31,7 +33,6 @@ SAMPLES = 100  # records looked at before columns are settled: JSONL may leave s
 SAMPLE_BYTES = 2**20
 SNIPPET = 500  # characters of an unusable record that are kept
 
-DatasetName = Annotated[str, msgspec.Meta(extra={"names": "dataset"})]
 Source = Literal["given", "human", "synthetic"]
 
 
@@ -61,31 +62,58 @@ def read(
     """One row per record of `path` (a file, or a folder with `glob` inside it) or of `dataset`.
 
     Files: .jsonl, .json (a list, or lines), .csv, .tsv, .parquet; all but Parquet also .gz, .bz2,
-    .xz, .zst. `dataset` is a Hugging Face name or a local folder, streamed (`karat[hf]`).
-
-    Columns left open are found by name, in this order, and said in a warning unless they are the
-    first ones. Name a place inside a column with dots: `instances.0.input`.
-    - `prompt`, one or several columns joined by an empty line, or `messages`, a list of turns:
-      messages and prompt; conversations (ShareGPT), conversation, context; instruction + input
-      (Alpaca); question; the turns that chosen and rejected share (HH). An assistant's last turn
-      is a given response. HelpSteer2's `<extra_id_1>` marks and HH's `Human:` become turns.
-    - `response` or `responses` (a list column, or several columns): chosen + rejected, which score
-      1 and 0 on `human.preferred`; responses; response; completions; completion; response_1 +
-      response_2; Alpaca's output. `responses: []` leaves given answers out. An `answer` column is
-      none of them: as often it is a bare solution, which stays in meta for verifiers.
-    - `scores`: columns that become `human.<name>` on the response, as numbers on their own scale;
-      HelpSteer's five attributes where all are there. For chosen and rejected, `scores: [score]`
-      reads score_chosen and score_rejected.
+    .xz, .zst. `dataset`: a Hugging Face name or local folder, streamed (`karat[hf]`). Columns left
+    open are found by name in the order given here; any but the first is said in a warning. Dots
+    name a place inside a column: `instances.0.input`.
+    - `prompt` (columns joined by an empty line) or `messages`: messages and prompt; conversations
+      (ShareGPT), conversation, context; instruction + input (Alpaca); question; what chosen and
+      rejected share (HH). A last assistant turn is a given response.
+    - `response`, or `responses` (a list column, or several): chosen + rejected, 1 and 0 on
+      `human.preferred`; responses; response; completions; completion; response_1 + response_2;
+      Alpaca's output. [] leaves given answers out. `answer` stays in meta: often a bare solution.
+    - `scores`: columns that become `human.NAME` on their own scale; HelpSteer's five where all are
+      there. `[score]` reads score_chosen and score_rejected.
     - `model`: who wrote the response. `system`: a column for the first message.
-
-    `source` says who wrote the prompts, `licence` is put where a row has none. All other columns go
-    to meta, or only those in `keep`. `group` merges neighbours with the same prompt into one row
-    (HelpSteer2), their differing meta values into lists. `limit` counts usable rows.
+    `source` says who wrote the prompts, `licence` is put where a row has none. Other columns go to
+    meta, or only those in `keep`. `group` merges neighbours with one prompt (HelpSteer2), their
+    differing meta values into lists. `limit` counts usable rows.
 
     Raises: RecipeError when nothing can be read or a named column is not there.
     """
-    answers = [response] if response is not None else responses
-    given = Mapping(
+    given = _given(prompt, messages, system, response, responses, scores, model, keep)
+    if dataset is not None:
+        records, where = _dataset(_local(ctx, dataset), config, split, revision), f"'{dataset}'"
+    else:
+        root = ctx.path(path or "")
+        records, where = read_files(input_files(root, glob), root), str(root)
+    maker = _Maker(source, licence)
+    with closing(_usable(ctx, records, given, where, maker)) as found:
+        rows = _grouped(found, maker) if group else (maker.row(parts) for parts in found)
+        yield from _first(rows, limit)
+
+
+def _first(rows: Iterator[Row], limit: int | None) -> Iterator[Row]:
+    """All rows up to the `limit`th usable one."""
+    count = 0
+    for row in rows:
+        yield row
+        count += row.dropped is None
+        if count == limit:
+            return
+
+
+def _given(
+    prompt: str | list[str] | None,
+    messages: str | None,
+    system: str | None,
+    response: str | None,
+    responses: str | list[str] | None,
+    scores: list[str] | None,
+    model: str | None,
+    keep: list[str] | None,
+) -> Mapping:
+    answers = response if response is not None else responses
+    return Mapping(
         prompt=[prompt] if isinstance(prompt, str) else prompt,
         messages=messages,
         system=system,
@@ -95,20 +123,6 @@ def read(
         keep=keep,
         listed=isinstance(responses, str),
     )
-    if dataset is not None:
-        records, where = _dataset(_local(ctx, dataset), config, split, revision), f"'{dataset}'"
-    else:
-        root = ctx.path(path or "")
-        records, where = read_files(input_files(root, glob), root), str(root)
-    maker = _Maker(source, licence)
-    with closing(_usable(ctx, records, given, where, maker)) as found:
-        rows = _grouped(found, maker) if group else (maker.row(parts) for parts in found)
-        count = 0
-        for row in rows:
-            yield row
-            count += row.dropped is None
-            if count == limit:
-                return
 
 
 @read.rule
@@ -268,3 +282,14 @@ def _dataset(name: str, config: str | None, split: str, revision: str | None) ->
 
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+@read.plan
+def _plan(
+    rows: int, *, recipe: Recipe, path: str | None, glob: str | None, limit: int | None, **_: Any
+) -> Forecast | None:
+    """Records of the files; with `group`, an upper bound."""
+    found = None if path is None else count_rows(input_files(recipe.path(path), glob))
+    if found is None:
+        return None
+    return Forecast(found if limit is None else min(found, limit))

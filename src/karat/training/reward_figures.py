@@ -177,6 +177,8 @@ def _compare(left: Floats, right: Floats) -> Floats:
 
 
 def _wins(head: Predictor, better_NF: Floats, worse_NF: Floats) -> Floats:
+    if not len(better_NF):
+        return np.empty(0)
     return _compare(*(with_reward(head.predict(x_NF))[:, -1] for x_NF in (better_NF, worse_NF)))
 
 

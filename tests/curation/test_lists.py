@@ -1,0 +1,108 @@
+"""Lists as models write them: what a person would call an item is one, the rest is not."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karat.curation.lists import parse_list
+
+CASES = {
+    "numbers": ("1. tides\n2. moons\n3. rivers", ["tides", "moons", "rivers"]),
+    "parentheses": ("1) tides\n(2) moons\n[3] rivers", ["tides", "moons", "rivers"]),
+    "colons": ("1: tides\n2: moons", ["tides", "moons"]),
+    "question marks": ("Q1. Why tides?\nQ2. Why moons?", ["Why tides?", "Why moons?"]),
+    "words": ("Topic 1: tides\nTopic 2: moons", ["tides", "moons"]),
+    "bold numbers": ("**1.** tides\n**2.** moons", ["tides", "moons"]),
+    "bold items": ("1. **tides**\n2. **the moons**", ["tides", "the moons"]),
+    "bold across": ("**1. Tides**: pull\n**2. Moons**: orbit", ["Tides: pull", "Moons: orbit"]),
+    "headings": ("### 1. tides\n### 2. moons", ["tides", "moons"]),
+    "bullets": ("- tides\n* moons\n• rivers\n– seas", ["tides", "moons", "rivers", "seas"]),
+    "bullets set tight": ("•tides\n•moons", ["tides", "moons"]),
+    "letters": ("a) tides\nb) moons", ["tides", "moons"]),
+    "intro and outro": ("Sure! Here are two:\n\n1. tides\n2. moons\n\nTell me if you need more.", ["tides", "moons"]),
+    "intro of plain lines": ("Here are two topics:\ntides\nmoons", ["tides", "moons"]),
+    "plain lines": ("tides\n\nmoons", ["tides", "moons"]),
+    "comma list": ("tides, moons, and rivers.", ["tides", "moons", "rivers"]),
+    "one sentence is no comma list": ("Why do tides, moons, and rivers move?", ["Why do tides, moons, and rivers move?"]),
+    "nested": ("1. tides\n   - high\n   - low\n2. moons\n   - new", ["tides", "moons"]),
+    "continued": ("1. Write a poem\n   about tides.\n2. Explain moons.", ["Write a poem about tides.", "Explain moons."]),
+    "windows": ("1. tides\r\n2. moons\r\n", ["tides", "moons"]),
+    "quotes": ('1. "Why tides?"\n2. “Why moons?”', ["Why tides?", "Why moons?"]),
+    "quote at the end": ('1. Explain "love"\n2. What is "a" tide', ['Explain "love"', 'What is "a" tide']),
+    "quote at the start": ('1. "Hello" is a greeting\n2. \'Tis is old', ['"Hello" is a greeting', "'Tis is old"]),
+    "code at the end": ("1. What prints `x`\n2. Use `map`", ["What prints `x`", "Use `map`"]),
+    "blanks stay": ("1. The sky is ____\n2. Two ** three", ["The sky is ____", "Two ** three"]),
+    "json": ('["tides", "moons"]', ["tides", "moons"]),
+    "json in words": ('Here you go: ["tides", "moons"] Enjoy!', ["tides", "moons"]),
+    "json in a fence": ('```json\n["tides", "moons"]\n```', ["tides", "moons"]),
+    "json of objects": ('[{"question": "Why?", "answer": "So."}, {"question": "How?"}]', ["Why?", "How?"]),
+    "json in an object": ('{"topics": ["tides", "moons"]}', ["tides", "moons"]),
+    "json with brackets": ('["a [1] b", "c ] d"]', ["a [1] b", "c ] d"]),
+    "json cut off": ('["tides", "moons", "riv', ["tides", "moons"]),
+    "json cut off, escaped": ('["say \\"hi\\" now", "caf\\u00e9 au lait", "riv', ['say "hi" now', "café au lait"]),
+    "json objects cut off": ('[{"question": "Why?", "answer": "So."}, {"question": "How?", "ans', ["Why?", "How?"]),
+    "fence": ("```\n1. tides\n2. moons\n```", ["tides", "moons"]),
+    "fence left open": ("```\n1. tides\n2. moons", ["tides", "moons"]),
+    "repeats": ("1. Tides\n2. moons\n3. tides", ["Tides", "moons"]),
+    "compound words keep their first part": (
+        "1. Prompt-engineering tips\n2. Task-based learning\n3. Question-answering systems",
+        ["Prompt-engineering tips", "Task-based learning", "Question-answering systems"],
+    ),
+    "labels": ("1. Question: Why?\n2. Topic 2 - tides", ["Why?", "tides"]),
+    "years stay": ("1. 1066 and after\n2. 3.5 million years", ["1066 and after", "3.5 million years"]),
+    "chinese": ("1. 潮汐是什么？\n2. 月亮为什么发光？", ["潮汐是什么？", "月亮为什么发光？"]),
+    "chinese, no space": ("1.潮汐\n2.月亮", ["潮汐", "月亮"]),
+    "chinese marks": ("1、潮汐\n2、月亮", ["潮汐", "月亮"]),
+    "japanese, wide": ("１．潮の満ち引き\n２．月の光", ["潮の満ち引き", "月の光"]),
+    "one character is a word": ("1. 茶\n2. 禅", ["茶", "禅"]),
+    "nothing": ("", []),
+    "no words": ("---\n***\n1.", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_list_is_read_as_a_person_would(name):
+    text, items = CASES[name]
+    assert parse_list(text) == items
+
+
+def test_a_limit_takes_the_first():
+    assert parse_list("1. tides\n2. moons\n3. rivers", 2) == ["tides", "moons"]
+
+
+@given(st.lists(st.text(st.characters(codec="ascii", categories=["L", "Nd"]), min_size=2), min_size=1, max_size=8, unique_by=str.casefold))
+def test_whatever_was_listed_comes_back_in_every_common_form(words):
+    assert parse_list(json.dumps(words)) == words
+    assert parse_list("".join(f"{i}. {w}\n" for i, w in enumerate(words, 1))) == words
+    if len(words) > 1:
+        assert parse_list("".join(f"- {w}\n" for w in words)) == words
+
+
+FRAGMENTS = st.sampled_from(["1.", "- ", "**", "[", "]", '"', "{", "}", "```", "\n", ",", "a b", "Q2)", "\ud83d", "\\", "_", "#", ">", "、", ":"])  # fmt: skip
+
+
+@given(st.text() | st.lists(FRAGMENTS, max_size=40).map("".join))
+def test_no_text_is_too_odd(text):
+    items = parse_list(text)
+    assert all(item.strip() for item in items)
+    assert len({item.casefold() for item in items}) == len(items)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*" * 60, "_" * 60 + "x", "# " * 60, "> " * 60, "1" * 5000, "[" * 3000, '["' + "]" * 5000,
+     "[" * 900 + '"a"' + "]" * 900, '"' * 5000, "(" * 5000, "\n" * 5000, "```" * 2000, " " * 5000,
+     "1. " * 3000, '["a\\' * 2000, "** **" * 500, "- " * 3000, "**a" * 2000],
+    ids=lambda text: f"{text[:6]!r}",
+)  # fmt: skip
+def test_no_text_takes_long(text):
+    # In a thread-free way: exponential matching would never return, so small sizes go first.
+    for size in (24, 30, len(text)):
+        started = time.process_time()
+        parse_list(text[:size])
+        assert time.process_time() - started < 0.5, f"{size} characters"
