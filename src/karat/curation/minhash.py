@@ -31,7 +31,7 @@ LEAST_THRESHOLD = 0.3
 MOST_SHINGLES = 1024  # of a larger set, a text of 500 words or more, only a sample is kept
 WINDOW = 256  # neighbours each text of a crowded bucket is compared with
 DOUBT = 3.0  # standard errors by which an estimate must miss the threshold to spare the exact count
-ELEMENTS = 1 << 16  # of sets compared at once
+ELEMENTS = 1 << 18  # of sets compared at once
 
 
 class Repeats(msgspec.Struct):
