@@ -6,7 +6,7 @@ One fifth of the prompts are edited copies of others: 2, 5, 10, 15 or 25% of the
 least one. `free` prompts have 5 to 60 words of a Zipf vocabulary. `template` prompts fill 200
 templates, so unrelated prompts share most of their words: there, a threshold decides what counts as
 the same, and "precision" is the share of drops whose prompt was planted as a copy of the one kept.
-Each setting runs in a process of its own; CPU seconds and memory are beyond start-up and corpus.
+Each setting runs in a process of its own, from Parquet to verdicts, start-up not counted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from karat.curation.minhash import NearDuplicates
 from karat.curation.shingles import normalise
@@ -48,8 +51,9 @@ def free(rng: np.random.Generator, count: int) -> list[list[str]]:
 def template(rng: np.random.Generator, count: int) -> list[list[str]]:
     """Templates of 6 to 25 words with 2 to 5 slots, filled with rare words."""
     frames = free(rng, TEMPLATES)
-    frames = [(frame * 3)[: int(n)] for frame, n in zip(frames, rng.integers(6, 26, TEMPLATES), strict=True)]
-    slots = [rng.choice(len(f), min(len(f), int(rng.integers(2, 6))), replace=False) for f in frames]
+    sizes = rng.integers(6, 26, TEMPLATES)
+    frames = [(frame * 5)[: int(n)] for frame, n in zip(frames, sizes, strict=True)]
+    slots = [rng.choice(len(f), int(rng.integers(2, 6)), replace=False) for f in frames]
     made = []
     for which in rng.integers(0, TEMPLATES, count):
         text = list(frames[which])
@@ -59,8 +63,8 @@ def template(rng: np.random.Generator, count: int) -> list[list[str]]:
     return made
 
 
-def corpus(kind: str, rows: int) -> tuple[list[str], list[int], list[float]]:
-    """Texts in random order, the family of each, and how much of it was edited (0: an original)."""
+def corpus(kind: str, rows: int) -> pa.Table:
+    """text, family (which original) and rate (how much was edited; 0: an original), shuffled."""
     rng = np.random.default_rng(7)
     copies = int(rows * COPIES)
     originals = {"free": free, "template": template}[kind](rng, rows - copies)
@@ -75,28 +79,29 @@ def corpus(kind: str, rows: int) -> tuple[list[str], list[int], list[float]]:
         items.append((" ".join(text), int(source), rate))
     random.Random(7).shuffle(items)
     texts, families, rates = zip(*items, strict=True)
-    return list(texts), list(families), list(rates)
+    return pa.table({"text": texts, "family": families, "rate": rates})
 
 
-def measure(kind: str, rows: int, threshold: float) -> dict[str, float]:
-    texts, families, rates = corpus(kind, rows)
+def measure(path: str, threshold: float) -> dict[str, float]:
+    """CPU seconds and memory beyond start-up, from Parquet to verdicts, and their quality."""
     NearDuplicates(threshold).add(normalise(pa.array(["a warm start"])))
     memory, start = peak_mb(), time.process_time()
     near = NearDuplicates(threshold)
-    for at in range(0, rows, BATCH):
-        near.add(normalise(pa.array(texts[at : at + BATCH])))
-    added = time.process_time()
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH, columns=["text"]):
+            near.add(normalise(batch.column("text")))
+    signed = time.process_time()
     found = near.resolve().repeats.tolist()
-    cpu = time.process_time()
-    # Of a copy and its original either may come first in the file.
-    together = {families[i] for i, j in enumerate(found) if j >= 0 and families[i] == families[j]}
-    dropped = [(i, j) for i, j in enumerate(found) if j >= 0]
-    right = sum(families[i] == families[j] for i, j in dropped)
-    out = {"cpu": cpu - start, "signing": added - start, "mb": peak_mb() - memory}
+    out = {"cpu": time.process_time() - start, "signing": signed - start, "mb": peak_mb() - memory}
+    truth = pq.read_table(path, columns=["family", "rate"])
+    families, rates = truth["family"].to_pylist(), truth["rate"].to_pylist()
+    right = [families[i] for i, j in enumerate(found) if j >= 0 and families[i] == families[j]]
+    together = set(right)  # of a copy and its original either may come first in the file
     for rate in RATES:
         planted = [f for f, r in zip(families, rates, strict=True) if r == rate]
         out[f"{rate:.0%}"] = sum(f in together for f in planted) / len(planted)
-    return out | {"precision": right / len(dropped) if dropped else 1.0, "dropped": len(dropped)}
+    dropped = sum(j >= 0 for j in found)
+    return out | {"precision": len(right) / dropped if dropped else 1.0, "dropped": dropped}
 
 
 def peak_mb() -> float:
@@ -107,21 +112,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.8, 0.7, 0.6])
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        kind, rows, threshold = given.one
-        print(json.dumps(measure(kind, int(rows), float(threshold))))
+        print(json.dumps(measure(given.one[0], float(given.one[1]))))
         return
-    print("prompts            threshold  CPU s  of it signing    MB  dropped  precision   recall at",
+    print("prompts                 at  CPU s  of it signing    MB  dropped  precision  recall at",
           *(f"{rate:>5.0%}" for rate in RATES))  # fmt: skip
-    for kind, rows in itertools.product(("free", "template"), given.rows):
-        for threshold in given.thresholds:
-            command = [sys.executable, __file__, "--one", kind, str(rows), str(threshold)]
-            got = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-            print(f"{kind:<9}{rows:>8,}  {threshold:>10}  {got['cpu']:5.2f}  {got['signing']:13.2f}"
-                  f"  {got['mb']:4.0f}  {got['dropped']:7,}  {got['precision']:9.3f}            ",
-                  *(f"{got[f'{rate:.0%}']:5.2f}" for rate in RATES))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "prompts.parquet")
+        for kind, rows in itertools.product(("free", "template"), given.rows):
+            pq.write_table(corpus(kind, rows), path)
+            for threshold in given.thresholds:
+                command = [sys.executable, __file__, "--one", path, str(threshold)]
+                got = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+                print(
+                    f"{kind:<9}{rows:>8,}   {threshold:>6}  {got['cpu']:5.2f}  "
+                    f"{got['signing']:13.2f}  {got['mb']:4.0f}  {got['dropped']:7,}  "
+                    f"{got['precision']:9.3f}           ",
+                    *(f"{got[f'{rate:.0%}']:5.2f}" for rate in RATES),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import zlib
 
 import pytest
 from conftest import rows_of
@@ -20,8 +21,8 @@ def lists(body, place):
     noun = next((w for w in ("topics", "subtopics", "questions") if w in words), None)
     if noun is None:
         return f"An answer, number {place}."
-    key = hash(str(body["messages"]) + str(body["seed"]))
-    return "".join(f"{i}. what is {noun} {key % 10**9} {i}?\n" for i in range(1, int(words[1]) + 1))
+    key = zlib.crc32(f"{body['messages']} {body['seed']}".encode())
+    return "".join(f"{i}. why does thing {key} of {i} move\n" for i in range(1, int(words[1]) + 1))
 
 
 def test_a_recipe_object_a_path_and_a_name_all_run(make_recipe, tmp_path, monkeypatch):

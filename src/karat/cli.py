@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+# karat's matrices are small: BLAS threads would only spin beside the rows and the models.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from rich.console import Console

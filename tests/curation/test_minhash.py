@@ -37,9 +37,13 @@ def similarity(one: str, two: str) -> float:
 
 
 def repeats_of(
-    texts: list[str], threshold: float = 0.8, rank: list[float] | None = None, batch: int = 1024
+    texts: list[str],
+    threshold: float = 0.8,
+    rank: list[float] | None = None,
+    batch: int = 1024,
+    window: int = minhash.WINDOW,
 ) -> list[int]:
-    near = NearDuplicates(threshold)
+    near = NearDuplicates(threshold, window)
     for start in range(0, len(texts), batch):
         near.add(normalise(pa.array(texts[start : start + batch], pa.string())))
     ranks = None if rank is None else np.array(rank)
@@ -186,11 +190,10 @@ def test_the_same_answer_in_any_batches() -> None:
     assert repeats_of(texts, batch=7) == repeats_of(texts, batch=300)
 
 
-def test_one_crowded_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minhash, "WINDOW", 4)
+def test_one_crowded_bucket() -> None:
     text = "please write a story about a dragon who learns to swim in the cold sea near"
     texts = [f"{text} town{i}" for i in range(400)]
-    assert repeats_of(texts) == [-1] + [0] * 399
+    assert repeats_of(texts, window=4) == [-1] + [0] * 399
     assert repeats_of([text] * 50) == [-1] + [0] * 49
 
 

@@ -69,10 +69,10 @@ class NearDuplicates:
     Raises: ValueError for a threshold outside 0.3 … 1.
     """
 
-    def __init__(self, threshold: float = 0.8) -> None:
+    def __init__(self, threshold: float = 0.8, window: int = WINDOW) -> None:
         if not LEAST_THRESHOLD <= threshold <= 1:
             raise ValueError(f"threshold must be {LEAST_THRESHOLD} … 1, got {threshold}")
-        self.threshold = threshold
+        self.threshold, self._window = threshold, window
         self._bands, self._rows = bands(min(threshold, 0.99))
         hashes = self._bands * self._rows
         seeds = mix(np.arange(1, 2 * hashes + 1, dtype=np.uint64)).astype(np.uint32)
@@ -149,7 +149,7 @@ class NearDuplicates:
         ones = some[np.sort(first)]
         key = self._key.values
         for band in range(self._bands):
-            for left, right in _neighbours(key[ones, band]):
+            for left, right in _neighbours(key[ones, band], self._window):
                 left, right = ones[left], ones[right]
                 apart = groups.root[left] != groups.root[right]
                 left, right = left[apart], right[apart]
@@ -160,12 +160,12 @@ class NearDuplicates:
         return groups.root
 
 
-def _neighbours(key: NDArray[np.uint64]) -> Iterator[tuple[Ints, Ints]]:
+def _neighbours(key: NDArray[np.uint64], window: int) -> Iterator[tuple[Ints, Ints]]:
     """Pairs of positions with equal keys: first the nearest in order of key, then the next ones."""
     order = np.argsort(key, kind="stable")
     key = key[order]
     at = np.arange(len(key))
-    for step in range(1, WINDOW + 1):
+    for step in range(1, window + 1):
         at = at[: np.searchsorted(at, len(key) - step)]
         at = at[key[at] == key[at + step]]
         if not len(at):

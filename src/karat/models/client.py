@@ -90,14 +90,14 @@ class Client:
         self.budget.reserve(worst)
         cost = 0
         try:
-            call = Call(endpoint, body, step, row)
+            call = Call(endpoint, body, step, row, endpoint.weight(len(samples)))
             reply = await self._send(call)
             try:
                 records = bill(call, reply, samples, keys)
                 cost = sum(record.cost_nano or 0 for record in records)
                 await self.journal.put(records)
             finally:
-                endpoint.limiter.release()
+                endpoint.limiter.release(call.weight)
                 endpoint.tally.in_flight -= 1
         finally:
             self.budget.settle(worst, cost)
@@ -110,16 +110,16 @@ class Client:
         endpoint, refusals = call.endpoint, 0
         while True:
             queued = time.perf_counter()
-            began = await endpoint.limiter.acquire()
+            began = await endpoint.limiter.acquire(call.weight)
             if self._stopping:
-                endpoint.limiter.release()
+                endpoint.limiter.release(call.weight)
                 raise RunError(STOPPED)
             call.start(queued)
             endpoint.tally.in_flight += 1
             try:
                 reply = await call.post()
             except BaseException as error:
-                endpoint.limiter.release()
+                endpoint.limiter.release(call.weight)
                 endpoint.tally.in_flight -= 1
                 if not isinstance(error, ProviderError):
                     raise

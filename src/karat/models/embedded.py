@@ -1,8 +1,8 @@
 """Models that run inside this process, behind the transport a hosted model would be behind.
 
-No server to start, no key, no GPU: a first run works on any laptop, and tests exercise a real model.
-The same request gives the same bytes at any concurrency, which is what the kernel promises; how, and
-what it costs, is said where a prompt is read (models/llama.py).
+No server to start, no key, no GPU: a first run works on any laptop, and tests exercise a real
+model. The same request gives the same bytes at any concurrency, which is what the kernel promises;
+how, and what it costs, is said where a prompt is read (models/llama.py).
 
 A request that leaves them open gets llama.cpp's sampling defaults (temperature 0.8, top_k 40,
 top_p 0.95, min_p 0.05), not OpenAI's: without them a model this small drifts into noise.
@@ -15,26 +15,23 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from karat.errors import ProviderError, RecipeError, RunError, did_you_mean
-from karat.models.llama import CONTEXT, SLOTS, Answer, Choice, Llama
+from karat.models.llama import CONTEXT, SLOTS, Answer, Choice, Llama, server_count
 from karat.models.transport import HttpReply
 from karat.models.weights import Say, Weights, fetch
 
-MAX_SERVERS = 8
-MEMORY_PER_SERVER = 4 << 30  # of the machine; a server itself takes 0.5 GB
 MAX_N = 128  # as OpenAI has it
 # Answers written side by side were measured to keep their bits in llama.cpp's x86 build (AVX2,
 # the same code on every x86 machine). Builds for other machines multiply larger batches with
@@ -76,8 +73,9 @@ def available() -> str | None:
 class EmbeddedTransport:
     """Answers OpenAI's /chat/completions from a model in this process.
 
-    Weights are fetched and loaded by the first `post`. `concurrency` is how many requests of n=1 are
-    written at the same time; a request of n takes n of these places, and waits for them in line.
+    Weights are fetched and loaded by the first `post`. `concurrency` is how many requests of n=1
+    are written at the same time; a request of n takes n of these places, and waits for them in
+    line.
     """
 
     def __init__(self, model: str, say: Say | None = None) -> None:
@@ -86,7 +84,7 @@ class EmbeddedTransport:
             raise RecipeError(f"no embedded model '{model}'; {did_you_mean(model, MODELS)}")
         self.name, self.model = model, MODELS[model]
         self.licence, self.context_window = self.model.licence, CONTEXT
-        self._width = _server_count()
+        self._width = server_count()
         self.concurrency = self._width * SLOTS
         self._say = say
         self._servers: list[Llama] = []
@@ -161,7 +159,8 @@ class EmbeddedTransport:
         """Runs in a thread of the pool. Raises: RunError, CancelledError."""
         self._load()
         request, choices, prompt_tokens = call.request, list[Choice](), 0
-        n, seed = request.get("n") or 1, request.get("seed")
+        n, seed = request.get("n"), request.get("seed")
+        n = 1 if n is None else n
         if not isinstance(n, int) or not 1 <= n <= MAX_N:
             return _refuse(400, f"n must be a number from 1 to {MAX_N}")
         for first in range(0, n, SLOTS):
@@ -232,22 +231,6 @@ class _Call:
     def silence_s(self) -> float:
         """Seconds since the last token; 0 while it waits for its turn."""
         return 0.0 if self._last_sign is None else time.monotonic() - self._last_sign
-
-
-def _server_count() -> int:
-    """One server per core that is ours, as far as memory allows."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cores = os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # a container's share; "max" is no number
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, -(-int(quota) // int(period)))
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        memory = MEMORY_PER_SERVER
-    return max(1, min(cores, memory // MEMORY_PER_SERVER, MAX_SERVERS))
 
 
 def _load_one(path: Path) -> Llama:

@@ -47,15 +47,23 @@ class Endpoint:
         self.provider: Provider = load_provider(spec.provider).connect(spec)
         self.limiter = Limiter(self.provider.concurrency)
         self.tally = Tally()
+        self._by_sample: bool = getattr(self.provider, "counts_samples", False)
         self.max_n: int | None = None  # learned when a service answers fewer than asked
         self.delivered_at = 0.0
+
+    def weight(self, samples: int) -> int:
+        """Slots one request takes: one, or one a sample where the model writes them itself."""
+        return samples if self._by_sample else 1
 
 
 class Call:
     """One request on its way: the clock, the tries, the last error."""
 
-    def __init__(self, endpoint: Endpoint, body: bytes, step: str, row: str) -> None:
+    def __init__(
+        self, endpoint: Endpoint, body: bytes, step: str, row: str, weight: int = 1
+    ) -> None:
         self.endpoint, self.body, self.step, self.row = endpoint, body, step, row
+        self.weight = weight
         self.retries = 0
         self.last_error, self.last_status = "", 0
         self.retry_after_s: float | None = None

@@ -25,7 +25,7 @@ class Limiter:
         self.in_flight = 0
         self.rate: float | None = None  # calls per second; None: the width alone decides
         self._allowed = float(width)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         self._next_start = 0.0
         self._grown_at = 0.0
         self._growth = FIRST_GROWTH_PER_S
@@ -34,24 +34,27 @@ class Limiter:
         self._halved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self) -> float:
-        """Waits for a slot and a turn; returns the time the call starts."""
+    async def acquire(self, weight: int = 1) -> float:
+        """Waits for `weight` slots and a turn; returns the time the call starts.
+
+        A call heavier than the whole width goes alone.
+        """
         loop = asyncio.get_running_loop()
-        if not self._waiting and self._ready(loop.time()):
-            return self._take(loop.time())
+        if not self._waiting and self._ready(loop.time(), weight):
+            return self._take(loop.time(), weight)
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
+        self._waiting.append((turn, weight))
         self._pump()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()
+                self.release(weight)
             raise
         return loop.time()
 
-    def release(self) -> None:
-        self.in_flight -= 1
+    def release(self, weight: int = 1) -> None:
+        self.in_flight -= weight
         self._pump()
 
     def delivered(self) -> None:
@@ -85,11 +88,14 @@ class Limiter:
         self._cycle_start = self._next_start = self._grown_at = now + pause
         self._cycle_delivered = 0
 
-    def _ready(self, now: float) -> bool:
-        return self.in_flight < int(self._allowed) and now >= self._next_start
+    def _room(self, weight: int) -> bool:
+        return self.in_flight == 0 or self.in_flight + weight <= int(self._allowed)
 
-    def _take(self, now: float) -> float:
-        self.in_flight += 1
+    def _ready(self, now: float, weight: int) -> bool:
+        return self._room(weight) and now >= self._next_start
+
+    def _take(self, now: float, weight: int) -> float:
+        self.in_flight += weight
         if self._cycle_start == 0.0:
             self._cycle_start = now
         if self.rate is not None:
@@ -103,12 +109,12 @@ class Limiter:
         """Starts whoever may start; sets a timer when only the pace holds the next one back."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._waiting and self._ready(now):
-            turn = self._waiting.popleft()
+        while self._waiting and self._ready(now, self._waiting[0][1]):
+            turn, weight = self._waiting.popleft()
             if not turn.done():
-                self._take(now)
+                self._take(now, weight)
                 turn.set_result(None)
-        blocked_by_pace = self._waiting and self.in_flight < int(self._allowed)
+        blocked_by_pace = self._waiting and self._room(self._waiting[0][1])
         if blocked_by_pace and self._timer is None:
             self._timer = loop.call_at(max(self._next_start, now + 0.001), self._on_timer)
 

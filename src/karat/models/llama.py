@@ -1,8 +1,8 @@
 """One llama.cpp server inside this process, spoken to without a socket.
 
-xllamacpp is a thin skin over llama.cpp's own HTTP server, and brings its habits along: it takes over
-Ctrl-C, opens a port, and counts the tokens of one choice only. All of that is put right here, so
-that the transport above sees a function from a request's bytes to the tokens of every choice.
+xllamacpp is a thin skin over llama.cpp's own HTTP server, and brings its habits along: it takes
+over Ctrl-C, opens a port, and counts the tokens of one choice only. All of that is put right here,
+so that the transport above sees a function from a request to every choice and its tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,25 @@ import msgspec
 
 SLOTS = 8  # sequences one server writes at the same time
 CONTEXT = 2048  # tokens of prompt and answer together, per sequence
+MAX_SERVERS = 8
+MEMORY_PER_SERVER = 4 << 30  # of the machine; a server itself takes 0.5 GB
 _HANDLERS = threading.Lock()  # signal handlers belong to the process, not to one server
+
+
+def server_count() -> int:
+    """How many servers this machine carries: one per core that is ours, as memory allows."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # a container's share; "max" is no number
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, -(-int(quota) // int(period)))
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        memory = MEMORY_PER_SERVER
+    return max(1, min(cores, memory // MEMORY_PER_SERVER, MAX_SERVERS))
 
 
 class Choice(msgspec.Struct):

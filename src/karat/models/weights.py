@@ -120,10 +120,9 @@ def _is_known(path: Path, weights: Weights) -> bool:
 def _is_whole(path: Path, weights: Weights) -> bool:
     """Whether the right file is there without a stamp, put there by hand for a machine offline."""
     whole = path.is_file() and path.stat().st_size == weights.size
-    if not whole or _sha256(path) != weights.sha256:
-        return False
-    _write_stamp(path, weights)
-    return True
+    if whole := whole and _sha256(path) == weights.sha256:
+        _write_stamp(path, weights)
+    return whole
 
 
 def _stamp_of(path: Path) -> Path:

@@ -33,4 +33,10 @@ def identity(spec: ModelSpec) -> str:
 def connect(spec: ModelSpec) -> OpenAI:
     transport = EmbeddedTransport(spec.name)
     width = min(spec.concurrency or transport.concurrency, transport.concurrency)
-    return OpenAI(spec, transport, "embedded:", width, "")
+    return _Embedded(spec, transport, "embedded:", width, "")
+
+
+class _Embedded(OpenAI):
+    """Each sample of a request takes a slot of the model's own."""
+
+    counts_samples = True
