@@ -105,6 +105,10 @@ def measure(path: str, threshold: float) -> dict[str, float]:
 
 
 def peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the parent's memory before exec
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,11 +1,13 @@
-"""What tests share: recipes in a folder of their own, user modules, a reward that needs no model."""
+"""What tests share: recipes in a folder of their own, user modules, a reward without a model."""
 
 from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,12 @@ def user_module(tmp_path: Path) -> Iterator[MakeModule]:
         sys.modules.pop(name, None)
 
 
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Where a journal may be."""
+    return tmp_path / "journal.sqlite"
+
+
 class LengthReward:
     """Scores a response by its length and its last letter: cheap, and the same everywhere."""
 
@@ -132,3 +140,20 @@ def run_karat(*args: object, prelude: str = "", **options: Any) -> tuple[int, st
     with start_karat(*args, prelude=prelude, **options) as process:
         out, err = process.communicate(timeout=60)
     return process.returncode, out, err
+
+
+def journaled(out: Path) -> int:
+    """How many records the journal of a run holds."""
+    base = sqlite3.connect(out / "journal.sqlite")
+    try:
+        count: int = base.execute("SELECT count(*) FROM calls").fetchone()[0]
+        return count
+    finally:
+        base.close()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)

@@ -50,7 +50,9 @@ def test_an_error_inside_a_running_loop_is_raised_there(make_recipe, tmp_path):
     (tmp_path / "file").touch()
 
     async def notebook():
-        karat.run(make_recipe(steps=[{"read": {"path": "prompts.jsonl"}}]), tmp_path / "file" / "out")
+        karat.run(
+            make_recipe(steps=[{"read": {"path": "prompts.jsonl"}}]), tmp_path / "file" / "out"
+        )
 
     with pytest.raises(karat.RunError, match="cannot use"):
         asyncio.run(notebook())
@@ -132,7 +134,7 @@ def test_plan_counts_what_the_run_then_does(make_recipe, tmp_path):
         plan = planned(path, tmp_path / "out")
         assert server.requests == []
         run = karat.run(path, tmp_path / "out")
-        done = {label: 0 for label in plan}
+        done = dict.fromkeys(plan, 0)
         for row in run_calls(tmp_path / "out"):
             done[row] += 1
     assert {label: line.calls for label, line in plan.items()} == done
@@ -199,7 +201,9 @@ def test_probe_measures_and_its_answers_are_kept(make_recipe, tmp_path):
 
 
 def test_plan_touches_no_directory(make_recipe, tmp_path):
-    karat.plan(make_recipe({"model": "openai/x", "base_url": "http://127.0.0.1:1"}), tmp_path / "out")
+    karat.plan(
+        make_recipe({"model": "openai/x", "base_url": "http://127.0.0.1:1"}), tmp_path / "out"
+    )
     assert not (tmp_path / "out").exists()
 
 

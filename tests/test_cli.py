@@ -132,7 +132,9 @@ def test_a_key_is_nowhere_in_what_a_run_leaves(make_recipe, tmp_path, monkeypatc
         return (400, reply, {}) if number % 2 else None
 
     with Server(script=script) as server:
-        done = karat_cli("run", make_recipe(server.model(key_env="MY_KEY"), 6), "--out", tmp_path / "out")
+        done = karat_cli(
+            "run", make_recipe(server.model(key_env="MY_KEY"), 6), "--out", tmp_path / "out"
+        )
     assert done.exit_code == 0
     assert secret not in done.output
     for path in (tmp_path / "out").rglob("*"):

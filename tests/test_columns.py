@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karat.columns import (
@@ -67,9 +67,13 @@ def test_texts_of_rows(case):
     messages, responses = batch.column("messages"), batch.column("responses")
     last = [row.messages[-1].content if row.messages else None for row in rows]
     assert last_texts(messages).to_pylist() == last
-    assert joined_texts(messages).to_pylist() == ["\n".join(m.content for m in r.messages) for r in rows]
+    assert joined_texts(messages).to_pylist() == [
+        "\n".join(m.content for m in r.messages) for r in rows
+    ]
     places = [first_kept_of(row) for row in rows]
-    best = [None if p is None else r.responses[p].content for r, p in zip(rows, places, strict=True)]
+    best = [
+        None if p is None else r.responses[p].content for r, p in zip(rows, places, strict=True)
+    ]
     assert best_texts(responses).to_pylist() == best
 
 
@@ -99,6 +103,7 @@ def small_batches(request, monkeypatch):
 
 @pytest.mark.usefixtures("small_batches")
 def test_apply_decision_writes_reasons_and_flags_of_live_rows_only(tmp_path_factory):
+    @settings(max_examples=25)
     @given(ROWS, st.data())
     def check(rows, data):
         path = stage(tmp_path_factory.mktemp("columns"), rows)
@@ -126,6 +131,7 @@ def test_apply_decision_writes_reasons_and_flags_of_live_rows_only(tmp_path_fact
 
 @pytest.mark.usefixtures("small_batches")
 def test_a_table_shows_live_rows_in_order(tmp_path_factory):
+    @settings(max_examples=25)
     @given(ROWS)
     def check(rows):
         path = stage(tmp_path_factory.mktemp("columns"), rows)

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sqlite3
 import time
 from collections import Counter
 
 import orjson
 import pytest
-from conftest import rows_of, run_karat, start_karat
-from server import Server, text_for
+from conftest import journaled, rows_of, run_karat, start_karat, wait_for
+from server import Server
 
 import karat
-from karat import Recipe, RecipeError, RunError
-from karat.rundir import Lock, Run
-
-
-def journaled(out):
-    base = sqlite3.connect(out / "journal.sqlite")
-    try:
-        return base.execute("SELECT count(*) FROM calls").fetchone()[0]
-    finally:
-        base.close()
+from karat import Recipe
+from karat.rundir import Run
 
 
 def contents(out):
-    return [(row.prompt, [r.content for r in row.responses]) for row in rows_of(out / "accepted.parquet")]
-
-
-def wait_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
+    return [
+        (row.prompt, [r.content for r in row.responses])
+        for row in rows_of(out / "accepted.parquet")
+    ]
 
 
 def jitter(number, body):
@@ -52,7 +38,9 @@ def test_the_same_bytes_at_4_and_at_256_in_flight(make_recipe, tmp_path, length_
     ]
     with Server(slow=jitter, max_n=2) as server:
         for width in (4, 256):
-            path = make_recipe(server.model(concurrency=width), 300, steps, rewards={"length": "x/y"})
+            path = make_recipe(
+                server.model(concurrency=width), 300, steps, rewards={"length": "x/y"}
+            )
             karat.run(path, tmp_path / f"out{width}")
         assert server.peak > 4
     files = [tmp_path / f"out{width}" / "accepted.parquet" for width in (4, 256)]
@@ -72,7 +60,11 @@ def test_kill_9_at_half_pays_again_for_no_more_than_was_in_flight(make_recipe, t
         paid, sent = journaled(tmp_path / "out"), len(server.requests)
         assert sent - paid <= width
         karat.run(path, tmp_path / "out")
-        again = [n for n in Counter(r["body"]["messages"][0]["content"] for r in server.requests).values() if n > 1]
+        again = [
+            n
+            for n in Counter(r["body"]["messages"][0]["content"] for r in server.requests).values()
+            if n > 1
+        ]
         assert len(again) <= width
         assert max(again, default=0) <= 2
         assert len(server.requests) == sent + rows - paid
@@ -106,7 +98,10 @@ def test_a_run_without_its_stages_replays_from_the_journal(make_recipe, tmp_path
 
 
 def test_editing_the_last_step_calls_nothing_before_it(make_recipe, tmp_path):
-    steps = [{"read": {"path": "prompts.jsonl"}}, *({"respond": {"models": ["teacher"], "n": n}} for n in (2, 1))]
+    steps = [
+        {"read": {"path": "prompts.jsonl"}},
+        *({"respond": {"models": ["teacher"], "n": n}} for n in (2, 1)),
+    ]
     with Server() as server:
         karat.run(make_recipe(server.model(), 20, steps), tmp_path / "out")
         sent = len(server.requests)
@@ -128,7 +123,11 @@ def test_one_in_ten_http_500_delivers_every_row_once(make_recipe, tmp_path):
     prompts = [prompt for prompt, _ in contents(tmp_path / "out")]
     assert prompts == [f"What is number {i}?" for i in range(200)]
     (model,) = Run(tmp_path / "out").report["models"]
-    assert (model["calls"], model["retries"], model["errors"]) == (200, len(server.requests) - 200, 0)
+    assert (model["calls"], model["retries"], model["errors"]) == (
+        200,
+        len(server.requests) - 200,
+        0,
+    )
 
 
 def test_rows_whose_calls_fail_are_dropped_and_heal_on_the_next_run(make_recipe, tmp_path):
@@ -138,7 +137,11 @@ def test_rows_whose_calls_fail_are_dropped_and_heal_on_the_next_run(make_recipe,
         bad = body["messages"][-1]["content"] in ("What is number 3?", "What is number 7?")
         return (400, b'{"error": {"message": "no such number"}}', {}) if bad and ill else None
 
-    steps = [{"read": {"path": "prompts.jsonl"}}, {"respond": {"models": ["teacher"]}}, {"dedupe": {"on": "prompt"}}]
+    steps = [
+        {"read": {"path": "prompts.jsonl"}},
+        {"respond": {"models": ["teacher"]}},
+        {"dedupe": {"on": "prompt"}},
+    ]
     with Server(script=script) as server:
         path = make_recipe(server.model(), 12, steps)
         run = karat.run(path, tmp_path / "out")
@@ -152,7 +155,10 @@ def test_rows_whose_calls_fail_are_dropped_and_heal_on_the_next_run(make_recipe,
         assert len(server.requests) == sent + 2
         karat.run(path, tmp_path / "undisturbed")
     assert healed.report["rows"] == {**healed.report["rows"], "accepted": 12, "dropped": 0}
-    assert healed.accepted_file.read_bytes() == Run(tmp_path / "undisturbed").accepted_file.read_bytes()
+    assert (
+        healed.accepted_file.read_bytes()
+        == Run(tmp_path / "undisturbed").accepted_file.read_bytes()
+    )
     assert [stage["rows_in"] for stage in healed.report["funnel"]] == [12, 12, 12]
 
 
@@ -191,113 +197,6 @@ def test_a_signal_stops_cleanly_and_keeps_every_paid_answer(make_recipe, tmp_pat
     assert "Every answer paid for is kept; the same command goes on." in err
 
 
-def test_two_runs_in_one_directory_are_refused_and_the_first_is_unharmed(make_recipe, tmp_path):
-    with Server(latency_s=0.1) as server:
-        path = make_recipe(server.model(concurrency=4), 60)
-        with start_karat("run", path, "--out", tmp_path / "out") as child:
-            wait_for(lambda: len(server.requests) > 4)
-            with pytest.raises(RunError, match=rf"in use by another karat \(process {child.pid}\)"):
-                karat.run(path, tmp_path / "out")
-            with pytest.raises(RunError, match="in use by another karat"):
-                karat.preview(path, 1, tmp_path / "out")
-            _, err = child.communicate(timeout=30)
-        assert (child.returncode, err) == (0, "")
-        assert len(server.requests) == 60
-    assert len(contents(tmp_path / "out")) == 60
-
-
-def test_a_lock_ends_with_its_holder(tmp_path):
-    run = Run(tmp_path / "out")
-    with Lock(run):
-        assert (tmp_path / "out" / ".lock").read_text() == str(os.getpid())
-    with Lock(run):
-        pass
-
-
-def test_a_directory_that_cannot_be_is_a_clear_error(make_recipe, tmp_path):
-    path = make_recipe({"model": "openai/x", "base_url": "http://127.0.0.1:1"})
-    (tmp_path / "file").write_text("mine")
-    for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc/karat"):
-        with pytest.raises(RunError, match=r"cannot use .*name another directory in --out"):
-            karat.run(path, out)
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_directory_of_somebody_else_is_left_alone(make_recipe, tmp_path):
-    path = make_recipe({"model": "openai/x", "base_url": "http://127.0.0.1:1"})
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "thesis.tex").write_text("mine")
-    with pytest.raises(RecipeError, match=r"holds other files \(thesis\.tex"):
-        karat.run(path, tmp_path / "theirs")
-    assert [p.name for p in (tmp_path / "theirs").iterdir()] == ["thesis.tex"]
-
-
-def test_a_run_killed_before_its_journal_was_there_can_start_again(make_recipe, tmp_path):
-    (tmp_path / "out").mkdir()
-    for name in ("recipe.yaml", ".recipe.yaml.tmp", ".lock"):
-        (tmp_path / "out" / name).write_text("")
-    with Server() as server:
-        karat.run(make_recipe(server.model(), 2), tmp_path / "out")
-
-
-LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
-
-
-def test_a_full_disk_keeps_what_was_paid_and_the_next_run_goes_on(make_recipe, tmp_path):
-    long = {"answer": lambda body, place: text_for(body, place, 800)}
-    with Server(**long) as server:
-        path = make_recipe(server.model(concurrency=4), 100)
-        status, _, err = run_karat("run", path, "--out", tmp_path / "out", prelude=LIMIT.format(300_000))
-        assert (status, "Traceback" in err) == (1, False)
-        assert "no space left" in err
-        paid, sent = journaled(tmp_path / "out"), len(server.requests)
-        assert 0 < paid < 100
-        assert sent - paid <= 4
-        karat.run(path, tmp_path / "out")
-        assert len(server.requests) == sent + 100 - paid
-    assert len(contents(tmp_path / "out")) == 100
-
-
-def test_a_disk_full_of_stages_is_a_clear_error(make_recipe, tmp_path):
-    path = make_recipe(steps=[{"read": {"path": "big.jsonl"}}])
-    noise = [os.urandom(20_000).hex() for _ in range(40)]
-    (tmp_path / "big.jsonl").write_text("".join(f'{{"prompt": "{text}"}}\n' for text in noise))
-    status, _, err = run_karat("run", path, "--out", tmp_path / "out", prelude=LIMIT.format(200_000))
-    assert (status, "Traceback" in err) == (1, False)
-    assert "make room" in err
-    assert not [p for p in (tmp_path / "out").rglob("*") if p.suffix in (".parquet", ".tmp")]
-    assert karat.run(path, tmp_path / "out").report["rows"]["accepted"] == 40
-
-
-BROKEN = {
-    "row": ("async def f(row, ctx): return row.nothing", "nothing"),
-    "row without return": ("async def f(row, ctx): pass", "return"),
-    "row of a wrong kind": ("async def f(row, ctx): return 'text'", "return"),
-    "list in the middle": ("async def f(row, ctx): return [row, row]", r"list\[Row\]"),
-    "fan": ("async def f(row, ctx) -> list[Row]: return [1, 2]", "return"),
-    "table": ("def f(table, ctx): return table.nothing", "nothing"),
-    "table without return": ("def f(table, ctx): pass", "Decision"),
-    "table with a wrong keep": ("def f(table, ctx):\n import numpy as np\n return Decision(keep=np.ones(99, bool))", "keep"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_step_that_breaks_stops_the_run_and_is_named(make_recipe, user_module, tmp_path, name):
-    source, word = BROKEN[name]
-    user_module("mine_broken", f"@step\n{source}\n")
-    steps = [{"read": {"path": "prompts.jsonl"}}, {"mine_broken:f": {}}, {"respond": {"models": ["teacher"]}}]
-    with Server() as server:
-        with pytest.raises(RunError, match=rf"step 'f'.*{word}"):
-            karat.run(make_recipe(server.model(), 3, steps), tmp_path / "out")
-        assert server.requests == []
-
-
-def test_a_source_that_breaks_stops_the_run_and_is_named(make_recipe, user_module, tmp_path):
-    user_module("mine_source", "@step\ndef f(ctx):\n yield Row('a')\n raise KeyError('gone')\n")
-    with pytest.raises(RunError, match=r"step 'f'.*gone"):
-        karat.run(make_recipe(steps=[{"mine_source:f": {}}]), tmp_path / "out")
-
-
 def test_what_comes_in_goes_out_or_is_dropped(make_recipe, user_module, tmp_path):
     user_module(
         "mine_funnel",
@@ -316,7 +215,13 @@ async def thin(row, ctx):
     return row
 """,
     )
-    steps = [{"read": {"path": "prompts.jsonl"}}, "mine_funnel:thin", "mine_funnel:fan", {"respond": {"models": ["teacher"]}}, {"dedupe": {"on": "prompt"}}]
+    steps = [
+        {"read": {"path": "prompts.jsonl"}},
+        "mine_funnel:thin",
+        "mine_funnel:fan",
+        {"respond": {"models": ["teacher"]}},
+        {"dedupe": {"on": "prompt"}},
+    ]
     with Server() as server:
         run = karat.run(make_recipe(server.model(), 60, steps), tmp_path / "out")
     funnel = {step["label"]: step for step in run.report["funnel"]}
@@ -325,15 +230,27 @@ async def thin(row, ctx):
         assert funnel[label]["rows_in"] == funnel[label]["rows_out"] + lost[label], label
     for before, after in zip(run.report["funnel"], run.report["funnel"][1:], strict=False):
         assert after["rows_in"] == before["rows_out"]
-    assert run.report["rows"]["accepted"] == funnel["dedupe"]["rows_out"] == len(rows_of(run.accepted_file))
+    assert (
+        run.report["rows"]["accepted"]
+        == funnel["dedupe"]["rows_out"]
+        == len(rows_of(run.accepted_file))
+    )
     reasons = Counter(row.dropped.partition(" (")[0] for row in rows_of(run.dropped_file))
-    assert reasons == {f"{label}: {r}": n for label, s in funnel.items() for r, n in s["dropped"].items()}
+    assert reasons == {
+        f"{label}: {r}": n for label, s in funnel.items() for r, n in s["dropped"].items()
+    }
     assert funnel["thin"]["dropped"] == {"seventh": 9, "call failed": 5}
 
 
 def test_nothing_is_left_open(make_recipe, tmp_path):
     with Server() as server:
-        status, _, err = run_karat("run", make_recipe(server.model(), 5), "--out", tmp_path / "out", prelude="import gc; gc.set_threshold(50)")
+        status, _, err = run_karat(
+            "run",
+            make_recipe(server.model(), 5),
+            "--out",
+            tmp_path / "out",
+            prelude="import gc; gc.set_threshold(50)",
+        )
     assert (status, err) == (0, "")
 
 
@@ -341,6 +258,14 @@ def test_files_of_a_run_are_those_the_readme_names(make_recipe, tmp_path):
     with Server() as server:
         run = karat.run(make_recipe(server.model(), 3), tmp_path / "out")
     names = {p.name for p in run.path.iterdir()} - {".lock"}
-    assert names == {"recipe.yaml", "journal.sqlite", "stages", "accepted.parquet", "dropped.parquet", "report.json", "export"}
+    assert names == {
+        "recipe.yaml",
+        "journal.sqlite",
+        "stages",
+        "accepted.parquet",
+        "dropped.parquet",
+        "report.json",
+        "export",
+    }
     assert Recipe.load(run.recipe).labels == ["read", "respond"]
     assert orjson.loads(run.report_file.read_bytes()) == run.report

@@ -38,7 +38,9 @@ def test_yaml_and_python_make_equal_recipes(make_recipe, tmp_path):
 
 
 def test_python_meets_the_same_checks():
-    with pytest.raises(RecipeError, match="recipe 'run', step 1 'respond': models: no model 'techer'"):
+    with pytest.raises(
+        RecipeError, match="recipe 'run', step 1 'respond': models: no model 'techer'"
+    ):
         Recipe([find("respond")(models=["techer"])], models={"teacher": TEACHER})
     with pytest.raises(RecipeError, match="recipe 'run': steps is empty"):
         Recipe([])

@@ -1,5 +1,7 @@
 """Recipe files: every mistake names the file, the step and what was probably meant."""
 
+# ruff: noqa: E501  tables of cases read better on one line each
+
 from __future__ import annotations
 
 import pytest
@@ -111,14 +113,18 @@ def test_a_mistake_names_the_file_and_what_was_meant(load, old, new, message):
     assert "bad.yaml" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "just words", "steps:\n", "steps: []", "name: x", "steps: 3"])
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "just words", "steps:\n", "steps: []", "name: x", "steps: 3"]
+)
 def test_a_file_without_steps_says_so(load, text):
     with pytest.raises(RecipeError, match=r"bad\.yaml.*(steps|mapping)"):
         load(text=text)
 
 
 def test_a_budget_needs_every_price(load):
-    with pytest.raises(RecipeError, match="step 2 'respond': budget_usd needs the price of model 'teacher'"):
+    with pytest.raises(
+        RecipeError, match="step 2 'respond': budget_usd needs the price of model 'teacher'"
+    ):
         load(", price: {input: 0.2, output: 0.6}", "", GOOD.replace("seed: 3", "budget_usd: 5"))
 
 

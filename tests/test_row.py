@@ -6,12 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karat.row import SEED_RANGE, Ids, Message, Response, Row, canonical, derive_seed, digest, row_id
+from karat.row import (
+    SEED_RANGE,
+    Ids,
+    Message,
+    Response,
+    Row,
+    canonical,
+    derive_seed,
+    digest,
+    row_id,
+)
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 META = st.dictionaries(st.text(st.characters(codec="utf-8")), JSON, max_size=4)
@@ -57,7 +72,12 @@ def test_seed_is_one_every_provider_takes(run_seed, step, row, index):
 
 def test_seed_depends_on_run_step_row_and_index():
     base = (7, "respond", "ab", 0)
-    changed = [(8, "respond", "ab", 0), (7, "respond_2", "ab", 0), (7, "respond", "ac", 0), (7, "respond", "ab", 1)]  # fmt: skip
+    changed = [
+        (8, "respond", "ab", 0),
+        (7, "respond_2", "ab", 0),
+        (7, "respond", "ac", 0),
+        (7, "respond", "ab", 1),
+    ]
     assert len({derive_seed(*args) for args in [base, *changed]}) == 5
     assert derive_seed(*base) == derive_seed(*base)
 
@@ -91,7 +111,13 @@ def test_prompt_is_the_last_user_turn():
 
 @pytest.mark.parametrize(
     ("flags", "kept"),
-    [([None, None], [0, 1]), ([False, True], [1]), ([False, False], []), ([None, True], [1]), ([], [])],
+    [
+        ([None, None], [0, 1]),
+        ([False, True], [1]),
+        ([False, False], []),
+        ([None, True], [1]),
+        ([], []),
+    ],
 )
 def test_kept_means_all_until_a_step_has_chosen(flags, kept):
     row = Row("x", responses=[Response(str(i), kept=flag) for i, flag in enumerate(flags)])

@@ -1,4 +1,4 @@
-"""Stages: where a recipe is cut, what makes a stage another one, and files that are whole or absent."""
+"""Stages: where a recipe is cut, what makes a stage another, files that are whole or absent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ def test_cut_before_and_after_a_table_step_and_after_a_fan(stages, user_module):
     user_module("mine_cut", "@step\nasync def fan(row, ctx) -> list[Row]: return [row]\n")
     steps = [*STEPS[:2], {"mine_cut:fan": {}}, *STEPS[1:], {"dedupe": {"on": "prompt"}}]
     labels = [stage.labels for stage in stages(steps=steps)]
-    assert labels == [["read", "respond", "fan"], ["respond_2"], ["dedupe"], ["respond_3"], ["dedupe_2"]]
+    assert labels == [
+        ["read", "respond", "fan"],
+        ["respond_2"],
+        ["dedupe"],
+        ["respond_3"],
+        ["dedupe_2"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,10 @@ def test_a_parameter_equal_to_a_models_name_is_still_a_parameter(stages):
         return [STEPS[0], {"respond": {"models": ["teacher", "b"], "system": system}}]
 
     models = {"b": "openai/b"} | {"b": {**TEACHER, "model": "openai/b"}}
-    assert same(stages(steps=steps("teacher"), models=models), stages(steps=steps("b"), models=models)) == 0
+    assert (
+        same(stages(steps=steps("teacher"), models=models), stages(steps=steps("b"), models=models))
+        == 0
+    )
 
 
 def test_editing_the_file_of_a_users_step_changes_the_address(stages, user_module, tmp_path):

@@ -23,7 +23,13 @@ async def many(row: Row, ctx: Context, *, models: list[ModelName]) -> list[Row]:
 
 
 @step
-def whole(table: Table, ctx: Context, *, by: ScoreKey, floors: dict[ScoreKey, float] = {}) -> Decision:  # noqa: B006, E501
+def whole(
+    table: Table,
+    ctx: Context,
+    *,
+    by: ScoreKey,
+    floors: dict[ScoreKey, float] = {},  # noqa: B006
+) -> Decision:
     return Decision()
 
 
@@ -124,7 +130,7 @@ def test_a_rule_speaks_for_what_types_cannot_say():
         ruled(low=5)
 
 
-def test_calls_compare_by_step_and_parameters(annotation):
+def test_calls_compare_by_step_and_parameters():
     assert one(n=2) == one(n=2)
     assert one(n=2) != one(n=3)
     assert one() != many(models=[])
@@ -190,11 +196,10 @@ def test_a_module_of_the_same_name_elsewhere_is_never_taken_for_it(tmp_path, use
     )
     assert find("mine_two:f", tmp_path)().params == {"here": 1}
     try:
-        found = find("mine_two:f", other)
-    except RecipeError as error:
-        assert "mine_two" in str(error)  # refusing is as good as telling them apart
-    else:
-        assert found().params == {"there": 1}
+        told = str(find("mine_two:f", other)().params)
+    except RecipeError as error:  # refusing is as good as telling them apart
+        told = str(error)
+    assert "there" in told or "mine_two" in told
 
 
 def test_source_changes_with_the_file(tmp_path, user_module):
@@ -207,7 +212,7 @@ def test_source_changes_with_the_file(tmp_path, user_module):
 
 
 def test_a_step_made_without_a_file_has_a_source():
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = {"__name__": "notebook"}
     exec("async def f(row, ctx): return row", space)
     exec("async def g(row, ctx): return None", space)
     assert step(space["f"]).source() != step(space["g"]).source()

@@ -11,15 +11,12 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from karat.errors import RecipeError, RowError
+from karat.errors import RowError
 from karat.journal import Record
 from karat.models.chat import ChatRequest, Completion
 from karat.models.client import Client
@@ -82,6 +79,8 @@ class Context:
 
         Raises: RecipeError.
         """
+        from karat.templates import render  # Jinja loads only where a recipe writes prompts
+
         return render(self._template(template), **values)
 
     def _template(self, name: str) -> Path:
@@ -155,23 +154,3 @@ class Context:
         self._services.graded += len(records)
         await self._services.client.journal.put(records)
         return made
-
-
-@lru_cache(maxsize=64)
-def _compiled(path: Path) -> Any:
-    # A template never sees more than the values a step gives it; a dataset must not run code.
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    return environment.from_string(path.read_text(encoding="utf-8").strip())
-
-
-def render(path: Path, **values: Any) -> str:
-    """Fills in one Jinja template. Raises: RecipeError with the file's name."""
-    try:
-        text: str = _compiled(path).render(**values)
-    except OSError as error:
-        raise RecipeError(f"no prompt template {path.name}: {error.strerror}") from None
-    except TemplateError as error:
-        raise RecipeError(f"prompt template {path}: {error}") from error
-    return text.strip()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from asking import ask, ledger, request
 from server import Server
-from test_client import ask, journal, ledger, request  # noqa: F401  journal is a fixture
 
 from karat.errors import KaratError, RecipeError, RunError
 
@@ -17,14 +17,14 @@ def key(monkeypatch):
     return "MY_KEY"
 
 
-def test_the_key_is_sent_in_the_header(journal, key):  # noqa: F811
+def test_the_key_is_sent_in_the_header(journal, key):
     with Server() as server:
         ask(journal, server.model(key_env=key), request())
         assert server.requests[0]["headers"]["Authorization"] == f"Bearer {SECRET}"
     assert SECRET.encode() not in journal.read_bytes()
 
 
-def test_openais_key_is_not_sent_to_anybody_else(journal, monkeypatch):  # noqa: F811
+def test_openais_key_is_not_sent_to_anybody_else(journal, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     with Server() as server:
         ask(journal, server.model(), request())
@@ -32,19 +32,16 @@ def test_openais_key_is_not_sent_to_anybody_else(journal, monkeypatch):  # noqa:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", " "])
-def test_a_key_read_from_a_file_with_a_line_end_works(journal, key, monkeypatch, end):  # noqa: F811
+def test_a_key_read_from_a_file_with_a_line_end_works(journal, key, monkeypatch, end):
     monkeypatch.setenv(key, SECRET + end)
     with Server() as server:
         ask(journal, server.model(key_env=key), request())
         assert server.requests[0]["headers"]["Authorization"] == f"Bearer {SECRET}"
 
 
-@pytest.mark.parametrize("bad", ["ke\ny", "schlüssel", "\x00"])
-def test_a_key_no_header_can_hold_is_a_mistake_in_words(journal, key, monkeypatch, bad):  # noqa: F811
-    try:
-        monkeypatch.setenv(key, bad)
-    except ValueError:
-        pytest.skip("the system takes no such variable")
+@pytest.mark.parametrize("bad", ["ke\ny", "schlüssel"])
+def test_a_key_no_header_can_hold_is_a_mistake_in_words(journal, key, monkeypatch, bad):
+    monkeypatch.setenv(key, bad)
     with Server() as server, pytest.raises(RecipeError, match="MY_KEY") as caught:
         ask(journal, server.model(key_env=key), request())
     assert bad not in str(caught.value)
@@ -54,25 +51,26 @@ def test_a_key_no_header_can_hold_is_a_mistake_in_words(journal, key, monkeypatc
 @pytest.mark.parametrize(
     "echo",
     [
-        '{"error": {"message": "bad key KEY"}}', '{"error": "KEY"}', "KEY", '{"message": "x KEY y"}',
+        '{"error": {"message": "bad key KEY"}}', '{"error": "KEY"}', "KEY",
+        '{"message": "x KEY y"}',
         "P" * 100 + "KEY", '{"error": {"message": "' + "P" * 280 + 'KEY"}}', '{"choices": "KEY"}',
         '{"object": "error", "message": "KEY"}',
     ],
 )  # fmt: skip
-def test_a_key_the_server_echoes_is_not_repeated(journal, key, status, echo):  # noqa: F811
+def test_a_key_the_server_echoes_is_not_repeated(journal, key, status, echo):
     payload = echo.replace("KEY", SECRET).encode()
-    with Server(script=lambda number, body: (status, payload, {})) as server:
-        with pytest.raises(KaratError) as caught:
-            ask(journal, server.model(key_env=key, attempts=1), request())
+    server = Server(script=lambda number, body: (status, payload, {}))
+    with server, pytest.raises(KaratError) as caught:
+        ask(journal, server.model(key_env=key, attempts=1), request())
     told = str(caught.value) + str(ledger(journal, table="failures"))
     assert SECRET[:12] not in told
 
 
-def test_what_a_server_says_reaches_no_terminal_with_control_codes(journal):  # noqa: F811
+def test_what_a_server_says_reaches_no_terminal_with_control_codes(journal):
     payload = b'{"error": {"message": "red \\u001b[31m bell \\u0007 and\\na line"}}'
-    with Server(script=lambda number, body: (400, payload, {})) as server:
-        with pytest.raises(KaratError) as caught:
-            ask(journal, server.model(), request())
+    server = Server(script=lambda number, body: (400, payload, {}))
+    with server, pytest.raises(KaratError) as caught:
+        ask(journal, server.model(), request())
     assert not [c for c in str(caught.value) if ord(c) < 32]
 
 
@@ -83,17 +81,19 @@ def spent(path):
     return sum(row["cost_nano"] for row in ledger(path, "cost_nano")) / 1e9
 
 
-def test_a_budget_stops_before_it_is_crossed_and_keeps_what_was_paid(journal):  # noqa: F811
+def test_a_budget_stops_before_it_is_crossed_and_keeps_what_was_paid(journal):
     with Server() as server:
         model = server.model(price=PRICE, concurrency=1)
         requests = [request(f"{i}", max_tokens=7) for i in range(50)]
-        with pytest.raises(RunError, match=r"budget of \$0\.0005 would be crossed.*raise budget_usd"):
+        with pytest.raises(
+            RunError, match=r"budget of \$0\.0005 would be crossed.*raise budget_usd"
+        ):
             ask(journal, model, *requests, budget=0.0005)
         assert 0.0005 - 2 * 0.0001 < spent(journal) <= 0.0005
         assert len(ledger(journal)) == len(server.requests)
 
 
-def test_a_budget_that_suffices_is_enough_at_any_width(journal):  # noqa: F811
+def test_a_budget_that_suffices_is_enough_at_any_width(journal):
     # Reservations are worst cases: a wide run must wait for them to settle, not die of them.
     with Server(latency_s=0.02) as server:
         model = server.model(price=PRICE, concurrency=64)
@@ -102,7 +102,7 @@ def test_a_budget_that_suffices_is_enough_at_any_width(journal):  # noqa: F811
     assert spent(journal) == pytest.approx(100 * 17e-6)
 
 
-def test_what_failed_gives_its_reservation_back(journal):  # noqa: F811
+def test_what_failed_gives_its_reservation_back(journal):
     def script(number, body):
         return (400, b"{}", {}) if body["messages"][0]["content"] == "bad" else None
 

@@ -104,7 +104,10 @@ def test_diversity_of_prompts_is_there_and_finite(run):
 def test_the_human_share_counts_rows_written_by_people(make_recipe, tmp_path, human):
     path = make_recipe(steps=[{"read": {"path": "mixed.jsonl"}}])
     people = {"source": "human", "model": ""}
-    lines = [{"prompt": f"p{i}", "response": f"a{i}", "source": "synthetic", "model": "m"} for i in range(10)]
+    lines = [
+        {"prompt": f"p{i}", "response": f"a{i}", "source": "synthetic", "model": "m"}
+        for i in range(10)
+    ]
     for line in lines[:human]:
         line.update(people)
     (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

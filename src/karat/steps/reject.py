@@ -52,9 +52,8 @@ def reject(
     turned down are no candidates.
 
     `margin_sigma`: a row's best passing response must be at least that many σ above the median of
-    the row's graded candidates. The median, not the runner-up: as n grows the gap to the runner-up
-    shrinks, while the gap to the median grows like the expected maximum of n draws. A lone
-    candidate has a margin of 0.
+    the row's graded candidates; a lone one has a margin of 0. The median, not the runner-up: as n
+    grows the gap to the runner-up shrinks, that to the median grows like the maximum of n draws.
 
     `ties`, among equal scores: `first` in the row; the `shortest` in characters, then the first;
     `drop` the row where the last place kept is tied with the first one left out; `all`: keep every
@@ -69,8 +68,7 @@ def reject(
         spread.add(rows, rows.graded)
     total = spread.total()
     limit = _limit(minimum, minimum_sigma, total)
-    drop: dict[str, str] = {}
-    keep = [np.zeros(0, np.bool_)]
+    drop, keep = dict[str, str](), [np.zeros(0, np.bool_)]
     duplicates = tied = 0
     for batch in table.batches(COLUMNS):
         rows = _Rows(batch, by)
@@ -82,20 +80,12 @@ def reject(
         chosen.add(rows, keep[-1])
         duplicates += rows.duplicates
         tied += rows.tied
-    _warn(ctx, by, total, bool(drop))
-    after = chosen.total()
-    notes = {
-        "ranking": by,
-        "mean_before": total.mean if total.n else None,
-        "mean_after": after.mean if after.n else None,
-        "sigma": total.sigma if total.n else None,
-        "candidates": total.n,
-        "kept": after.n,
-        "limit": None if limit == -np.inf else limit,
-        "duplicate_responses": duplicates,
-        "tied_rows": tied,
-        "per_model": spread.report(chosen),
-    }
+    if total.n == 0 and drop:
+        ctx.warn(f"no response has a score '{by}': nothing could be ranked")
+    elif total.n > 1 and total.sigma == 0:
+        ctx.warn(f"all {total.n:,} graded responses have the same '{by}': the choice is arbitrary")
+    notes = {"ranking": by, "duplicate_responses": duplicates, "tied_rows": tied}
+    notes |= _figures(spread, chosen, None if limit == -np.inf else limit)
     return Decision(drop=drop, keep=np.concatenate(keep), notes=notes)
 
 
@@ -105,13 +95,6 @@ def _limit(minimum: float | None, minimum_sigma: float | None, total: _Moments) 
     if minimum_sigma is None or total.n == 0:
         return limit
     return max(limit, total.mean + minimum_sigma * total.sigma)
-
-
-def _warn(ctx: Context, by: str, total: _Moments, dropped: bool) -> None:
-    if total.n == 0 and dropped:
-        ctx.warn(f"no response has a score '{by}': nothing could be ranked")
-    elif total.n > 1 and total.sigma == 0:
-        ctx.warn(f"all {total.n:,} graded responses have the same '{by}': the choice is arbitrary")
 
 
 class _Moments:
@@ -154,18 +137,27 @@ class _Spread:
             total.merge(part.n, part.mean, part.m2)
         return total
 
-    def report(self, chosen: _Spread) -> dict[str, dict[str, Any]]:
-        """mean, σ and n of each model's candidates, and how many of them were kept."""
-        none = _Moments()
-        return {
+
+def _figures(before: _Spread, after: _Spread, limit: float | None) -> dict[str, Any]:
+    """What ranking changed: over all graded candidates, over the kept, and by generating model."""
+    total, kept, none = before.total(), after.total(), _Moments()
+    return {
+        "mean_before": total.mean if total.n else None,
+        "mean_after": kept.mean if kept.n else None,
+        "sigma": total.sigma if total.n else None,
+        "candidates": total.n,
+        "kept": kept.n,
+        "limit": limit,
+        "per_model": {
             name or "given": {
                 "mean": moments.mean,
                 "sigma": moments.sigma,
                 "n": moments.n,
-                "kept": chosen.models.get(name, none).n,
+                "kept": after.models.get(name, none).n,
             }
-            for name, moments in sorted(self.models.items())
-        }
+            for name, moments in sorted(before.models.items())
+        },
+    }
 
 
 class _Rows:

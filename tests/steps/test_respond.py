@@ -1,0 +1,128 @@
+"""respond: n answers of each model, beside those a row already has."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import rows_of
+from server import Server
+
+import karat
+from karat import RecipeError
+from karat.step import find
+
+respond = find("respond")
+
+
+def responded(make_recipe, tmp_path, server, rows=2, others=None, **params):
+    steps = [{"read": {"path": "prompts.jsonl"}}, {"respond": {"models": ["teacher"], **params}}]
+    path = make_recipe(server.model(), rows, steps, models=others or {})
+    return rows_of(karat.run(path, tmp_path / "out").accepted_file)
+
+
+def test_each_model_gives_n_answers_in_order(make_recipe, tmp_path):
+    with Server() as server:
+        models = {"other": {**server.model(), "model": "openai/other"}}
+        rows = responded(make_recipe, tmp_path, server, 2, models, models=["other", "teacher"], n=3)
+    for row in rows:
+        assert [r.model for r in row.responses] == ["openai/other"] * 3 + ["openai/loop"] * 3
+        assert [r.index for r in row.responses] == [0, 1, 2] * 2
+        assert len({r.call for r in row.responses}) == 6
+        assert {r.finish_reason for r in row.responses} == {"stop"}
+
+
+def test_sampling_values_reach_the_model_and_open_ones_do_not(make_recipe, tmp_path):
+    with Server() as server:
+        responded(
+            make_recipe,
+            tmp_path,
+            server,
+            1,
+            n=2,
+            temperature=0.7,
+            top_p=0.9,
+            max_tokens=5,
+            stop=["END"],
+        )
+        (sent,) = server.requests
+        body = {k: v for k, v in sent["body"].items() if k not in ("messages", "seed")}
+        assert body == {
+            "model": "loop",
+            "n": 2,
+            "temperature": 0.7,
+            "top_p": 0.9,
+            "max_tokens": 5,
+            "stop": ["END"],
+        }
+    with Server() as server:
+        path = make_recipe(server.model(), 1)
+        karat.run(path, tmp_path / "open")
+        assert set(server.requests[0]["body"]) == {"model", "messages", "seed"}
+
+
+def test_system_goes_in_front_where_a_row_brings_none(make_recipe, tmp_path):
+    with Server() as server:
+        path = make_recipe(
+            server.model(),
+            steps=[
+                {"read": {"path": "own.jsonl"}},
+                {"respond": {"models": ["teacher"], "system": "Be brief."}},
+            ],
+        )
+        own = [{"role": "system", "content": "Be long."}, {"role": "user", "content": "Why?"}]
+        lines = [{"messages": own}, {"prompt": "How?"}]
+        (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        rows = rows_of(karat.run(path, tmp_path / "out").accepted_file)
+    assert [m.content for m in rows[0].messages] == ["Be long.", "Why?"]
+    assert [m.content for m in rows[1].messages] == ["Be brief.", "How?"]
+    assert sorted(len(r["body"]["messages"]) for r in server.requests) == [2, 2]
+
+
+def test_given_answers_stay_beside_new_ones(make_recipe, tmp_path):
+    with Server() as server:
+        path = make_recipe(
+            server.model(),
+            steps=[{"read": {"path": "own.jsonl"}}, {"respond": {"models": ["teacher"]}}],
+        )
+        (tmp_path / "own.jsonl").write_text('{"prompt": "Why?", "response": "Because."}\n')
+        ((row),) = rows_of(karat.run(path, tmp_path / "out").accepted_file)
+    assert [r.model for r in row.responses] == ["", "openai/loop"]
+    assert row.responses[0].content == "Because."
+
+
+def test_equal_prompts_get_answers_of_their_own(make_recipe, tmp_path):
+    with Server() as server:
+        path = make_recipe(
+            server.model(),
+            steps=[{"read": {"path": "own.jsonl"}}, {"respond": {"models": ["teacher"]}}],
+        )
+        (tmp_path / "own.jsonl").write_text('{"prompt": "Why?"}\n' * 3)
+        rows = rows_of(karat.run(path, tmp_path / "out").accepted_file)
+    assert len({row.id for row in rows}) == len({row.responses[0].content for row in rows}) == 3
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"models": []}, "models is empty"),
+        ({"models": ["a", "a"]}, "twice"),
+        ({"models": ["a"], "n": 2, "temperature": 0}, "raise temperature"),
+        ({"models": ["a"], "top_p": 0}, "parameter 'top_p'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(params, message):
+    with pytest.raises(RecipeError, match=message):
+        respond(**params)
+
+
+def test_a_row_without_messages_buys_nothing(make_recipe, tmp_path):
+    with Server(script=lambda number, body: (400, b"{}", {})) as server:
+        steps = [{"topics": {"given": ["tides"]}}, {"respond": {"models": ["teacher"]}}]
+        try:
+            run = karat.run(make_recipe(server.model(), steps=steps), tmp_path / "out")
+            told = str(rows_of(run.dropped_file)[0].dropped)
+        except RecipeError as error:  # told before anything runs: even better
+            told = str(error)
+        assert "message" in told
+        assert server.requests == []
