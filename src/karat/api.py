@@ -86,7 +86,8 @@ def plan(
 def _claimed(place: Run) -> Iterator[None]:
     """The directory, made and locked. Raises: RecipeError when it holds something else."""
     if place.path.is_dir() and not place.journal.exists():
-        others = [path.name for path in place.path.iterdir() if path.name != ".lock"]
+        own = {".lock", ".recipe.yaml.tmp", place.recipe.name, place.stages.name}
+        others = [path.name for path in place.path.iterdir() if path.name not in own]
         if others:
             raise RecipeError(
                 f"{place.path} holds other files ({others[0]}, …) and is no run; name an empty or "

@@ -20,8 +20,9 @@ from karat.errors import RowError
 from karat.journal import Record
 from karat.models.chat import ChatRequest, Completion
 from karat.models.client import Client
+from karat.models.endpoint import Asker
 from karat.rewards.base import Reward
-from karat.row import Message, Row, derive_seed, digest
+from karat.row import Message, Row, canonical, derive_seed, digest
 
 if TYPE_CHECKING:
     from karat.recipe import Recipe
@@ -35,6 +36,7 @@ class Services:
     def __init__(self, recipe: Recipe, client: Client) -> None:
         self.recipe = recipe
         self.client = client
+        self.scopes = scopes(recipe)
         self.warnings: list[str] = []
         # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
         self.grader = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
@@ -50,6 +52,18 @@ class Services:
         await self.client.close()
 
 
+def scopes(recipe: Recipe) -> dict[str, str]:
+    """What each step's answers depend on beside their row: run seed, label, parameters but `n`.
+
+    Not part of any key; it tells a plan which recorded answers can be this recipe's.
+    """
+    found = {}
+    for label, call in zip(recipe.labels, recipe.steps, strict=True):
+        params = {key: value for key, value in call.params.items() if key != "n"}
+        found[label] = digest(str(recipe.seed), label, canonical(params), size=8).hex()
+    return found
+
+
 class Context:
     """One step's view of the run, bound to its row (None for table and source steps)."""
 
@@ -57,6 +71,7 @@ class Context:
         self._services = services
         self.label = label
         self._row = "" if row is None else row.id
+        self._asker = Asker(label, self._row, services.scopes.get(label, ""))
 
     def seed(self, index: int = 0) -> int:
         """A seed in 0 … 2**31-2 that depends on run seed, step, row and index only."""
@@ -108,7 +123,7 @@ class Context:
         request = ChatRequest(
             turns, n, temperature, top_p, max_tokens, tuple(stop), self.seed(index)
         )
-        return await self._services.client.chat(model, request, self.label, self._row)
+        return await self._services.client.chat(model, request, self._asker)
 
     async def score(
         self, reward: str, prompt: Sequence[Message], responses: Sequence[str]

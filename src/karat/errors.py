@@ -39,21 +39,21 @@ class RunError(KaratError):
 class ProviderError(KaratError):
     """One call failed for good.
 
-    `status` is the HTTP status, or 0 when no answer came. `fatal` means that every other call to
-    this model would fail as well (bad key, no credit, unknown model): the run stops.
+    `status` is the HTTP status, or 0 when no answer came. `unreachable` means that nobody took the
+    connection: while that lasts, every other call would fail as well.
     """
 
-    def __init__(self, message: str, status: int = 0, *, fatal: bool = False) -> None:
+    def __init__(self, message: str, status: int = 0, *, unreachable: bool = False) -> None:
         super().__init__(message)
         self.status = status
-        self.fatal = fatal
+        self.unreachable = unreachable
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _provider_error, (str(self), self.status, self.fatal)
+        return _provider_error, (str(self), self.status, self.unreachable)
 
 
-def _provider_error(message: str, status: int, fatal: bool) -> ProviderError:
-    return ProviderError(message, status, fatal=fatal)
+def _provider_error(message: str, status: int, unreachable: bool) -> ProviderError:
+    return ProviderError(message, status, unreachable=unreachable)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -51,6 +51,7 @@ class Record(msgspec.Struct):
     retries: int = 0
     started: float = 0.0  # Unix seconds
     body: str | None = None  # the request, on the first sample only
+    scope: str = ""  # run seed, step and its parameters but n: what a plan may count as recorded
 
 
 COLUMNS = Record.__struct_fields__
@@ -95,10 +96,13 @@ class Journal:
         """(sample, content, finish_reason) of every key that is recorded."""
         read = self._reader.execute
         found = {}
-        for key in keys:
-            hit = read(_READ, (key,)).fetchone()
-            if hit is not None:
-                found[key] = hit
+        try:
+            for key in keys:
+                hit = read(_READ, (key,)).fetchone()
+                if hit is not None:
+                    found[key] = hit
+        except sqlite3.Error as error:
+            raise _explain(error, self.path) from error
         return found
 
     async def put(self, records: list[Record]) -> None:
@@ -155,8 +159,11 @@ class Journal:
             self._writer.close()
 
     def query(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """Rows of a SELECT over `calls` and `failures`, for reports."""
-        return self._reader.execute(sql, values)
+        """Rows of a SELECT over `calls` and `failures`, for reports. Raises: RunError."""
+        try:
+            yield from self._reader.execute(sql, values)
+        except sqlite3.Error as error:
+            raise _explain(error, self.path) from error
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -176,7 +183,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         base.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing committed
         version = base.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            base.executescript(_SCHEMA)
+            if base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise RunError(f"{path} is another program's database; name another --out")
+            base.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         elif version != VERSION:
             raise RunError(
                 f"{path} was written by another version of karat (format {version}, this one reads "
@@ -192,7 +201,7 @@ def _explain(error: Exception, path: Path) -> RunError:
     text = str(error)
     if "full" in text or "disk I/O" in text:
         return RunError(f"no space left to write {path}; free some and run again: it resumes")
-    if "malformed" in text or "not a database" in text:
+    if any(word in text for word in ("malformed", "not a database", "unsupported file format")):
         return RunError(
             f"{path} is damaged ({text}); `sqlite3 {path} .recover` saves what is readable, "
             "or move it away to start anew"

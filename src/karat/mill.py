@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from karat.executors.local import run_rows
 from karat.recipe import Recipe
 from karat.row import Row
 from karat.stage import Stage, StageWriter, StepStats, cut, read_meta, read_rows, sealed
+from karat.step import StepCall
 from karat.table import plain
 
 LEAST_WIDTH = 16  # rows under way where no step names a model
@@ -82,9 +83,9 @@ class Mill:
                 self.services.warn(warning)
 
     def _sweep(self) -> None:
-        """Removes stage files of an earlier form of this recipe, which no later run would read."""
+        """Removes stage files of an earlier form of this recipe, and what a killed run left."""
         names = {stage.file_name for stage in self.stages}
-        for path in self.folder.glob("*.parquet"):
+        for path in (*self.folder.glob("*.parquet"), *self.folder.glob("*.tmp")):
             if path.name not in names:
                 path.unlink()
 
@@ -124,7 +125,7 @@ class Mill:
 
     def _source(
         self, stage: Stage, before: Path | None
-    ) -> tuple[Iterator[Row], list[tuple[str, Any]]]:
+    ) -> tuple[Iterator[Row], list[tuple[str, StepCall]]]:
         """The rows that enter a stage, and the steps that remain to be walked."""
         calls = list(zip(stage.labels, stage.calls, strict=True))
         if before is not None:
@@ -151,14 +152,11 @@ class Mill:
 
     def _read(self, label: str, rows: Iterator[Row]) -> Iterator[Row]:
         stats = self.monitor.stats[label]
-        for row in rows:
-            stats.rows_in += 1
-            if row.dropped is None:
-                stats.rows_out += 1
-            else:
-                stats.drop(row.dropped)
-                row.dropped = f"{label}: {row.dropped}"
-            yield row
+        with _named(label):
+            for row in rows:
+                stats.rows_in += 1
+                _count(stats, row)
+                yield row
 
     def _width(self, stage: Stage) -> int:
         """Rows under way: enough to keep every model of the stage busy while others are graded."""
@@ -181,9 +179,12 @@ class Mill:
         self.monitor.current, self.monitor.expected = [label], None
         context = Context(self.services, label)
         seen = len(self.services.warnings)
-        decision: Decision = await asyncio.to_thread(
-            call.step.function, Table(before), context, **call.params
-        )
+        with _named(label):
+            decision = await asyncio.to_thread(
+                call.step.function, Table(before), context, **call.params
+            )
+            if not isinstance(decision, Decision):
+                raise TypeError(f"it must return a Decision, and returned {decision!r:.80}")
         stats.rows_in = Table(before).count()
         stats.notes = plain(decision.notes)
         self._keep_warnings(stats, seen)
@@ -219,7 +220,7 @@ class Mill:
 
 
 async def walk(
-    row: Row, calls: list[tuple[str, Any]], services: Services, monitor: Monitor
+    row: Row, calls: list[tuple[str, StepCall]], services: Services, monitor: Monitor
 ) -> list[Row]:
     """One row through consecutive steps; several rows come out where the last step fans out."""
     for label, call in calls:
@@ -229,31 +230,54 @@ async def walk(
         stats.rows_in += 1
         monitor.in_flight[label] += 1
         try:
-            made = await call.step.function(row, Context(services, label, row), **call.params)
+            with _named(label, f" on row {row.id}"):
+                made = await call.step.function(row, Context(services, label, row), **call.params)
+                rows = _checked(made, call)
         except (RowError, ProviderError) as error:
-            row.dropped, row.failed = f"{label}: call failed ({error})", True
-            stats.drop("call failed")
-            break
-        except KaratError:
-            raise
-        except Exception as error:
-            raise RunError(
-                f"step '{label}' broke on row {row.id}: {type(error).__name__}: {error}. Nothing "
-                "paid for is lost: mend the step and run again"
-            ) from error
+            row.dropped, row.failed = f"call failed ({error})", True
+            rows = [row]
         finally:
             monitor.in_flight[label] -= 1
-        if isinstance(made, list):
-            if made:
-                stats.rows_out += len(made)
-                return made
-            row.dropped = f"{label}: nothing usable was written"
-            stats.drop("nothing usable was written")
-        elif made.dropped is None:
-            row = made
-            stats.rows_out += 1
-        else:
-            row = made
-            stats.drop(made.dropped)
-            row.dropped = f"{label}: {made.dropped}"
+        if not rows:
+            row.dropped = "nothing usable was written"
+            rows = [row]
+        for out in rows:
+            _count(stats, out)
+        if call.step.kind == "fan":
+            return rows
+        (row,) = rows
     return [row]
+
+
+def _count(stats: StepStats, row: Row) -> None:
+    """Books a row that leaves a step, and puts the step's label before the reason of a drop."""
+    if row.dropped is None:
+        stats.rows_out += 1
+    else:
+        stats.drop(row.dropped)
+        row.dropped = f"{stats.label}: {row.dropped}"
+
+
+def _checked(made: object, call: StepCall) -> list[Row]:
+    """What a step returned, as rows. Raises: TypeError when it is none."""
+    rows = made if call.step.kind == "fan" else [made]
+    if isinstance(made, list) and call.step.kind != "fan":
+        raise TypeError("it returned a list; annotate it `-> list[Row]` if it makes several rows")
+    if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
+        wanted = "a list of rows" if call.step.kind == "fan" else "the row"
+        raise TypeError(f"it must return {wanted}, and returned {made!r:.80}")
+    return rows
+
+
+@contextmanager
+def _named(label: str, where: str = "") -> Iterator[None]:
+    """Turns whatever a step's own code raises into a RunError that names the step."""
+    try:
+        yield
+    except KaratError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"step '{label}' broke{where}: {type(error).__name__}: {error}. Nothing paid for is "
+            "lost: mend the step and run again"
+        ) from error

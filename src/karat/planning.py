@@ -6,10 +6,13 @@ takes, comes from what the journal measured, else from stated assumptions; the a
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from karat.context import scopes
 from karat.forecast import CallForecast, Forecast
 from karat.journal import read_only
 from karat.recipe import Recipe
@@ -41,12 +44,12 @@ class _Measured(msgspec.Struct):
     prompt_tokens: float
     completion_tokens: float
     latency_s: float
-    samples: int
 
 
 def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
     """One line per step and model; rows are None after a step that cannot say."""
     measured = _measure(journal)
+    recorded = _recorded(recipe, journal)
     fan = _fan_out(recipe, stages)
     lines: list[StepPlan] = []
     rows: int | None = 1
@@ -66,7 +69,7 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
             rows = forecast.rows
         if label in fan and rows_in is not None:
             rows = fan[label]
-        made = [_line(recipe, label, c, measured) for c in forecast.calls] or [
+        made = [_line(recipe, label, c, measured, recorded) for c in forecast.calls] or [
             StepPlan(label, None, None)
         ]
         for line in made:
@@ -76,23 +79,26 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
 
 
 def _line(
-    recipe: Recipe, label: str, call: CallForecast, measured: dict[tuple[str, str], _Measured]
+    recipe: Recipe,
+    label: str,
+    call: CallForecast,
+    measured: dict[tuple[str, str], _Measured],
+    recorded: dict[tuple[str, str], int],
 ) -> StepPlan:
     spec = recipe.models[call.model]
     known = measured.get((label, spec.model))
     limit = call.max_tokens or spec.max_tokens
     tokens_out = min(ASSUMED_COMPLETION_TOKENS, limit or ASSUMED_COMPLETION_TOKENS)
-    per = known or _Measured(
-        ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / ASSUMED_TOKENS_PER_S, 0
-    )
+    per = known or _Measured(ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / ASSUMED_TOKENS_PER_S)
     samples = call.calls * call.n
-    left = max(0, samples - per.samples)
+    held = min(samples, recorded.get((label, spec.model), 0))
+    left = samples - held
     prompt_tokens = round(call.calls * per.prompt_tokens * left / samples) if samples else 0
     completion_tokens = round(left * per.completion_tokens)
     price = spec.rate()
     width = spec.concurrency or 64
     return StepPlan(
-        label, None, None, spec.model, call.calls, samples, min(per.samples, samples),
+        label, None, None, spec.model, call.calls, samples, held,
         prompt_tokens, completion_tokens,
         None if price is None else price.cost_nano(prompt_tokens, completion_tokens) / 1e9,
         left / call.n * per.latency_s / min(width, max(1, call.calls)),
@@ -100,22 +106,37 @@ def _line(
     )  # fmt: skip
 
 
+def _query(journal: Path, sql: str) -> list[Any]:
+    if not journal.is_file():
+        return []
+    with closing(read_only(journal)) as base:
+        return base.execute(sql).fetchall()
+
+
 def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:
     """Averages per (step, model) of what the journal holds."""
-    if not journal.is_file():
-        return {}
-    base = read_only(journal)
-    try:
-        found = base.execute(
-            "SELECT step, model, sum(prompt_tokens), sum(completion_tokens), "
-            "avg(CASE WHEN key = request THEN latency_ms END) / 1000, "
-            "count(DISTINCT request), count(*) FROM calls WHERE kind = 'chat' GROUP BY step, model"
-        ).fetchall()
-    finally:
-        base.close()
+    found = _query(
+        journal,
+        "SELECT step, model, sum(prompt_tokens), sum(completion_tokens), "
+        "avg(CASE WHEN key = request THEN latency_ms END) / 1000, "
+        "count(DISTINCT request), count(*) FROM calls WHERE kind = 'chat' GROUP BY step, model",
+    )
     return {
-        (step, model): _Measured(tokens_in / calls, tokens_out / samples, latency or 0.0, samples)
+        (step, model): _Measured(tokens_in / calls, tokens_out / samples, latency or 0.0)
         for step, model, tokens_in, tokens_out, latency, calls, samples in found
+    }
+
+
+def _recorded(recipe: Recipe, journal: Path) -> dict[tuple[str, str], int]:
+    """Answers per (step, model) that were bought under this seed and these parameters."""
+    wanted = scopes(recipe)
+    found = _query(
+        journal,
+        "SELECT step, model, scope, count(*) FROM calls WHERE kind = 'chat' "
+        "GROUP BY step, model, scope",
+    )
+    return {
+        (step, model): count for step, model, scope, count in found if wanted.get(step) == scope
     }
 
 

@@ -9,6 +9,7 @@ from karat.journal import Journal
 from karat.models.budget import Budget
 from karat.models.chat import ChatRequest
 from karat.models.client import Client
+from karat.models.endpoint import Asker
 from karat.models.spec import parse_model
 from karat.row import Message
 
@@ -34,7 +35,7 @@ def with_client(journal, model, work, budget=None):
 
 def ask(journal, model, *requests, budget=None):
     async def work(client):
-        calls = (client.chat("m", r, "respond", "row") for r in requests)
+        calls = (client.chat("m", r, Asker("respond", "row")) for r in requests)
         done = await asyncio.gather(*calls, return_exceptions=True)
         for error in (d for d in done if isinstance(d, BaseException)):
             raise error

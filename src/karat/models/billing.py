@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from karat.journal import Record
 from karat.models.chat import ChatReply
 from karat.models.endpoint import Call
+from karat.models.spec import Price
 
 CHARACTERS_PER_TOKEN = 4  # for services that report no usage; marked as estimated
 
@@ -18,7 +19,7 @@ def bill(call: Call, reply: ChatReply, samples: Sequence[int], keys: list[bytes]
     prompt_tokens = reply.prompt_tokens
     if prompt_tokens is None:
         prompt_tokens, estimated = len(call.body) // CHARACTERS_PER_TOKEN, True
-    price = call.endpoint.price
+    costs = _costs(call.endpoint.price, prompt_tokens, tokens)
     made = []
     call.endpoint.tally.tokens_out += sum(tokens)
     for place, (sample, choice) in enumerate(zip(samples, choices, strict=False)):
@@ -30,6 +31,7 @@ def bill(call: Call, reply: ChatReply, samples: Sequence[int], keys: list[bytes]
                 kind="chat",
                 model=call.endpoint.spec.model,
                 step=call.step,
+                scope=call.scope,
                 row=call.row,
                 sample=sample,
                 content=choice.content.encode("utf-8", "replace").decode(),
@@ -37,7 +39,7 @@ def bill(call: Call, reply: ChatReply, samples: Sequence[int], keys: list[bytes]
                 prompt_tokens=paid_in,
                 completion_tokens=tokens[place],
                 estimated=estimated,
-                cost_nano=None if price is None else price.cost_nano(paid_in, tokens[place]),
+                cost_nano=costs[place],
                 latency_ms=call.latency_ms,
                 queue_ms=call.queue_ms,
                 retries=call.retries,
@@ -46,6 +48,20 @@ def bill(call: Call, reply: ChatReply, samples: Sequence[int], keys: list[bytes]
             )
         )
     return made
+
+
+def _costs(price: Price | None, prompt_tokens: int, tokens: list[int]) -> list[int | None]:
+    """Each answer's share of the bill; the prompt is the first one's."""
+    if price is None:
+        return [None] * len(tokens)
+    shares: list[int | None] = []
+    booked = upto = 0
+    for count in tokens:  # rounding carried along: the shares add up to the request's cost
+        upto += count
+        total = price.cost_nano(prompt_tokens, upto)
+        shares.append(total - booked)
+        booked = total
+    return shares
 
 
 def _split(reply: ChatReply, count: int) -> tuple[list[int], bool]:

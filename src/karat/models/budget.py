@@ -1,10 +1,13 @@
 """The budget: money is reserved before a call and settled after it, so it cannot be overdrawn.
 
-A reservation is the worst case (all of max_tokens for every sample); while many calls are under
-way, karat may therefore stop a little early, never late.
+A reservation is the worst case (all of max_tokens for every sample). Where worst cases under way
+would cross the limit, a call waits for them to settle; only one that could cross it alone stops the
+run.
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from karat.errors import RunError
 
@@ -18,20 +21,27 @@ class Budget:
         self.limit_nano = None if limit_usd is None else round(limit_usd * NANO)
         self.spent_nano = spent_nano
         self._reserved = 0
+        self._settled = asyncio.Event()
 
-    def reserve(self, worst_nano: int) -> None:
-        """Raises: RunError when the call could cross the limit."""
-        if self.limit_nano is not None:
-            if self.spent_nano + self._reserved + worst_nano > self.limit_nano:
+    async def reserve(self, worst_nano: int) -> None:
+        """Waits until the call cannot cross the limit. Raises: RunError when it always could."""
+        if self.limit_nano is None:
+            return
+        while self.spent_nano + self._reserved + worst_nano > self.limit_nano:
+            if self._reserved == 0:
                 raise RunError(
                     f"the budget of ${self.limit_nano / NANO:g} would be crossed: "
-                    f"${self.spent_nano / NANO:.4f} spent, ${self._reserved / NANO:.4f} under way. "
-                    "Everything paid for is kept; raise budget_usd and run again to go on"
+                    f"${self.spent_nano / NANO:.4f} spent, and the next call could cost "
+                    f"${worst_nano / NANO:.4f}. Everything paid for is kept; raise budget_usd and "
+                    "run again to go on"
                 )
-            self._reserved += worst_nano
+            self._settled.clear()
+            await self._settled.wait()
+        self._reserved += worst_nano
 
     def settle(self, reserved_nano: int, cost_nano: int) -> None:
         """Gives back a reservation and books what the call really cost."""
         if self.limit_nano is not None:
             self._reserved -= reserved_nano
+            self._settled.set()
         self.spent_nano += cost_nano

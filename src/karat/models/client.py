@@ -14,13 +14,14 @@ import time
 import msgspec
 
 from karat.errors import ProviderError, RunError
-from karat.journal import Journal, Record
+from karat.journal import Journal
 from karat.models.billing import bill
 from karat.models.budget import Budget
 from karat.models.chat import ChatReply, ChatRequest, Completion
-from karat.models.endpoint import Call, Endpoint
+from karat.models.endpoint import Asker, Call, Endpoint
 from karat.models.spec import ModelSpec
 from karat.row import SEED_RANGE, digest
+from karat.together import together
 
 FATAL = {401, 402, 403, 404}
 OVERLOADED = {0, 503, 504, 529}  # 0: no answer at all
@@ -38,7 +39,8 @@ class Client:
         self.journal = journal
         self.budget = budget
         self.endpoints: dict[str, Endpoint] = {}
-        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._buying: dict[bytes, asyncio.Event] = {}
 
     def endpoint(self, model: str) -> Endpoint:
         """The model's endpoint, connected on first use: replaying a journal needs none."""
@@ -48,12 +50,15 @@ class Client:
 
     def stop(self) -> None:
         """From now on no call is sent; those under way finish and are recorded."""
-        self._stopping = True
+        self._stopped.set()
+        for endpoint in self.endpoints.values():
+            endpoint.limiter.close()
 
-    async def chat(self, model: str, request: ChatRequest, step: str, row: str) -> list[Completion]:
+    async def chat(self, model: str, request: ChatRequest, asker: Asker) -> list[Completion]:
         """request.n answers, in order of their sample index.
 
-        Answers the journal holds are not bought again. Raises: ProviderError, RunError.
+        Answers the journal holds, or that another row is buying just now, are not bought again.
+        Raises: ProviderError, RunError.
         """
         endpoint = self.endpoint(model)
         request = _with_defaults(request, endpoint.spec)
@@ -64,33 +69,51 @@ class Client:
             endpoint.tally.replayed += len(found)
         while len(found) < request.n:
             missing = [i for i, key in enumerate(keys) if key not in found]
-            wanted = missing[: endpoint.max_n or None]
-            for record in await self._buy(endpoint, request, wanted, keys, step, row):
-                found[record.key] = (record.sample, record.content, record.finish_reason)
+            mine = [i for i in missing if keys[i] not in self._buying]
+            if mine:
+                await self._buy_all(endpoint, request, mine, keys, asker)
+            else:
+                await self._buying[keys[missing[0]]].wait()
+            # What others bought meanwhile counts as well: the journal is the one truth.
+            found.update(self.journal.get(keys[i] for i in missing))
         name = endpoint.spec.model
         return [
             Completion(found[key][1], found[key][2], name, i, key.hex())
             for i, key in enumerate(keys)
         ]
 
+    async def _buy_all(
+        self, endpoint: Endpoint, request: ChatRequest, samples: list[int], keys: list[bytes],
+        asker: Asker,
+    ) -> None:  # fmt: skip
+        """One request for all samples, or side by side as many as the service needs."""
+        size = endpoint.max_n or len(samples)
+        parts = [samples[i : i + size] for i in range(0, len(samples), size)]
+        bought = asyncio.Event()
+        self._buying.update((keys[i], bought) for i in samples)
+        try:
+            buys = [self._buy(endpoint, request, part, keys, asker) for part in parts]
+            await together(buys)
+        finally:
+            for i in samples:
+                del self._buying[keys[i]]
+            bought.set()
+
     async def _buy(
         self, endpoint: Endpoint, request: ChatRequest, samples: list[int], keys: list[bytes],
-        step: str, row: str,
-    ) -> list[Record]:  # fmt: skip
+        asker: Asker,
+    ) -> None:  # fmt: skip
         """Sends one request for these samples and records what came back."""
-        price = endpoint.price
-        asked = msgspec.structs.replace(
-            request, n=len(samples), seed=_seed_of(request.seed, samples[0])
-        )
+        price, count = endpoint.price, len(samples)
+        asked = msgspec.structs.replace(request, n=count, seed=_seed_of(request.seed, samples[0]))
         body = endpoint.provider.encode(asked)
         worst = 0
         if price is not None:
-            tokens = (request.max_tokens or DEFAULT_MAX_TOKENS) * len(samples)
+            tokens = (request.max_tokens or DEFAULT_MAX_TOKENS) * count
             worst = price.cost_nano(len(body) // 2, tokens)
-        self.budget.reserve(worst)
+        call = Call(endpoint, body, asker, worst, endpoint.weight(count))
         cost = 0
         try:
-            call = Call(endpoint, body, step, row, endpoint.weight(len(samples)))
             reply = await self._send(call)
             try:
                 records = bill(call, reply, samples, keys)
@@ -100,10 +123,10 @@ class Client:
                 endpoint.limiter.release(call.weight)
                 endpoint.tally.in_flight -= 1
         finally:
-            self.budget.settle(worst, cost)
-        if len(records) < len(samples):
-            endpoint.max_n = len(records)
-        return records
+            if call.reserved:
+                self.budget.settle(worst, cost)
+        if count > 1 and len(records) == 1:
+            endpoint.max_n = 1  # the service knows no n: from now on one request a sample
 
     async def _send(self, call: Call) -> ChatReply:
         """One good reply, its slot still held: the caller releases it when all is recorded."""
@@ -111,12 +134,14 @@ class Client:
         while True:
             queued = time.perf_counter()
             began = await endpoint.limiter.acquire(call.weight)
-            if self._stopping:
-                endpoint.limiter.release(call.weight)
-                raise RunError(STOPPED)
-            call.start(queued)
             endpoint.tally.in_flight += 1
             try:
+                if not call.reserved:
+                    await self.budget.reserve(call.worst_nano)
+                    call.reserved = True
+                if self._stopped.is_set():
+                    raise RunError(STOPPED)
+                call.start(queued)
                 reply = await call.post()
             except BaseException as error:
                 endpoint.limiter.release(call.weight)
@@ -135,11 +160,20 @@ class Client:
                 self._give_up(call)
             call.retries += failed
             endpoint.tally.retries += 1
-            await asyncio.sleep(wait)
+            await self._pause(wait)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleeps, unless the run stops first. Raises: RunError."""
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except TimeoutError:
+            return
+        raise RunError(STOPPED)
 
     def _after(self, call: Call, error: ProviderError, began: float) -> float:
         """What a failed attempt means: seconds to wait before the next one, or an error."""
         call.last_error, call.last_status = str(error), error.status
+        call.unreachable = error.unreachable
         limiter = call.endpoint.limiter
         if error.status == 429:
             waits: float = limiter.refused(began, call.retry_after_s)
@@ -157,11 +191,11 @@ class Client:
         return max(wait, call.retry_after_s or 0.0)
 
     def _give_up(self, call: Call) -> None:
-        """Raises: RunError when nothing answers at all, else ProviderError for this row."""
+        """Raises: RunError when nobody takes connections, else ProviderError for this row."""
         self._note(call)
         spec = call.endpoint.spec
         text = f"{call.last_error} (after {call.retries + 1} tries)"
-        if call.last_status == 0 and call.endpoint.delivered_at < call.first_try:
+        if call.unreachable and call.endpoint.delivered_at < call.first_try:
             raise RunError(
                 f"model '{spec.model}' at {call.endpoint.provider.url} does not answer: {text}. "
                 "Is the server running? Run again to go on"

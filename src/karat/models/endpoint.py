@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from karat.errors import ProviderError
 from karat.models.chat import ChatReply, ChatRequest
-from karat.models.limits import Limiter
+from karat.models.limits import MAX_PAUSE_S, Limiter
 from karat.models.spec import ModelSpec, load_provider
 from karat.models.transport import HttpReply, Transport
 
@@ -56,14 +57,25 @@ class Endpoint:
         return samples if self._by_sample else 1
 
 
+class Asker(NamedTuple):
+    """Who asks: the step's label, the row's id, and what the step's answers depend on."""
+
+    step: str
+    row: str
+    scope: str = ""
+
+
 class Call:
     """One request on its way: the clock, the tries, the last error."""
 
     def __init__(
-        self, endpoint: Endpoint, body: bytes, step: str, row: str, weight: int = 1
+        self, endpoint: Endpoint, body: bytes, asker: Asker, worst_nano: int, weight: int
     ) -> None:
-        self.endpoint, self.body, self.step, self.row = endpoint, body, step, row
-        self.weight = weight
+        self.endpoint, self.body = endpoint, body
+        self.step, self.row, self.scope = asker
+        self.worst_nano, self.weight = worst_nano, weight
+        self.reserved = False
+        self.unreachable = False
         self.retries = 0
         self.last_error, self.last_status = "", 0
         self.retry_after_s: float | None = None
@@ -93,6 +105,7 @@ class Call:
 def _retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header; its date form is rare and left to the backoff."""
     try:
-        return max(0.0, float(value)) if value is not None else None
+        seconds = float(value or "nan")
     except ValueError:
         return None
+    return min(max(0.0, seconds), MAX_PAUSE_S) if math.isfinite(seconds) else None

@@ -66,9 +66,10 @@ class HttpTransport:
                     return HttpReply(reply.status, low, data)
         except TimeoutError:
             raise ProviderError(f"no answer within {timeout_s:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = str(error) or type(error).__name__
-            raise ProviderError(f"connection failed: {reason}") from error
+            nobody = isinstance(error, aiohttp.ClientConnectorError)
+            raise ProviderError(f"connection failed: {reason}", unreachable=nobody) from error
 
     async def close(self) -> None:
         if self._session is not None:

@@ -7,6 +7,7 @@ Source: the API reference of /v1/chat/completions.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,18 @@ def check(spec: ModelSpec) -> None:
             f"model '{spec.model}' needs OPENAI_API_KEY; export it, name another variable in "
             "key_env, or say base_url for a server of your own"
         )
+    _key(spec)
+
+
+def _key(spec: ModelSpec) -> str:
+    """The key to send; OpenAI's own never goes to somebody else's server. Raises: RecipeError."""
+    if spec.base_url is not None and spec.key_env is None:
+        return ""
+    name = spec.key_env or "OPENAI_API_KEY"
+    key = os.environ.get(name, "").strip()  # a key read from a file brings its line end along
+    if not (key.isascii() and key.isprintable()):
+        raise RecipeError(f"the key in {name} holds characters that no key has; set it again")
+    return key
 
 
 def identity(spec: ModelSpec) -> str:
@@ -38,10 +51,7 @@ def identity(spec: ModelSpec) -> str:
 
 def connect(spec: ModelSpec) -> OpenAI:
     width = spec.concurrency or DEFAULT_CONCURRENCY
-    key = os.environ.get(spec.key_env or "OPENAI_API_KEY", "")
-    if spec.base_url is not None and spec.key_env is None:
-        key = ""  # never send OpenAI's key to somebody else's server
-    return OpenAI(spec, HttpTransport(width), spec.base_url or OPENAI_URL, width, key)
+    return OpenAI(spec, HttpTransport(width), spec.base_url or OPENAI_URL, width, _key(spec))
 
 
 class OpenAI:
@@ -79,13 +89,15 @@ class OpenAI:
     def decode(self, reply: HttpReply) -> ChatReply:
         """The answers. Raises: ProviderError when the body is not a chat completion."""
         try:
-            body = orjson.loads(reply.body)
+            body = _parse(reply.body)
             choices = [_choice(choice) for choice in body["choices"]]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ProviderError(f"not a chat completion: {_brief(reply.body)}", 200) from error
+            said = self._quote(reply.body.decode("utf-8", "replace"))
+            raise ProviderError(f"not a chat completion: {said!r}", 200) from error
         if not choices:
             raise ProviderError("the reply holds no choices", 200)
-        usage = body.get("usage") or {}
+        usage = body.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
         return ChatReply(
             choices,
             _count(usage.get("prompt_tokens")),
@@ -96,11 +108,18 @@ class OpenAI:
     def error(self, reply: HttpReply) -> str:
         """What the service says went wrong, in one line."""
         try:
-            found = orjson.loads(reply.body)["error"]
-            text = str(found.get("message") if isinstance(found, dict) else found)[:300]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            text = _brief(reply.body)
-        return text.replace(self._key, "[key]") if self._key else text
+            body = orjson.loads(reply.body)
+            found = body.get("error", body)
+            said = found.get("message", found) if isinstance(found, dict) else found
+            return self._quote(said if isinstance(said, str) else orjson.dumps(said).decode())
+        except (ValueError, TypeError, AttributeError):
+            return repr(self._quote(reply.body.decode("utf-8", "replace")))
+
+    def _quote(self, said: str, length: int = 300) -> str:
+        """A service's words, without the key it may echo and without control codes."""
+        hidden = said.replace(self._key, "[key]") if self._key else said
+        printable = "".join(c if c.isprintable() else " " for c in hidden[: 4 * length])
+        return " ".join(printable.split())[:length]
 
     async def close(self) -> None:
         await self.transport.close()
@@ -118,5 +137,9 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and value >= 0 else None
 
 
-def _brief(body: bytes) -> str:
-    return repr(body[:120].decode("utf-8", "replace"))
+def _parse(body: bytes) -> Any:
+    """JSON; half a surrogate pair, where a text was cut within a character, is let through."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return json.loads(body)
