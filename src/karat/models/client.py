@@ -14,7 +14,7 @@ import time
 import msgspec
 
 from karat.errors import ProviderError, RunError
-from karat.journal import Journal
+from karat.journal import Journal, Record
 from karat.models.billing import bill
 from karat.models.budget import Budget
 from karat.models.chat import ChatReply, ChatRequest, Completion
@@ -71,11 +71,12 @@ class Client:
             missing = [i for i, key in enumerate(keys) if key not in found]
             mine = [i for i in missing if keys[i] not in self._buying]
             if mine:
-                await self._buy_all(endpoint, request, mine, keys, asker)
+                for record in await self._buy_all(endpoint, request, mine, keys, asker):
+                    found[record.key] = (record.sample, record.content, record.finish_reason)
             else:
                 await self._buying[keys[missing[0]]].wait()
-            # What others bought meanwhile counts as well: the journal is the one truth.
-            found.update(self.journal.get(keys[i] for i in missing))
+            if len(found) < request.n:  # others may have bought the rest meanwhile
+                found.update(self.journal.get(key for key in keys if key not in found))
         name = endpoint.spec.model
         return [
             Completion(found[key][1], found[key][2], name, i, key.hex())
@@ -85,7 +86,7 @@ class Client:
     async def _buy_all(
         self, endpoint: Endpoint, request: ChatRequest, samples: list[int], keys: list[bytes],
         asker: Asker,
-    ) -> None:  # fmt: skip
+    ) -> list[Record]:  # fmt: skip
         """One request for all samples, or side by side as many as the service needs."""
         size = endpoint.max_n or len(samples)
         parts = [samples[i : i + size] for i in range(0, len(samples), size)]
@@ -93,7 +94,7 @@ class Client:
         self._buying.update((keys[i], bought) for i in samples)
         try:
             buys = [self._buy(endpoint, request, part, keys, asker) for part in parts]
-            await together(buys)
+            return [record for records in await together(buys) for record in records]
         finally:
             for i in samples:
                 del self._buying[keys[i]]
@@ -102,7 +103,7 @@ class Client:
     async def _buy(
         self, endpoint: Endpoint, request: ChatRequest, samples: list[int], keys: list[bytes],
         asker: Asker,
-    ) -> None:  # fmt: skip
+    ) -> list[Record]:  # fmt: skip
         """Sends one request for these samples and records what came back."""
         price, count = endpoint.price, len(samples)
         asked = msgspec.structs.replace(request, n=count, seed=_seed_of(request.seed, samples[0]))
@@ -127,6 +128,7 @@ class Client:
                 self.budget.settle(worst, cost)
         if count > 1 and len(records) == 1:
             endpoint.max_n = 1  # the service knows no n: from now on one request a sample
+        return records
 
     async def _send(self, call: Call) -> ChatReply:
         """One good reply, its slot still held: the caller releases it when all is recorded."""
