@@ -181,18 +181,36 @@ def _drive(work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return _on_fresh_loop(work)
+    return _on_thread(work)
+
+
+def _on_thread(work: Coroutine[Any, Any, T]) -> T:
+    """On a thread with a loop of its own; an interrupt here ends the work there."""
     result: list[T] = []
     failure: list[BaseException] = []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def noted() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        return await work
 
     def target() -> None:
         try:
-            result.append(_on_fresh_loop(work))
+            result.append(_on_fresh_loop(noted()))
         except BaseException as error:
             failure.append(error)
 
     thread = threading.Thread(target=target, name="karat")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        for loop, task in running:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
     if failure:
         raise failure[0]
     return result[0]
