@@ -16,7 +16,7 @@ import pytest
 from conftest import environment
 
 from karat import RunError
-from karat.journal import Journal, Record, read_only
+from karat.journal import Journal, Record, look_up
 from karat.row import digest
 
 
@@ -286,15 +286,17 @@ def test_a_full_disk_is_told_and_what_was_acknowledged_is_there(tmp_path):
     assert counted(tmp_path / "j") == int(kept)
 
 
-def test_read_only_looks_while_a_run_is_writing_and_names_what_is_missing(tmp_path):
+def test_looking_up_works_while_a_run_is_writing_and_finds_nothing_where_nothing_is(tmp_path):
     async def work(journal):
         await journal.put([record(1)])
-        base = read_only(tmp_path / "j")
-        try:
-            return base.execute("SELECT count(*) FROM calls").fetchone()
-        finally:
-            base.close()
+        return look_up(tmp_path / "j", "SELECT count(*) FROM calls")
 
-    assert with_journal(tmp_path / "j", work) == (1,)
-    with pytest.raises(RunError, match=r"cannot write|unable to open"):
-        read_only(tmp_path / "absent")
+    assert with_journal(tmp_path / "j", work) == [(1,)]
+    assert look_up(tmp_path / "absent", "SELECT count(*) FROM calls") == []
+    assert not (tmp_path / "absent").exists()
+
+
+def test_looking_up_a_damaged_journal_says_so(tmp_path):
+    (tmp_path / "j").write_bytes(b"no database at all" * 100)
+    with pytest.raises(RunError, match="is damaged"):
+        look_up(tmp_path / "j", "SELECT count(*) FROM calls")

@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import msgspec
 from karat.errors import RunError
 
 GROUP_COMMIT_S = 0.004
-VERSION = 1
+VERSION = 2
 
 
 class Record(msgspec.Struct):
@@ -166,14 +167,19 @@ class Journal:
             raise _explain(error, self.path) from error
 
 
-def read_only(path: Path) -> sqlite3.Connection:
-    """A connection that can only look, for `show` and `plan`; works while a run is writing."""
+def look_up(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a SELECT over the journal in `path`, empty where there is none yet.
+
+    Only looks, and works while a run is writing. Raises: RunError.
+    """
+    if not path.is_file():
+        return []
     try:
-        base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        base.execute("SELECT count(*) FROM calls LIMIT 1")
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
+            _check_version(base, path)
+            return base.execute(sql).fetchall()
     except sqlite3.Error as error:
         raise _explain(error, path) from error
-    return base
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -186,14 +192,19 @@ def _connect(path: Path) -> sqlite3.Connection:
             if base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise RunError(f"{path} is another program's database; name another --out")
             base.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        elif version != VERSION:
-            raise RunError(
-                f"{path} was written by another version of karat (format {version}, this one reads "
-                f"{VERSION}); use that version, or another --out"
-            )
+        _check_version(base, path)
     except sqlite3.Error as error:
         raise _explain(error, path) from error
     return base
+
+
+def _check_version(base: sqlite3.Connection, path: Path) -> None:
+    version = base.execute("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        raise RunError(
+            f"{path} was written by another version of karat (format {version}, this one reads "
+            f"{VERSION}); use that version, or another --out"
+        )
 
 
 def _explain(error: Exception, path: Path) -> RunError:

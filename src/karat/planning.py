@@ -6,21 +6,19 @@ takes, comes from what the journal measured, else from stated assumptions; the a
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from karat.context import scopes
 from karat.forecast import CallForecast, Forecast
-from karat.journal import read_only
+from karat.journal import look_up
+from karat.models.spec import load_provider
 from karat.recipe import Recipe
 from karat.stage import cut, read_meta, sealed
 
 ASSUMED_PROMPT_TOKENS = 120
 ASSUMED_COMPLETION_TOKENS = 300
-ASSUMED_TOKENS_PER_S = 40.0  # one answer's stream; a middling hosted model
 
 
 class StepPlan(msgspec.Struct):
@@ -86,17 +84,18 @@ def _line(
     recorded: dict[tuple[str, str], int],
 ) -> StepPlan:
     spec = recipe.models[call.model]
+    provider = load_provider(spec.provider)
     known = measured.get((label, spec.model))
     limit = call.max_tokens or spec.max_tokens
     tokens_out = min(ASSUMED_COMPLETION_TOKENS, limit or ASSUMED_COMPLETION_TOKENS)
-    per = known or _Measured(ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / ASSUMED_TOKENS_PER_S)
+    per = known or _Measured(ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / provider.TOKENS_PER_S)
     samples = call.calls * call.n
     held = min(samples, recorded.get((label, spec.model), 0))
     left = samples - held
     prompt_tokens = round(call.calls * per.prompt_tokens * left / samples) if samples else 0
     completion_tokens = round(left * per.completion_tokens)
     price = spec.rate()
-    width = spec.concurrency or 64
+    width = provider.width(spec, call.n)
     return StepPlan(
         label, None, None, spec.model, call.calls, samples, held,
         prompt_tokens, completion_tokens,
@@ -106,16 +105,9 @@ def _line(
     )  # fmt: skip
 
 
-def _query(journal: Path, sql: str) -> list[Any]:
-    if not journal.is_file():
-        return []
-    with closing(read_only(journal)) as base:
-        return base.execute(sql).fetchall()
-
-
 def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:
     """Averages per (step, model) of what the journal holds."""
-    found = _query(
+    found = look_up(
         journal,
         "SELECT step, model, sum(prompt_tokens), sum(completion_tokens), "
         "avg(CASE WHEN key = request THEN latency_ms END) / 1000, "
@@ -130,7 +122,7 @@ def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:
 def _recorded(recipe: Recipe, journal: Path) -> dict[tuple[str, str], int]:
     """Answers per (step, model) that were bought under this seed and these parameters."""
     wanted = scopes(recipe)
-    found = _query(
+    found = look_up(
         journal,
         "SELECT step, model, scope, count(*) FROM calls WHERE kind = 'chat' "
         "GROUP BY step, model, scope",

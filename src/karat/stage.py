@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -30,6 +30,7 @@ from karat.table import SCHEMA, from_batch, to_batch
 FORMAT = "1"  # of stage files; part of every address
 ROW_GROUP_BYTES = 8 * 2**20
 BATCH_ROWS = 256
+NAME_BYTES = 112  # of a stage's file name before its suffix
 META = b"karat"
 
 
@@ -57,7 +58,9 @@ class Stage(msgspec.Struct):
 
     @property
     def file_name(self) -> str:
-        return f"{self.number:02d}-{'-'.join(self.labels)}.parquet"[:120]
+        # Cut by bytes, which is what file systems count; the number alone tells stages apart.
+        name = f"{self.number:02d}-{'-'.join(self.labels)}".encode()[:NAME_BYTES]
+        return f"{name.decode(errors='ignore')}.parquet"
 
     @property
     def is_table(self) -> bool:
@@ -83,37 +86,32 @@ def cut(recipe: Recipe) -> list[Stage]:
 
 def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str) -> str:
     parts: list[bytes | str] = []
+    meanings = _meanings(recipe)
     for label, call in group:
-        resolved = {
-            "models": [recipe.models[name].identity() for _, name in call.named("model")],
-            "defaults": [_sampling(recipe, name) for _, name in call.named("model")],
-            "rewards": [recipe.reward(name).identity for _, name in call.named("reward")],
-            "files": [_content(recipe.path(value)) for _, value in call.named("path")],
-            "datasets": [
-                _content(recipe.path(value))
-                for _, value in call.named("dataset")
-                if recipe.path(value).exists()
-            ],
-        }
-        named = {value for _, value in (*call.named("model"), *call.named("path"))}
-        params = {
-            key: None if value in _hidden(named, value) else value
-            for key, value in call.params.items()
-        }
-        parts += [label, call.step.path, call.step.source(), canonical([params, resolved])]
+        parts += [label, call.step.path, call.step.source(), canonical(call.renamed(meanings))]
     return digest(before, *parts).hex()
 
 
-def _hidden(named: set[str], value: Any) -> list[Any]:
-    """What stands for a model or file in the address is what it resolves to, not its name."""
-    if isinstance(value, str) and value in named:
-        return [value]
-    return [value] if isinstance(value, list) and value and set(map(str, value)) <= named else []
+def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
+    """What stands in an address for a name, by its kind: what it resolves to.
 
+    A model or a file may be called anything; a reward's name is part of the keys of its scores.
+    """
 
-def _sampling(recipe: Recipe, model: str) -> list[Any]:
-    spec = recipe.models[model]
-    return [spec.temperature, spec.top_p, spec.max_tokens]
+    def model(name: str) -> str:
+        spec = recipe.models[name]
+        return canonical([spec.identity(), spec.temperature, spec.top_p, spec.max_tokens]).decode()
+
+    def dataset(name: str) -> str:
+        path = recipe.path(name)
+        return canonical([name, _content(path)]).decode() if path.exists() else name
+
+    return {
+        "model": model,
+        "reward": lambda name: canonical([name, recipe.reward(name).identity]).decode(),
+        "path": lambda name: _content(recipe.path(name)),
+        "dataset": dataset,
+    }
 
 
 def _content(path: Path) -> str:
@@ -221,7 +219,8 @@ class StageWriter:
         # On a full disk closing fails too; what matters is that the name was never taken.
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
-        self._temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
 
 class _disk:  # noqa: N801  reads as a word in `with _disk(path):`

@@ -15,16 +15,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
-from karat.errors import RecipeError, did_you_mean
+from karat.errors import KaratError, RecipeError, did_you_mean
 from karat.forecast import Forecast
-from karat.row import digest
+from karat.row import canonical, digest
 
 STEPS = Path(__file__).with_name("steps")
 CURATION = Path(__file__).with_name("curation")
@@ -99,10 +101,10 @@ class Step:
             if field.required and field.name not in params:
                 raise RecipeError(f"needs the parameter '{field.name}'")
         try:
-            bound = msgspec.convert(params, self.params)
-        except msgspec.ValidationError as error:
+            values = msgspec.structs.asdict(msgspec.convert(params, self.params))
+            canonical(values)  # what a stage's address and recipe.yaml are made of
+        except (msgspec.ValidationError, TypeError) as error:
             raise RecipeError(explain(str(error))) from None
-        values = msgspec.structs.asdict(bound)
         problem = self.validate(**values) if self.validate else None
         if problem:
             raise RecipeError(problem)
@@ -149,31 +151,39 @@ class StepCall:
     def named(self, kind: str) -> Iterator[tuple[str, str]]:
         """(parameter, value) of every model, reward, score or path the parameters name."""
         for field in self.step.fields:
-            yield from (
-                (field.name, value)
-                for value in _named(
-                    msgspec.inspect.type_info(field.type), self.params[field.name], kind
-                )
+            found: list[str] = []
+            info = msgspec.inspect.type_info(field.type)
+            _renamed(info, self.params[field.name], {kind: found.append})
+            yield from ((field.name, name) for name in found)
+
+    def renamed(self, changes: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+        """The parameters with every name of a kind in `changes` changed; other text stays."""
+        return {
+            field.name: _renamed(
+                msgspec.inspect.type_info(field.type), self.params[field.name], changes
             )
+            for field in self.step.fields
+        }
 
 
-def _named(info: Any, value: Any, kind: str) -> Iterator[str]:
-    """The strings inside `value` whose type is marked as naming a `kind`."""
+def _renamed(info: Any, value: Any, changes: Mapping[str, Callable[[str], Any]]) -> Any:
+    """`value` with the strings changed whose type is marked as naming one of these kinds."""
     if isinstance(info, msgspec.inspect.Metadata):
-        if (info.extra or {}).get("names") == kind and isinstance(value, str):
-            yield value
-        else:
-            yield from _named(info.type, value, kind)
-    elif isinstance(info, msgspec.inspect.UnionType):
-        for option in info.types:
-            yield from _named(option, value, kind)
-    elif isinstance(info, msgspec.inspect.ListType) and isinstance(value, list):
-        for item in value:
-            yield from _named(info.item_type, item, kind)
+        change = changes.get((info.extra or {}).get("names", ""))
+        if change is not None and isinstance(value, str):
+            return change(value)
+        return _renamed(info.type, value, changes)
+    if isinstance(info, msgspec.inspect.UnionType):
+        for option in info.types:  # at most one of them fits: msgspec sees to that
+            value = _renamed(option, value, changes)
+    elif isinstance(info, msgspec.inspect.CollectionType) and isinstance(value, list | tuple):
+        return [_renamed(info.item_type, item, changes) for item in value]
     elif isinstance(info, msgspec.inspect.DictType) and isinstance(value, dict):
-        for key, item in value.items():
-            yield from _named(info.key_type, key, kind)
-            yield from _named(info.value_type, item, kind)
+        return {
+            _renamed(info.key_type, key, changes): _renamed(info.value_type, item, changes)
+            for key, item in value.items()
+        }
+    return value
 
 
 def step(function: Callable[..., Any]) -> Step:
@@ -213,7 +223,7 @@ def _read_signature(function: Callable[..., Any]) -> tuple[Kind, type[msgspec.St
 def _default(value: Any) -> Any:
     """msgspec wants mutable defaults made anew for each use."""
     if isinstance(value, list | dict):
-        return msgspec.field(default_factory=lambda: value.copy())
+        return msgspec.field(default_factory=lambda: deepcopy(value))
     return value
 
 
@@ -236,21 +246,39 @@ def find(name: str, folder: Path | None = None) -> Step:
 
     Modules are looked for beside the recipe (`folder`) as well. Raises: RecipeError.
     """
-    if ":" not in name:
+    module, colon, function = name.partition(":")
+    if not colon:
         if name not in builtin_steps():
             raise RecipeError(f"no step '{name}'; {did_you_mean(name, builtin_steps())}")
         return _as_step(getattr(importlib.import_module(f"karat.steps.{name}"), name), name)
-    module, _, function = name.partition(":")
-    where = str(folder or Path.cwd())
-    if where not in sys.path:
-        sys.path.insert(0, where)
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise RecipeError(f"no step '{name}'; write module:function, for example my_steps:clean")
+    with_function = _own_module(module, folder)
+    if not hasattr(with_function, function):
+        raise RecipeError(f"step '{name}': '{module}' has no '{function}'")
+    return _as_step(getattr(with_function, function), name)
+
+
+def _own_module(module: str, folder: Path | None) -> ModuleType:
+    """A module of the user's. Raises: RecipeError, whatever goes wrong inside it."""
+    place = (folder or Path.cwd()).absolute()
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
     try:
-        found = getattr(importlib.import_module(module), function)
-    except ImportError as error:
-        raise RecipeError(f"step '{name}': cannot import '{module}' ({error})") from error
-    except AttributeError:
-        raise RecipeError(f"step '{name}': '{module}' has no '{function}'") from None
-    return _as_step(found, name)
+        loaded = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        known = isinstance(error, ImportError | KaratError)
+        cause = str(error) if known else f"{type(error).__name__}: {error}"
+        raise RecipeError(f"cannot import '{module}' ({cause})") from error
+    # Python keeps one module of a name; the other one's steps would run in place of these.
+    beside = place.joinpath(*module.split("."))
+    files = [f for f in (beside.with_suffix(".py"), beside / "__init__.py") if f.is_file()]
+    found = Path(loaded.__file__ or "").resolve()
+    if folder and files and found not in [f.resolve() for f in files]:
+        raise RecipeError(
+            f"'{module}' is already the module {found}, not {files[0]}; rename one of them"
+        )
+    return loaded
 
 
 def _as_step(found: object, name: str) -> Step:

@@ -72,7 +72,7 @@ def _score_array(flat: Sequence[Response]) -> pa.Array:
     pairs = [pair for response in flat for pair in response.scores.items()]
     items = pa.StructArray.from_arrays(
         [
-            pa.array([k for k, _ in pairs], pa.string()),
+            _strings(k for k, _ in pairs),
             pa.array([v for _, v in pairs], pa.float64()),
         ],
         fields=list(SCORE),
@@ -118,7 +118,7 @@ def _dump(meta: dict[str, Any]) -> str:
         return "{}"
     try:
         return orjson.dumps(meta).decode()
-    except TypeError:  # a lone surrogate, or a date out of a user's Parquet file
+    except TypeError:  # a lone surrogate, an integer of 65 bits, a set out of a user's step
         return orjson.dumps(plain(meta)).decode()
 
 
@@ -130,9 +130,12 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, str):
         return _text(value)
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+        return plain(value) if isinstance(value, list) else value
+    if isinstance(value, int):  # JSON knows no largest integer, its readers do
+        return value if -(2**63) <= value < 2**64 else str(value)
+    return value if value is None or isinstance(value, float) else str(value)
 
 
 def _split(flat: list[Any], offsets: list[int]) -> Iterator[list[Any]]:

@@ -21,6 +21,7 @@ from karat.models.transport import HttpReply, HttpTransport, Transport
 
 OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_CONCURRENCY = 64
+TOKENS_PER_S = 40.0  # a middling hosted model
 
 
 def check(spec: ModelSpec) -> None:
@@ -49,9 +50,14 @@ def identity(spec: ModelSpec) -> str:
     return spec.model if spec.base_url is None else f"{spec.model} {spec.base_url.rstrip('/')}"
 
 
+def width(spec: ModelSpec, n: int) -> int:
+    """Requests under way at once, whatever their n."""
+    return spec.concurrency or DEFAULT_CONCURRENCY
+
+
 def connect(spec: ModelSpec) -> OpenAI:
-    width = spec.concurrency or DEFAULT_CONCURRENCY
-    return OpenAI(spec, HttpTransport(width), spec.base_url or OPENAI_URL, width, _key(spec))
+    slots = width(spec, 1)
+    return OpenAI(spec, HttpTransport(slots), spec.base_url or OPENAI_URL, slots, _key(spec))
 
 
 class OpenAI:
