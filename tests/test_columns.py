@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from karat import RunError
 from karat.columns import (
     Decision,
     Table,
@@ -137,6 +138,7 @@ def test_a_table_shows_live_rows_in_order(tmp_path_factory):
         path = stage(tmp_path_factory.mktemp("columns"), rows)
         table, live = Table(path), [row for row in rows if row.dropped is None]
         assert table.count() == len(live)
+        assert table.responses() == sum(len(row.responses) for row in live)
         assert table.ids() == [row.id for row in live]
         prompts = [row.messages[-1].content if row.messages else "" for row in live]
         assert [t for batch in table.texts("prompt") for t in batch] == prompts
@@ -152,7 +154,7 @@ def test_a_table_shows_live_rows_in_order(tmp_path_factory):
 def test_a_decision_with_too_few_or_too_many_flags_is_refused(tmp_path, surplus):
     path = stage(tmp_path, [Row("", responses=[Response("x"), Response("y")])])
     decision = Decision(keep=np.ones(2 + surplus, bool))
-    with pytest.raises(Exception, match="keep"):
+    with pytest.raises(RunError, match="step 'pick': keep must have one flag per response"):
         list(apply_decision(path, decision, "pick"))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import resources
 
 import pytest
 import yaml
 from conftest import environment
 
 from karat import Recipe, RecipeError
+from karat.models.spec import ModelSpec
+from karat.recipe import recipe_hash
 from karat.stage import cut
 from karat.step import find
 
@@ -78,6 +81,48 @@ def test_a_resolved_recipe_finds_what_lay_beside_it(make_recipe, tmp_path, user_
         env=environment(), cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_resolved_recipe_finds_a_reward_that_lay_beside_it(make_recipe, tmp_path):
+    shipped = resources.files("karat.rewards").joinpath("assets/helpsteer2.npz")
+    (tmp_path / "mine.npz").write_bytes(shipped.read_bytes())
+    steps = [*STEPS[:3], {"grade": {"reward": "mine"}}]
+    path = make_recipe(TEACHER, steps=steps, rewards={"mine": "head/mine.npz"})
+    first = Recipe.load(path)
+    again = resolved_again(first, tmp_path / "run")
+    assert again.folder == first.folder == tmp_path
+    assert addresses(again) == addresses(first)
+
+
+def test_a_folder_is_beside_the_file_that_names_it(make_recipe, tmp_path):
+    (tmp_path / "data").mkdir()
+    path = make_recipe(TEACHER, folder="data")
+    (tmp_path / "prompts.jsonl").rename(tmp_path / "data" / "prompts.jsonl")
+    assert Recipe.load(path).path("prompts.jsonl") == tmp_path / "data" / "prompts.jsonl"
+
+
+def test_where_a_recipe_lies_is_no_part_of_its_hash(tmp_path):
+    steps = [find("topics")(given=["a"])]
+    trees = [Recipe(steps, folder=tmp_path / name).resolved() for name in "ab"]
+    assert trees[0] != trees[1]
+    assert recipe_hash(trees[0]) == recipe_hash(trees[1])
+
+
+@pytest.mark.parametrize(
+    ("steps", "top", "message"),
+    [
+        ([find("respond")], {}, "step 1: call a step with its parameters"),
+        (None, {"models": {"m": ModelSpec("openai/x", timeout_s=float("inf"))}}, "model 'm'"),
+        (None, {"models": {"m": ModelSpec("openai/x", concurrency=0)}}, "model 'm'"),
+        (None, {"export": "json"}, "no export 'json'; did you mean 'jsonl'"),
+        (None, {"budget_usd": 10**400}, "budget_usd must be a number above 0"),
+        (None, {"rewards": {"r": 5}}, "reward 'r' must be text, got 5"),
+    ],
+)
+def test_a_mistake_in_python_is_told_in_words(steps, top, message):
+    with pytest.raises(RecipeError) as caught:
+        Recipe(steps or [find("topics")(given=["a"])], **top)
+    assert message in str(caught.value)
 
 
 def test_a_model_may_be_named_where_it_is_used(make_recipe, monkeypatch):

@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from karat import Recipe, RecipeError
+from karat.recipefile import dump, parse
 
 GOOD = """
 name: good
@@ -22,6 +26,14 @@ steps:
   - reject: {by: helpsteer2.reward, best: 1}
 export: [jsonl]
 """
+
+
+WORDS = st.text(max_size=4) | st.text("0123456789abexo.:+-_~<=", max_size=5)
+TREE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=5,
+)
 
 
 @pytest.fixture
@@ -61,6 +73,11 @@ def test_the_good_one_is_good(load):
         ("name:", "nmae:", "no key 'nmae'; did you mean 'name'"),
         ("seed: 3", "seed: three", "seed must be a whole number, got 'three'"),
         ("seed: 3", "seed: true", "seed must be a whole number"),
+        ("seed: 3", "seed: 99999999999999999999", "is beyond 64 bits"),
+        ("seed: 3", "folder: [a]", "folder must be text, got ['a']"),
+        ("n: 4", "n: 99999999999999999999", "step 2 'respond': Integer exceeds 64-bit range"),
+        ("price:", "extra: {a: 99999999999999999999}, price:", "model 'teacher': Integer exceeds"),
+        ("teacher: {", "teacher: {5: 6, ", "model 'teacher': no key '5'"),
         ("seed: 3", "seed: 3\nbudget_usd: free", "budget_usd must be a number above 0, got 'free'"),
         ("seed: 3", "seed: 3\nbudget_usd: -1", "budget_usd must be a number above 0"),
         ("seed: 3", "seed: 3\nbudget_usd: .nan", "budget_usd must be a number above 0"),
@@ -75,6 +92,7 @@ def test_the_good_one_is_good(load):
         ("price:", "pirce:", "model 'teacher': no key 'pirce'; did you mean 'price'"),
         ("input: 0.2", "input: -1", "model 'teacher'"),
         ("input: 0.2", "input: .inf", "model 'teacher'"),
+        ("input: 0.2", "input: .nan", "model 'teacher'"),
         ("price:", "concurrency: 0, price:", "model 'teacher'"),
         ("price:", "timeout_s: .inf, price:", "model 'teacher'"),
         ("http://127", "ftp://127", "base_url 'ftp://127.0.0.1:1/v1' must begin with http:// or https://"),
@@ -83,6 +101,8 @@ def test_the_good_one_is_good(load):
         ("price:", "key_env: NO_SUCH_KEY_HERE, price:", "the key variable NO_SUCH_KEY_HERE is not set"),
         ('base_url: "http://127.0.0.1:1/v1", ', "", "needs OPENAI_API_KEY"),
         ("[teacher]", "[]", "step 2 'respond': models is empty"),
+        ("prompts.jsonl", "p" * 300, "step 1 'read': path: cannot read"),
+        ("prompts.jsonl", "~nobody-of-this-name/x", "step 1 'read': path: no file"),
         ("[teacher]", "teacher", "step 2 'respond': parameter 'models': expected array, got str"),
         ("models: [teacher], ", "", "step 2 'respond': needs the parameter 'models'"),
         ("  - grade: {reward: helpsteer2}\n", "", "step 3 'reject': by: no score 'helpsteer2.reward' at this point; no earlier step grades anything"),
@@ -93,7 +113,7 @@ def test_the_good_one_is_good(load):
         ("- grade: {reward: helpsteer2}", "- grade: 5", "step 3 'grade': parameters are a mapping, got 5"),
         ("- grade: {reward: helpsteer2}", "-", "step 3: write a step as"),
         ("rewards:\n  helpsteer2: embedded/helpsteer2", "rewards: 3", "rewards must be a mapping"),
-        ("embedded/helpsteer2", "{a: b}", "reward"),
+        ("embedded/helpsteer2", "{a: b}", "reward 'helpsteer2' must be text, got {'a': 'b'}"),
         ("  teacher: {", "  teacher: 5\n  other: {", "model 'teacher'"),
         ("  teacher: {", "  teacher:\n  other: {", "model 'teacher'"),
         ("  teacher: {", "  teacher: [a]\n  other: {", "model 'teacher'"),
@@ -152,6 +172,16 @@ def test_words_stay_words_and_numbers_numbers(load):
     assert made.steps[0].params["given"] == words
 
 
+@given(st.dictionaries(WORDS, TREE, max_size=3))
+@example({"a": ["1e3", "0o17", "12:30", "017", ".inf", "<<", "on", "=", "1_000", "~", ""]})
+@example({"\x85": "a\u2028b\r\n\x85 \ufeff"})
+def test_what_is_dumped_is_parsed_as_it_was(tmp_path_factory, tree):
+    path = tmp_path_factory.mktemp("dump") / "x.yaml"
+    path.write_text(dump(tree), encoding="utf-8", newline="")
+    assert parse(path) == tree
+    assert yaml.safe_load(dump(tree)) == tree
+
+
 def test_the_key_on_is_a_word(load):
     loaded = load("- respond", "- dedupe: {on: prompt}\n  - respond")
     assert loaded.steps[1].params["on"] == "prompt"
@@ -193,6 +223,11 @@ def test_an_override_changes_one_value(load, monkeypatch, text, read, value):
         ("seed=x", "seed must be a whole number"),
         ("=3", "no key ''"),
         ("respond.n={a: 1, a: 2}", "written twice"),
+        ("respond.n.x=2", "respond.n: n must be a mapping, got 4"),
+        ("models.teacher.model.x=2", "model must be a mapping"),
+        ("rewards.helpsteer2.x=2", "helpsteer2 must be a mapping"),
+        ("steps=5", "steps must be a list, got 5"),
+        ("models=5", "models must be a mapping, got 5"),
     ],
 )
 def test_a_wrong_override_is_named(load, text, message):
@@ -215,3 +250,18 @@ def test_a_wrong_override_is_named(load, text, message):
 def test_an_override_of_a_broken_file_is_a_mistake_in_words(load, text, override):
     with pytest.raises(RecipeError):
         load(text=text, overrides=[override])
+
+
+def test_an_override_changes_one_place_of_two_that_share_an_anchor(load):
+    text = GOOD.replace("teacher: {", "teacher: &it {").replace(
+        "rewards:", "  other: *it\nrewards:", 1
+    )
+    loaded = load(text=text, overrides=["models.teacher.price.input=9"])
+    assert loaded.models["teacher"].price.input == 9
+    assert loaded.models["other"].price.input == 0.2
+
+
+def test_an_empty_export_means_none_and_an_absent_one_jsonl(load):
+    assert load("export: [jsonl]", "").export == ["jsonl"]
+    assert load("[jsonl]", "[]").export == []
+    assert load("[jsonl]", "").export == []

@@ -111,6 +111,22 @@ def test_a_parameter_equal_to_a_models_name_is_still_a_parameter(stages):
     )
 
 
+def test_what_is_said_of_a_model_is_part_of_the_address(stages, user_module):
+    user_module(
+        "mine_votes",
+        "from karat.step import ModelName\n"
+        "@step\nasync def f(row, ctx, *, votes: dict[ModelName, int]): return row\n",
+    )
+
+    def steps(**votes):
+        return [*STEPS[:3], {"mine_votes:f": {"votes": votes}}]
+
+    before = stages(steps=steps(teacher=1))
+    assert same(before, stages(steps=steps(teacher=2))) == 2
+    renamed = eval(repr(steps(teacher=1)).replace("'teacher'", "'b'"))
+    assert same(before, stages(None, renamed, models={"b": TEACHER})) == 3
+
+
 def test_editing_the_file_of_a_users_step_changes_the_address(stages, user_module, tmp_path):
     user_module("mine_edit", "@step\nasync def f(row, ctx): return row\n")
     steps = [*STEPS[:3], {"mine_edit:f": {}}]
@@ -124,6 +140,8 @@ def test_a_stage_of_many_steps_still_has_a_parquet_name(stages):
     (stage,) = stages(steps=steps)
     assert stage.file_name.endswith(".parquet")
     assert len(stage.file_name) <= 120
+    stage.labels = ["α" * 200]
+    assert len(stage.file_name.encode()) <= 120
 
 
 def row(number, text="x"):
@@ -140,6 +158,15 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
     assert sealed(path, "a")
     assert not sealed(path, "b")
     assert [p.name for p in path.parent.iterdir()] == ["01.parquet"]
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path):
+    (tmp_path / "01.tmp").write_bytes(b"PAR1" + b"x" * 10_000)
+    writer = StageWriter(tmp_path / "01.parquet")
+    writer.add([row(1)])
+    writer.close({})
+    assert [r.id for r in read_rows(tmp_path / "01.parquet")] == ["0001"]
+    assert [p.name for p in tmp_path.iterdir()] == ["01.parquet"]
 
 
 def test_an_abandoned_file_leaves_nothing_and_the_old_one_whole(tmp_path):

@@ -116,6 +116,30 @@ def test_named_finds_models_and_scores_at_any_depth():
     assert list(call.named("model")) == []
 
 
+def test_renamed_changes_what_is_a_name_and_no_equal_text():
+    @step
+    async def voted(
+        row: Row, ctx: Context, *, votes: dict[ModelName, int] = {}, title: str = "a",  # noqa: B006
+        judge: ModelName | None = None,
+    ) -> Row:  # fmt: skip
+        return row
+
+    changes = {"model": str.upper, "score": lambda name: "no"}
+    found = voted(votes={"a": 1, "b": 2}, judge="a").renamed(changes)
+    assert found == {"votes": {"A": 1, "B": 2}, "title": "a", "judge": "A"}
+    assert many(models=["a", "b"]).renamed(changes) == {"models": ["A", "B"]}
+
+
+def test_what_no_file_can_hold_is_a_mistake_in_words():
+    @step
+    async def lax(row: Row, ctx: Context, *, what: Any = None) -> Row:
+        return row
+
+    for value in (2**70, object(), "\ud800"):
+        with pytest.raises(RecipeError):
+            lax(what=value)
+
+
 def test_a_rule_speaks_for_what_types_cannot_say():
     @step
     async def ruled(row: Row, ctx: Context, *, low: int = 0, high: int = 1) -> Row:
@@ -174,8 +198,12 @@ def test_a_step_of_the_users_own_module_is_found_beside_the_recipe(tmp_path, use
         ("mine_d:f", "def f(:", "mine_d"),
         ("mine_e:f", "1 / 0", "division by zero"),
         ("mine_f:f", "@step\nasync def f(row: Rwo, ctx): ...", "Rwo"),
+        ("mine_g:f", "raise SystemExit(3)", "SystemExit: 3"),
+        ("mine_h:f", "@step\ndef f(rows): ...", "step 'f' must be `async def f(row, ctx"),
         ("no_such_module_x:f", None, "cannot import 'no_such_module_x'"),
-        (":f", None, ":f"),
+        (":f", None, "write module:function"),
+        ("mine:", None, "write module:function"),
+        ("a..b:f", None, "write module:function"),
         (".rel:f", None, ".rel"),
     ],
 )
@@ -200,6 +228,12 @@ def test_a_module_of_the_same_name_elsewhere_is_never_taken_for_it(tmp_path, use
     except RecipeError as error:  # refusing is as good as telling them apart
         told = str(error)
     assert "there" in told or "mine_two" in told
+
+
+def test_a_module_named_like_one_of_pythons_is_refused(tmp_path):
+    (tmp_path / "json.py").write_text("")
+    with pytest.raises(RecipeError, match=r"'json' is already the module .*rename one of them"):
+        find("json:f", tmp_path)
 
 
 def test_source_changes_with_the_file(tmp_path, user_module):

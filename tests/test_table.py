@@ -6,6 +6,7 @@ import datetime
 import json
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -80,6 +81,11 @@ def test_a_lone_surrogate_becomes_a_question_mark_wherever_it_stands():
         ((1, 2), lambda v: v == [1, 2]),
         ({1: 2}, lambda v: v == {"1": 2}),
         ({3}, lambda v: isinstance(v, str)),
+        (2**63, lambda v: v == 2**63),
+        (np.float64(0.5), lambda v: v == 0.5),
+        (np.arange(2), lambda v: v == [0, 1]),
+        (np.datetime64("2024-02-03"), lambda v: v == "2024-02-03"),
+        (np.longdouble(2), lambda v: v == "2.0"),
         (float("inf"), lambda v: v is None or isinstance(v, str)),
     ],
 )

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat.errors import RunError
 from karat.row import Row
 
 READ_ROWS = 1024
@@ -57,6 +58,11 @@ class Table:
     def count(self) -> int:
         """How many rows are live."""
         return sum(batch.num_rows for batch in self.batches(["id"]))
+
+    def responses(self) -> int:
+        """How many responses the live rows have together."""
+        one_leaf = self.batches(["responses.list.element.index"])
+        return sum(len(batch.column("responses").flatten()) for batch in one_leaf)
 
     def ids(self) -> list[str]:
         """Ids of the live rows, in file order."""
@@ -144,8 +150,18 @@ def first_kept(responses: pa.ListArray) -> pa.Array:
 def apply_decision(
     path: Path, decision: Decision, label: str
 ) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
-    """Every batch of a stage with the decision written in, and the reasons it gave there."""
+    """Every batch of a stage with the decision written in, and the reasons it gave there.
+
+    Raises: RunError when `keep` has not one flag per response of the live rows.
+    """
     position = 0
+    if decision.keep is not None:
+        flags, responses = np.shape(decision.keep), Table(path).responses()
+        if flags != (responses,):
+            raise RunError(
+                f"step '{label}': keep must have one flag per response of the live rows, which are "
+                f"{responses}; its shape is {flags}"
+            )
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(READ_ROWS):
             dropped = batch.column("dropped").to_pylist()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ import msgspec
 
 from karat.errors import RecipeError, did_you_mean
 from karat.models.spec import ModelSpec, parse_model
-from karat.recipefile import KEYS, at, find_recipe, override, parse, parse_step, typed
+from karat.recipefile import at, checked, find_recipe, override, parse, parse_step, typed
 from karat.rewards.base import Reward
 from karat.rewards.load import load_reward
+from karat.row import canonical, digest
 from karat.step import StepCall
 
 EXPORTS = Path(__file__).with_name("exporters")
+MOST_USD = 1e9
 
 
 class Recipe:
     """What to make. Steps are called with their parameters: `Recipe(steps=[respond(n=4)], …)`.
 
+    `folder` is where relative paths, prompt templates and the user's own modules are looked for:
+    the working directory, or for a recipe file its own folder unless it says another.
     Raises: RecipeError for anything that could not run.
     """
 
@@ -46,14 +51,23 @@ class Recipe:
         self.origin = origin or f"recipe '{name}'"
         self.seed = typed(seed, int, "seed", self.origin)
         self.budget_usd = budget_usd
-        self.folder = folder or Path.cwd()
+        self.folder = (folder or Path.cwd()).absolute()
         self.steps = list(steps)
-        self.export = list(export)
+        self.export = [export] if isinstance(export, str) else list(export)
         self.models: dict[str, ModelSpec] = {}
         for key, value in (models or {}).items():
             with at(f"{self.origin}, model '{key}'"):
-                self.models[key] = parse_model(value)
-        self.rewards = dict(rewards or {})
+                self.models[str(key)] = parse_model(value)
+        self.rewards: dict[str, str] = {
+            str(key): typed(value, str, f"reward '{key}'", self.origin)
+            for key, value in (rewards or {}).items()
+        }
+        for number, call in enumerate(self.steps, 1):
+            if not isinstance(call, StepCall):
+                raise RecipeError(
+                    f"{self.origin}, step {number}: call a step with its parameters, such as "
+                    f"respond(models=['small']); got {call!r}"
+                )
         self.labels = _labels(self.steps)
         self._loaded: dict[str, Reward] = {}
         self._check()
@@ -66,7 +80,7 @@ class Recipe:
     def reward(self, name: str) -> Reward:
         """The loaded reward behind a name of this recipe."""
         if name not in self._loaded:
-            self._loaded[name] = load_reward(str(self.rewards.get(name, name)), self.folder)
+            self._loaded[name] = load_reward(self.rewards.get(name, name), self.folder)
         return self._loaded[name]
 
     def where(self, position: int) -> str:
@@ -75,24 +89,35 @@ class Recipe:
 
     def path(self, value: str) -> Path:
         """A file a step names: beside the recipe first, then in the working directory."""
-        path = Path(value).expanduser()
-        beside = self.folder / path
-        return beside if beside.exists() else path.absolute()
+        path = Path(value)
+        # A name no file can have, or a folder that may not be entered: the check says so in words.
+        with suppress(OSError, RuntimeError):
+            path = path.expanduser()
+            if (self.folder / path).exists():
+                return self.folder / path
+        return path.absolute()
 
     # --- checks --------------------------------------------------------------------------------
 
     def _check(self) -> None:
         if not self.steps:
             raise RecipeError(f"{self.origin}: steps is empty; list at least one")
+        if not -(2**63) <= self.seed < 2**63:
+            raise RecipeError(f"{self.origin}: seed {self.seed} is beyond 64 bits")
         budget = self.budget_usd
-        if budget is not None and (not isinstance(budget, int | float) or budget <= 0):
-            raise RecipeError(f"{self.origin}: budget_usd must be a number above 0, got {budget!r}")
+        is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
+        if budget is not None and not (is_number and 0 < budget <= MOST_USD):
+            raise RecipeError(
+                f"{self.origin}: budget_usd must be a number above 0, got {budget!r}; leave it out "
+                "for no limit"
+            )
         known = sorted(
             p.stem.replace("_", "-") for p in EXPORTS.glob("[a-z]*.py") if p.stem != "base"
         )
         for name in self.export:
             if name not in known:
-                raise RecipeError(f"{self.origin}: no export '{name}'; {did_you_mean(name, known)}")
+                near = did_you_mean(str(name), known)
+                raise RecipeError(f"{self.origin}: no export '{name}'; {near}")
         graded: set[str] = set()
         for position, call in enumerate(self.steps):
             with at(self.where(position)):
@@ -118,11 +143,7 @@ class Recipe:
                 hint = did_you_mean(key, graded) if graded else "no earlier step grades anything"
                 raise RecipeError(f"{parameter}: no score '{key}' at this point; {hint}")
         for parameter, value in call.named("path"):
-            path = self.path(value)
-            if not path.exists():
-                raise RecipeError(f"{parameter}: no file {path}")
-            if not os.access(path, os.R_OK):
-                raise RecipeError(f"{parameter}: cannot read {path}; check its permissions")
+            _check_readable(parameter, self.path(value))
 
     def _check_model(self, parameter: str, name: str) -> None:
         if name not in self.models:
@@ -145,22 +166,20 @@ class Recipe:
     # --- as a file -----------------------------------------------------------------------------
 
     def resolved(self) -> dict[str, Any]:
-        """The recipe with every default spelled out, every path absolute; loads back the same."""
+        """The recipe with every default spelled out, every path absolute.
+
+        It loads back the same from any folder: `folder` says where it was.
+        """
+        absolute = {"path": lambda value: str(self.path(value))}
         return {
             "name": self.name,
             "seed": self.seed,
             **({} if self.budget_usd is None else {"budget_usd": self.budget_usd}),
+            "folder": str(self.folder),
             "models": {name: _plain(spec) for name, spec in self.models.items()},
             "rewards": self.rewards,
-            "steps": [{call.step.path: self._absolute(call)} for call in self.steps],
+            "steps": [{call.step.path: call.renamed(absolute)} for call in self.steps],
             "export": self.export,
-        }
-
-    def _absolute(self, call: StepCall) -> dict[str, Any]:
-        paths = {value: str(self.path(value)) for _, value in call.named("path")}
-        return {
-            key: paths.get(value, value) if isinstance(value, str) else value
-            for key, value in call.params.items()
         }
 
     @classmethod
@@ -171,22 +190,34 @@ class Recipe:
         Raises: RecipeError.
         """
         path = find_recipe(source)
-        tree = parse(path)
+        where = str(path)
+        tree = checked(parse(path), where)
         for text in overrides:
             override(tree, text)
-        for key in tree:
-            if key not in KEYS:
-                raise RecipeError(f"{path}: no key '{key}'; {did_you_mean(str(key), KEYS)}")
-        for key, kind in (("models", dict), ("rewards", dict), ("steps", list), ("export", list)):
-            tree[key] = typed(tree.get(key) or kind(), kind, key, str(path))
+        tree = checked(tree, where)  # an override can put anything anywhere
+        folder = path.absolute().parent / tree.pop("folder", ".")
         name = str(tree.pop("name", path.stem))
-        if "export" in tree and not tree["export"]:
-            del tree["export"]
         steps = [
-            parse_step(item, f"{path}, step {number}", path.parent)
+            parse_step(item, f"{where}, step {number}", folder)
             for number, item in enumerate(tree.pop("steps"), 1)
         ]
-        return cls(steps, name=name, origin=str(path), folder=path.absolute().parent, **tree)
+        return cls(steps, name=name, origin=where, folder=folder, **tree)
+
+
+def recipe_hash(resolved: dict[str, Any]) -> str:
+    """What tells recipes apart in a report: all of a resolved one but the folder it lay in."""
+    return digest(canonical({k: v for k, v in resolved.items() if k != "folder"})).hex()
+
+
+def _check_readable(parameter: str, path: Path) -> None:
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise RecipeError(f"{parameter}: cannot read {path}: {error.strerror}") from None
+    if not there:
+        raise RecipeError(f"{parameter}: no file {path}")
+    if not os.access(path, os.R_OK):
+        raise RecipeError(f"{parameter}: cannot read {path}; check its permissions")
 
 
 def _labels(steps: Sequence[StepCall]) -> list[str]:

@@ -1,7 +1,7 @@
 """Recipe files: YAML as version 1.2 reads it, overrides from the command line, steps by name.
 
-PyYAML follows YAML 1.1, where the key `on` is the boolean true and `1e-3` is a word; both occur in
-recipes. A key written twice is an error here: the second one would silently win.
+PyYAML follows YAML 1.1, where the key `on` is the boolean true, `1e-3` a word and `12:30` is 750;
+all of them occur in recipes. A key written twice is an error: the second would silently win.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import yaml
 from karat.errors import RecipeError, did_you_mean
 from karat.step import StepCall, find
 
-KEYS = ("name", "seed", "budget_usd", "models", "rewards", "steps", "export")
+KEYS = ("name", "seed", "budget_usd", "folder", "models", "rewards", "steps", "export")
 SHIPPED = Path(__file__).with_name("recipes")
-WORDS = {dict: "a mapping", list: "a list", int: "a whole number"}
+WORDS = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
 
 
 class at:  # noqa: N801  reads as a word in `with at("step 3"):`
@@ -54,8 +54,31 @@ def find_recipe(source: str | Path) -> Path:
     raise RecipeError(f"no recipe file {path}, and karat ships none of that name; {near}")
 
 
-def parse_step(item: Any, where: str, folder: Path) -> StepCall:
-    """One item of `steps`, bound and checked. `where` names it in errors. Raises: RecipeError."""
+def checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    """The tree with every key of a known name and kind, every step as `{name: {…}}`.
+
+    What it holds may be changed without changing `tree`. Raises: RecipeError.
+    """
+    for key in tree:
+        if key not in KEYS:
+            raise RecipeError(f"{where}: no key '{key}'; {did_you_mean(str(key), KEYS)}")
+    found = dict(tree)
+    for key, kind in (("models", dict), ("rewards", dict), ("steps", list), ("export", list)):
+        value = tree.get(key)
+        if value is not None:
+            found[key] = kind(typed(value, kind, key, where))
+        elif key in tree or key == "steps":
+            found[key] = kind()
+    if "folder" in tree:
+        typed(tree["folder"], str, "folder", where)
+    found["steps"] = [
+        dict([_named_params(item, f"{where}, step {number}")])
+        for number, item in enumerate(found["steps"], 1)
+    ]
+    return found
+
+
+def _named_params(item: Any, where: str) -> tuple[str, dict[str, Any]]:
     if isinstance(item, str):
         item = {item: {}}
     if not isinstance(item, dict) or len(item) != 1:
@@ -64,18 +87,29 @@ def parse_step(item: Any, where: str, folder: Path) -> StepCall:
     params = {} if params is None else params
     if not isinstance(params, dict):
         raise RecipeError(f"{where} '{name}': parameters are a mapping, got {params!r}")
+    return str(name), {str(key): value for key, value in params.items()}
+
+
+def parse_step(item: dict[str, Any], where: str, folder: Path) -> StepCall:
+    """One item of a checked tree's `steps`, bound. `where` names it in errors.
+
+    Raises: RecipeError.
+    """
+    ((name, params),) = item.items()
     with at(where):
-        found = find(str(name), folder)
+        found = find(name, folder)
     with at(f"{where} '{name}'"):
-        return found(**{str(key): value for key, value in params.items()})
+        return found(**params)
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with 1.2's booleans and floats, and no key twice."""
+    """Safe YAML with the plain words of 1.2's core schema, and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # PyYAML refuses it, in its own words
             key = key_node.value
             if key in seen:
                 line = key_node.start_mark.line + 1
@@ -83,25 +117,41 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-
-_BOOL, _TIME = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
-
-
-def _yaml_1_2() -> dict[str, list[tuple[str, Any]]]:
-    """PyYAML's table of what a plain word may be, by its first character, mended."""
-    table = {
-        first: [rule for rule in rules if rule[0] not in (_BOOL, _TIME)]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    for first in "tTfF":
-        table.setdefault(first, []).append((_BOOL, re.compile(r"(true|false)$", re.I)))
-    exponent = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-    for first in "-+.0123456789":
-        table.setdefault(first, []).insert(0, ("tag:yaml.org,2002:float", exponent))
-    return table
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
 
 
-_Loader.yaml_implicit_resolvers = _yaml_1_2()
+_BREAKS = re.compile(r"[\x85\u2028\u2029]")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts into quotes what a reader of either version would not read as the same text."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # Line breaks of 1.1 that single quotes would let be read as a space.
+        return self.represent_scalar(
+            "tag:yaml.org,2002:str", text, style='"' if _BREAKS.search(text) else None
+        )
+
+
+# Source: YAML 1.2.2, section 10.3.2, and `<<`, which 1.2 left out and files still use.
+_WORDS_OF_YAML = {
+    "null": (r"(?:~|null|Null|NULL|)$", ["", *"~nN"]),
+    "bool": (r"(?:true|True|TRUE|false|False|FALSE)$", [*"tTfF"]),
+    "int": (r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", [*"-+0123456789"]),
+    "float": (
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        [*"-+.0123456789"],
+    ),
+    "merge": (r"<<$", ["<"]),
+}
+_Loader.yaml_implicit_resolvers = {}  # none of 1.1's
+for _name, (_pattern, _first) in _WORDS_OF_YAML.items():
+    for _reader in (_Loader, _Dumper):
+        _reader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), _first)
+_Dumper.add_representer(str, _Dumper.represent_text)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 
 
 def parse(path: Path) -> dict[str, Any]:
@@ -109,13 +159,21 @@ def parse(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as stream, at(str(path)):
             tree = yaml.load(stream, _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     return dict(typed(tree, dict, "the file", str(path)))
 
 
+def dump(tree: dict[str, Any]) -> str:
+    """The text that `parse` reads as this tree."""
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
 def override(tree: dict[str, Any], text: str) -> None:
-    """Applies one `key=value`: `seed=3`, `models.teacher.concurrency=8`, `respond.n=2`.
+    """Applies one `key=value` to a checked tree: `seed=3`, `respond.n=2`.
 
     A step's name stands for the parameters of the first step of that name. Raises: RecipeError.
     """
@@ -130,7 +188,7 @@ def override(tree: dict[str, Any], text: str) -> None:
 def _value(raw: str) -> Any:
     try:
         return yaml.load(raw, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return raw  # a word with YAML's own signs in it, such as a URL or a template
 
 
@@ -139,19 +197,18 @@ def _place(tree: dict[str, Any], parents: list[str]) -> dict[str, Any]:
     if not parents:
         return tree
     first, *rest = parents
-    steps = tree.get("steps") or []
-    names = [next(iter(item)) if isinstance(item, dict) else item for item in steps]
+    names = [next(iter(item)) for item in tree["steps"]]
     if first in names:
-        position = names.index(first)
-        item = steps[position]
-        place = (item[first] if isinstance(item, dict) else None) or {}
-        steps[position] = {first: place}
+        place: dict[str, Any] = tree["steps"][names.index(first)][first]
     elif first in ("models", "rewards"):
         place = tree.setdefault(first, {})
     else:
         raise RecipeError(f"no '{first}'; {did_you_mean(first, ['models', 'rewards', *names])}")
-    for name in rest:
-        inner = place.get(name, {})
-        place[name] = inner if isinstance(inner, dict) else {"model": inner}
+    for depth, name in enumerate(rest):
+        inner = place.get(name) or {}
+        if first == "models" and depth == 0 and isinstance(inner, str):
+            inner = {"model": inner}
+        # A copy: by an anchor, another place of the file may hold the same mapping.
+        place[name] = dict(typed(inner, dict, name, ".".join(parents)))
         place = place[name]
     return place

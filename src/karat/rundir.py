@@ -9,6 +9,8 @@ accepted.parquet, dropped.parquet, report.json, export/
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,11 @@ import pyarrow.parquet as pq
 from karat.errors import RecipeError, RunError
 from karat.row import Row
 from karat.table import SCHEMA, from_batch
+
+REPORT_KEYS = {
+    "name", "recipe_hash", "rows", "funnel", "scores", "models", "diversity", "human_share",
+    "cost_usd", "warnings", "exports", "this_run",
+}  # fmt: skip
 
 
 class Run:
@@ -52,17 +59,46 @@ class Run:
             found: dict[str, Any] = orjson.loads(self.report_file.read_bytes())
         except FileNotFoundError:
             raise RecipeError(f"{self.path} has no report yet: run it to the end first") from None
+        except (OSError, ValueError) as error:
+            raise _damaged(self.report_file, error) from error
+        if missing := REPORT_KEYS - set(found if isinstance(found, dict) else ()):
+            raise _damaged(self.report_file, f"no {min(missing)}")
         return found
 
     @property
     def accepted(self) -> pa.Table:
         """The accepted rows: `.to_pandas()`, or polars.from_arrow(…)."""
-        return pq.read_table(self.accepted_file)
+        with _opened(self.accepted_file) as file:
+            return file.read()
 
     @property
     def dropped(self) -> pa.Table:
         """The dropped rows with their reasons."""
-        return pq.read_table(self.dropped_file)
+        with _opened(self.dropped_file) as file:
+            return file.read()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A result of a run. Raises: RecipeError when it is not there, or not whole."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if missing := set(SCHEMA.names) - set(file.schema_arrow.names):
+                raise _damaged(path, f"no column {min(missing)}")
+            yield file
+    except FileNotFoundError:
+        raise RecipeError(
+            f"{path.parent} has no {path.name}: run it to the end; nothing is paid for twice"
+        ) from None
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, reason: object) -> RecipeError:
+    return RecipeError(
+        f"{path} cannot be read ({reason}): remove it and run the recipe again into the same "
+        "directory; nothing is paid for twice"
+    )
 
 
 class Lock:
@@ -78,24 +114,31 @@ class Lock:
     def __enter__(self) -> Lock:
         import fcntl
 
+        folder = self._path.parent
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             held = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError(
-                f"cannot use {self._path.parent}: {error.strerror}; name another directory in --out"
+                f"cannot use {folder}: {error.strerror}; name another directory in --out"
             ) from None
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            os.ftruncate(held, 0)
+            os.write(held, str(os.getpid()).encode())
+        except BlockingIOError:
             other = os.read(held, 32).decode("ascii", "replace").strip()
             os.close(held)
             raise RunError(
-                f"{self._path.parent} is in use by another karat (process {other}); wait for it to "
-                "end, or name another directory in --out"
+                f"{folder} is in use by another karat (process {other}); wait for it to end, or "
+                "name another directory in --out"
             ) from None
-        os.ftruncate(held, 0)
-        os.write(held, str(os.getpid()).encode())
+        except OSError as error:  # a full disk, or a file system that locks nothing
+            os.close(held)
+            raise RunError(
+                f"cannot lock {folder}: {error.strerror}; make room, or name another directory in "
+                "--out"
+            ) from None
         self._held = held
         return self
 
@@ -111,13 +154,14 @@ def write_atomic(path: Path, data: bytes) -> None:
         beside.write_bytes(data)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror}; make room and run again") from error
 
 
 def first_rows(path: Path, count: int) -> list[Row]:
-    """The first rows of accepted.parquet or dropped.parquet."""
-    with pq.ParquetFile(path) as file:
+    """The first rows of accepted.parquet or dropped.parquet. Raises: RecipeError."""
+    with _opened(path) as file:
         for batch in file.iter_batches(max(count, 1), columns=SCHEMA.names):
             return from_batch(batch)[:count]
     return []

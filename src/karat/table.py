@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -131,8 +132,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-        return plain(value) if isinstance(value, list) else value
+        inner = value.tolist()
+        return str(inner) if isinstance(inner, np.generic) else plain(inner)
     if isinstance(value, int):  # JSON knows no largest integer, its readers do
         return value if -(2**63) <= value < 2**64 else str(value)
     return value if value is None or isinstance(value, float) else str(value)

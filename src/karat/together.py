@@ -1,29 +1,37 @@
-"""Awaiting several things so that none is left behind.
+"""Several calls at once, none left behind.
 
-asyncio.gather raises at the first error while the others go on unwatched; what they buy would be
-paid for and never recorded.
+A call under way is paid for. asyncio.gather raises at the first error while the others go on
+unwatched; here the others may finish, so that what they cost is in the journal before the row is
+dropped or the run stops.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
 
-from karat.errors import RunError
+from karat.errors import ProviderError, RowError, RunError
 
 T = TypeVar("T")
 
 
-async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order, once all have ended. Raises the first error, a RunError before others.
+async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """What each call gives, in order; when some raise, the gravest error once all have ended.
 
-    A single one is awaited in place, which spares a task for each row.
+    What stops the run is graver than what drops a row.
     """
-    if len(work) == 1:
-        return [await work[0]]
-    done = await asyncio.gather(*work, return_exceptions=True)
-    errors = [d for d in done if isinstance(d, BaseException)]
+    calls = list(calls)
+    if len(calls) == 1:  # a task of its own would tell of a failure a few calls later
+        return [await calls[0]]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [outcome for outcome in done if isinstance(outcome, BaseException)]
     if errors:
-        raise next((e for e in errors if isinstance(e, RunError)), errors[0])
-    return [d for d in done if not isinstance(d, BaseException)]
+        raise min(errors, key=_rank)
+    return [outcome for outcome in done if not isinstance(outcome, BaseException)]
+
+
+def _rank(error: BaseException) -> int:
+    if isinstance(error, RunError):
+        return 0
+    return 2 if isinstance(error, RowError | ProviderError) else 1

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -62,6 +64,31 @@ CASES = {
     "chinese marks": ("1、潮汐\n2、月亮", ["潮汐", "月亮"]),
     "japanese, wide": ("１．潮の満ち引き\n２．月の光", ["潮の満ち引き", "月の光"]),
     "one character is a word": ("1. 茶\n2. 禅", ["茶", "禅"]),
+    "in one line": ("Here: 1. tides 2. moons, 3. rivers", ["tides", "moons", "rivers"]),
+    "several in a line": ("1. Why tides? 2. Why moons?\n3. Why rivers?", ["Why tides?", "Why moons?", "Why rivers?"]),
+    "numbers in an item": ("1. Is 7 a prime? Compare it to 9. Then 11.\n2. moons", ["Is 7 a prime? Compare it to 9. Then 11.", "moons"]),
+    "sums": ("12 - 5 = ?\n3 + 1 = ?", ["12 - 5 = ?", "3 + 1 = ?"]),
+    "a dot of its own": ("1. .NET basics\n2. C# basics", [".NET basics", "C# basics"]),
+    "stars of its own": ("1. *args and **kwargs\n2. 2 ** 3 ** 4", ["*args and **kwargs", "2 ** 3 ** 4"]),
+    "numbered twice": ("1. 1. tides\n2. 2. moons", ["tides", "moons"]),
+    "questions answered": ("Q: 1. Why tides?\nA: 1. The moon.\nQ: 2. Why moons?\nA: 2. Dust.", ["Why tides?", "Why moons?"]),
+    "answers below": ("1. Why tides?\n\nAnswer: 1. The moon.\n\n2. Why moons?", ["Why tides?", "Why moons?"]),
+    "answers below labels": ("Question: Why tides?\nAnswer: moons.\nQuestion: Why moons?", ["Why tides?", "Why moons?"]),
+    "one question": ("Question: Why tides?\nAnswer: The moon.", ["Why tides?"]),
+    "passages": ("1. Passage: Tea is old.\nQuestion: How old?\n2. Passage: It is hot.\n\nQuestion: How hot?", ["Tea is old. Question: How old?", "It is hot. Question: How hot?"]),
+    "passages without numbers": ("Passage: Tea is old.\nQuestion: How old?\n\nPassage: It is hot.\nQuestion: How hot?", ["Tea is old. Question: How old?", "It is hot. Question: How hot?"]),
+    "headings above items": ("Task 1\nSort a list.\nTask 2 - Java -\nReverse a list.", ["Sort a list.", "Java - Reverse a list."]),
+    "marks above items": ("1.\ntides\n2.\nmoons", ["tides", "moons"]),
+    "bold headings above items": ("1. **In Java:**\nSort a list.\n\nGood luck!\n2. **In C:**\nReverse it.", ["In Java: Sort a list.", "In C: Reverse it."]),
+    "wrapped": ("1. Write a poem\nabout tides.\n2. Explain moons.\nI hope this helps!", ["Write a poem about tides.", "Explain moons."]),
+    "json that an item is about": ('1. Sort ["b", "a"].\n2. Join ["a"].', ['Sort ["b", "a"].', 'Join ["a"].']),
+    "json of a topic and a question": ('[{"topic": "tea", "question": "Why?"}]', ["Why?"]),
+    "json with line breaks": ('["tides\nand moons", "rivers"]', ["tides and moons", "rivers"]),
+    "code is no list": ("1. tides\n2. moons\n\n```python\n# 3. rivers\n- x\n```", ["tides", "moons"]),
+    "comma list behind words": ("Here are three topics: tides, moons, and rivers.", ["tides", "moons", "rivers"]),
+    "a sentence with commas": ("Go to the harbour, look at the boats, and then write about them all.", ["Go to the harbour, look at the boats, and then write about them all."]),
+    "chinese, one line": ("潮汐、月亮、茶", ["潮汐", "月亮", "茶"]),
+    "chinese quotes": ("1. 「潮汐」\n2. 《红楼梦》", ["潮汐", "《红楼梦》"]),
     "nothing": ("", []),
     "no words": ("---\n***\n1.", []),
 }  # fmt: skip
@@ -71,6 +98,50 @@ CASES = {
 def test_a_list_is_read_as_a_person_would(name):
     text, items = CASES[name]
     assert parse_list(text) == items
+
+
+WRITTEN = [
+    json.loads(line)
+    for line in Path(__file__).with_name("lists_written.jsonl").read_text("utf-8").splitlines()
+]
+
+
+def test_what_a_small_model_wrote_is_read_as_a_person_read_it():
+    """106 lists by embedded/smollm2-135m at temperature 1, their items picked out by reading.
+
+    What a person would not take for an item (prose about the task, the list once more) may come
+    through where nothing but its meaning tells it apart, 3 % of what is found.
+    """
+    missed, extra, right = [], [], 0
+    for line in WRITTEN:
+        found = parse_list(line["text"], cut=line["finish_reason"] == "length")
+        missed += [item for item in line["items"] if item not in found]
+        extra += [item for item in found if item not in line["items"]]
+        right += len(line["items"])
+        kept = [item for item in found if item in line["items"]]
+        assert kept == [item for item in line["items"] if item in found]  # in order
+    assert missed == []
+    assert len(extra) <= 0.03 * right
+    assert min(Counter(line["kind"] for line in WRITTEN).values()) >= 10
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("1. tides\n2. moons and", ["tides"]),
+        ("1. tides\n2. Write a poem\n   about mo", ["tides"]),
+        ("1. tides\n2. moons\n   - new moons are", ["tides", "moons"]),
+        ("1. tides\n2. Tides\n3. ti", ["tides"]),
+        ("1. tides\n2.", ["tides"]),
+        ("- tides\n- moons\n- riv", ["tides", "moons"]),
+        ("tides\nmoons\nriv", ["tides", "moons"]),
+        ("A long remark that never", []),
+        ('["tides", "moons", "riv', ["tides", "moons"]),
+        ('["tides", "moons",', ["tides", "moons"]),
+    ],
+)
+def test_half_an_item_is_none(text, items):
+    assert parse_list(text, cut=True) == items
 
 
 def test_a_limit_takes_the_first():

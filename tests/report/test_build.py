@@ -100,6 +100,26 @@ def test_diversity_of_prompts_is_there_and_finite(run):
     assert all(np.isfinite(value) for value in spread.values())
 
 
+def test_rows_in_of_a_recipe_that_begins_with_a_model_are_those_it_made(make_recipe, tmp_path):
+    steps = [{"topics": {"given": ["art", "music", "law"]}}]
+    rows = karat.run(make_recipe(steps=steps), tmp_path / "out").report["rows"]
+    assert rows == {"in": 3, "accepted": 3, "dropped": 0}
+
+
+@pytest.mark.parametrize(("bad", "words"), [(0, None), (1, "1 row waits"), (2, "2 rows wait")])
+def test_rows_whose_calls_failed_are_told_of(make_recipe, user_module, tmp_path, bad, words):
+    user_module(
+        "mine_wait",
+        "@step\nasync def f(row, ctx):\n"
+        f" if row.meta['number'] < {bad}: raise RowError('no')\n"
+        " if row.meta['number'] == 5: row.dropped = 'bad'\n return row\n",
+    )
+    steps = [{"read": {"path": "prompts.jsonl"}}, "mine_wait:f"]
+    warnings = karat.run(make_recipe(steps=steps), tmp_path / "out").report["warnings"]
+    told = [warning for warning in warnings if "another try" in warning]
+    assert told == ([f"{words} for another try: run again"] if words else [])
+
+
 @pytest.mark.parametrize("human", [0, 3, 10])
 def test_the_human_share_counts_rows_written_by_people(make_recipe, tmp_path, human):
     path = make_recipe(steps=[{"read": {"path": "mixed.jsonl"}}])
@@ -138,7 +158,17 @@ def test_a_constant_score_of_any_size_has_a_distribution(value):
     found = spread.summary()
     assert (found["count"], found["min"], found["max"]) == (10, value, value)
     assert found["mean"] == pytest.approx(value)
+    assert found["sd"] == 0
     assert sum(found["histogram"]["counts"]) == 10
+
+
+def test_a_small_spread_far_from_zero_is_not_lost():
+    values, spread = 1e9 + np.arange(1000) / 1000, _Spread()
+    for part in np.array_split(np.append(values, [np.nan, np.inf]), 7):
+        spread.add(part)
+    found = spread.summary()
+    assert found["count"] == 1000
+    assert found["sd"] == pytest.approx(values.std(), rel=1e-6)
 
 
 def test_moments_are_exact_and_quantiles_close_beyond_the_sample(monkeypatch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 
 import pytest
 from conftest import rows_of
@@ -10,7 +12,9 @@ from server import Server
 
 import karat
 from karat import RecipeError
+from karat.errors import ProviderError, RowError, RunError
 from karat.step import find
+from karat.together import all_of
 
 respond = find("respond")
 
@@ -126,3 +130,62 @@ def test_a_row_without_messages_buys_nothing(make_recipe, tmp_path):
             told = str(error)
         assert "message" in told
         assert server.requests == []
+
+
+def test_a_failed_model_does_not_lose_what_another_was_paid_for(make_recipe, tmp_path):
+    """Else a second run would pay for the slow one again."""
+
+    def fault(number, body):
+        return (400, b"{}", {}) if body["model"] == "broken" else None
+
+    with Server(script=fault, slow=lambda n, body: 0.3 * (body["model"] != "broken")) as server:
+        path = make_recipe(
+            server.model(),
+            1,
+            [{"read": {"path": "prompts.jsonl"}}, {"respond": {"models": ["other", "teacher"]}}],
+            models={"other": {**server.model(), "model": "openai/broken"}},
+        )
+        run = karat.run(path, tmp_path / "out")
+    (row,) = rows_of(run.dropped_file)
+    assert "HTTP 400" in row.dropped
+    base = sqlite3.connect(run.journal)
+    try:
+        assert base.execute("SELECT count(*) FROM calls").fetchone() == (1,)
+    finally:
+        base.close()
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([RowError("a"), RowError("b")], "a"),
+        ([RowError("a"), ProviderError("b"), RunError("c"), TypeError("d")], "c"),
+        ([RowError("a"), TypeError("b")], "b"),
+    ],
+)
+def test_the_gravest_error_is_raised_when_all_have_ended(errors, told):
+    ended = []
+
+    async def call(number, error=None):
+        await asyncio.sleep(0 if error else 0.02)
+        ended.append(number)
+        if error:
+            raise error
+
+    async def together():
+        await all_of([*(call(i, error) for i, error in enumerate(errors)), call(99)])
+
+    with pytest.raises(Exception, match=f"^{told}$"):
+        asyncio.run(together())
+    assert len(ended) == len(errors) + 1
+
+
+def test_what_is_asked_together_comes_back_in_order():
+    async def call(number):
+        await asyncio.sleep(0.01 * (3 - number))
+        return number
+
+    async def together():
+        return await all_of(call(i) for i in range(3))
+
+    assert asyncio.run(together()) == [0, 1, 2]

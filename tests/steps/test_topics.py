@@ -65,6 +65,17 @@ def test_a_list_cut_off_loses_its_last_item(make_recipe, tmp_path):
         assert "renewable ener" not in made(make_recipe, tmp_path, server, n=3)[0]
 
 
+@pytest.mark.parametrize("about", [None, "health"])
+def test_an_example_comes_first(make_recipe, tmp_path, about):
+    with Server(answer=numbered("sea", "moon")) as server:
+        made(make_recipe, tmp_path, server, n=2, about=about)
+        first, example, ask = server.requests[0]["body"]["messages"]
+    assert [m["role"] for m in (first, example, ask)] == ["user", "assistant", "user"]
+    assert ("about tea" in first["content"]) is ("Brewing" in example["content"]) is bool(about)
+    assert ("about health" in ask["content"]) is bool(about)
+    assert "List 2 different topics" in ask["content"]
+
+
 def test_many_are_asked_for_in_two_levels(make_recipe, tmp_path):
     def answer(body, place):
         text = body["messages"][-1]["content"]

@@ -21,7 +21,7 @@ from karat.models.chat import ChatReply, ChatRequest, Completion
 from karat.models.endpoint import Asker, Call, Endpoint
 from karat.models.spec import ModelSpec
 from karat.row import SEED_RANGE, digest
-from karat.together import together
+from karat.together import all_of
 
 FATAL = {401, 402, 403, 404}
 OVERLOADED = {0, 503, 504, 529}  # 0: no answer at all
@@ -94,7 +94,7 @@ class Client:
         self._buying.update((keys[i], bought) for i in samples)
         try:
             buys = [self._buy(endpoint, request, part, keys, asker) for part in parts]
-            return [record for records in await together(buys) for record in records]
+            return [record for records in await all_of(buys) for record in records]
         finally:
             for i in samples:
                 del self._buying[keys[i]]

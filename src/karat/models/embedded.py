@@ -2,7 +2,7 @@
 
 No server to start, no key, no GPU: a first run works on any laptop, and tests exercise a real
 model. The same request gives the same bytes at any concurrency, which is what the kernel promises;
-how, and what it costs, is said where a prompt is read (models/llama.py).
+models/llama.py says how.
 
 A request that leaves them open gets llama.cpp's sampling defaults (temperature 0.8, top_k 40,
 top_p 0.95, min_p 0.05), not OpenAI's: without them a model this small drifts into noise.
@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import platform
 import threading
 import time
 import weakref
@@ -28,15 +27,11 @@ from typing import Any
 import msgspec
 
 from karat.errors import ProviderError, RecipeError, RunError, did_you_mean
-from karat.models.llama import CONTEXT, SLOTS, Answer, Choice, Llama, server_count
+from karat.models.llama import CONTEXT, EXACT, SLOTS, Answer, Choice, Llama, server_count
 from karat.models.transport import HttpReply
 from karat.models.weights import Say, Weights, fetch
 
 MAX_N = 128  # as OpenAI has it
-# Answers written side by side were measured to keep their bits in llama.cpp's x86 build (AVX2,
-# the same code on every x86 machine). Builds for other machines multiply larger batches with
-# other kernels, so there a request has a server to itself.
-SIDE_BY_SIDE = platform.machine() in ("x86_64", "AMD64")
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -168,7 +163,7 @@ class EmbeddedTransport:
             part = {**request, "n": count}
             if isinstance(seed, int):  # llama.cpp gives choice i the seed plus i
                 part["seed"] = seed + first
-            with self._slots(call, count if SIDE_BY_SIDE else SLOTS) as llama:
+            with self._slots(call, count if EXACT else SLOTS) as llama:
                 answer = llama.chat(part, call.go_on)
             if answer.error is not None:
                 return _failed(answer)

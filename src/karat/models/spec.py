@@ -19,7 +19,8 @@ from karat.errors import RecipeError, did_you_mean
 from karat.row import canonical
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Rate = Annotated[float, msgspec.Meta(ge=0)]
+Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # a dollar a token: above is a slip
+DAY_S = 86_400
 
 
 class Price(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -45,7 +46,7 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     key_env: str | None = None
     concurrency: Positive | None = None
     price: Price | None = None
-    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 180.0
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=DAY_S)] = 180.0
     attempts: Positive = 8
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
@@ -66,8 +67,11 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         if self.provider not in providers() or not self.name:
             known = [f"{name}/…" for name in providers()]
             raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
-        if self.base_url is not None and urlsplit(self.base_url).scheme not in ("http", "https"):
-            raise RecipeError(f"base_url '{self.base_url}' must begin with http:// or https://")
+        if self.base_url is not None and not _is_url(self.base_url):
+            raise RecipeError(
+                f"base_url '{self.base_url}' must begin with http:// or https:// and name a host, "
+                "for example http://127.0.0.1:8000/v1"
+            )
         if self.key_env is not None and not os.environ.get(self.key_env):
             raise RecipeError(
                 f"the key variable {self.key_env} is not set; export it, or name another in key_env"
@@ -86,19 +90,36 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         return " ".join(part for part in (served, extra) if part)
 
 
-def parse_model(value: str | dict[str, Any] | ModelSpec) -> ModelSpec:
-    """A model as a recipe writes it. Raises: RecipeError."""
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # read for what it raises
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def parse_model(value: Any) -> ModelSpec:
+    """A model as a recipe writes it: `provider/name`, a mapping, or a ModelSpec.
+
+    Raises: RecipeError.
+    """
     if isinstance(value, ModelSpec):
-        return value
+        value = msgspec.to_builtins(value)  # made in Python, where nothing checked it
     if isinstance(value, str):
         return ModelSpec(model=value)
+    if not isinstance(value, dict):
+        raise RecipeError(f"write provider/name, or a mapping with model: in it, not {value!r}")
+    fields = ModelSpec.__struct_fields__
     for name in value:
-        if name not in ModelSpec.__struct_fields__:
-            raise RecipeError(f"no key '{name}'; {did_you_mean(name, ModelSpec.__struct_fields__)}")
+        if name not in fields:
+            raise RecipeError(f"no key '{name}'; {did_you_mean(str(name), fields)}")
     try:
-        return msgspec.convert(value, ModelSpec)
-    except msgspec.ValidationError as error:
+        spec = msgspec.convert(value, ModelSpec)
+        canonical(spec.extra)  # part of every key
+    except (msgspec.ValidationError, TypeError) as error:
         raise RecipeError(str(error).replace("`", "'")) from None
+    return spec
 
 
 @cache

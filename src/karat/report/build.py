@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,11 @@ from karat.columns import READ_ROWS, Table, first_kept, score_values
 from karat.curation.diversity import diversity
 from karat.journal import Journal
 from karat.mill import Mill
-from karat.recipe import Recipe
-from karat.row import canonical, digest
+from karat.recipe import Recipe, recipe_hash
 from karat.rundir import Run
+from karat.stage import StepStats
 
 SCORE_SAMPLE = 200_000  # values per attribute from which quantiles are taken; moments use all
-DIVERSITY_SAMPLE = 20_000
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 20
 LEAST_HUMAN_SHARE = 0.1
@@ -38,7 +38,7 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
     accepted = pq.read_metadata(run.accepted_file).num_rows
     dropped = pq.read_metadata(run.dropped_file).num_rows
     human = _human_share(run.accepted_file)
-    warnings = list(mill.services.warnings)
+    warnings = [*mill.services.warnings, *_waiting(run.dropped_file)]
     if accepted == 0:
         warnings.append("no row was accepted; the funnel shows where they went")
     elif human < LEAST_HUMAN_SHARE:
@@ -49,8 +49,8 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
     return {
         "name": recipe.name,
         "seed": recipe.seed,
-        "recipe_hash": digest(canonical(recipe.resolved())).hex(),
-        "rows": {"accepted": accepted, "dropped": dropped},
+        "recipe_hash": recipe_hash(recipe.resolved()),
+        "rows": {"in": _rows_in(recipe, stats[0]), "accepted": accepted, "dropped": dropped},
         "funnel": [msgspec.to_builtins(s) for s in stats],
         "ranking": ranking_of(mill),
         "scores": _scores(run),
@@ -58,12 +58,27 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         "failures": _failures(journal),
         "cost_usd": total_cost(journal),
         "diversity": {
-            "accepted": _diversity(run.accepted_file),
+            "accepted": diversity(chain.from_iterable(Table(run.accepted_file).texts("prompt"))),
         },
         "human_share": human,
         "warnings": warnings,
         "versions": _versions(),
     }
+
+
+def _rows_in(recipe: Recipe, first: StepStats) -> int:
+    """Rows the first step read; where it is a model that writes them, those it made."""
+    return first.rows_in if recipe.steps[0].step.kind == "source" else first.rows_out
+
+
+def _waiting(dropped: Path) -> list[str]:
+    """A warning when calls failed for good in rows that are dropped."""
+    count = 0
+    with pq.ParquetFile(dropped) as file:
+        for batch in file.iter_batches(READ_ROWS, columns=["failed"]):
+            count += pc.sum(batch.column("failed")).as_py() or 0
+    waits = "row waits" if count == 1 else "rows wait"
+    return [f"{count:,} {waits} for another try: run again"] if count else []
 
 
 def ranking_of(mill: Mill) -> str | None:
@@ -156,33 +171,27 @@ def _human_share(path: Path) -> float:
     return human / rows if rows else 0.0
 
 
-def _diversity(path: Path) -> dict[str, Any]:
-    texts: list[str] = []
-    for batch in Table(path).texts("prompt"):
-        texts += batch[: DIVERSITY_SAMPLE - len(texts)]
-        if len(texts) >= DIVERSITY_SAMPLE:
-            break
-    found: dict[str, Any] = diversity(texts)
-    return found
-
-
 class _Spread:
     """Distribution of one attribute: exact moments, quantiles from an even sample."""
 
     def __init__(self) -> None:
-        self.count, self.total, self.squares = 0, 0.0, 0.0
+        self.count, self.mean, self.squares = 0, 0.0, 0.0
         self.low, self.high = np.inf, -np.inf
         self.sample: list[NDArray[np.float64]] = []
         self._held = 0
         self._stride = 1
 
     def add(self, values: NDArray[np.float64]) -> None:
-        values = values[~np.isnan(values)]
+        values = values[np.isfinite(values)]
         if not len(values):
             return
-        self.count += len(values)
-        self.total += float(values.sum())
-        self.squares += float((values**2).sum())
+        # Moments of parts joined: Chan et al. 1983. Sums of squares would drown a small spread.
+        mean, count = float(values.mean()), self.count + len(values)
+        apart = mean - self.mean
+        self.mean += apart * len(values) / count
+        self.squares += float(((values - mean) ** 2).sum())
+        self.squares += apart**2 * self.count * len(values) / count
+        self.count = count
         self.low, self.high = min(self.low, values.min()), max(self.high, values.max())
         self.sample.append(values[:: self._stride])
         self._held += len(self.sample[-1])
@@ -194,14 +203,13 @@ class _Spread:
         if not self.count:
             return {"count": 0}
         values = np.concatenate(self.sample)
-        mean = self.total / self.count
-        counts, edges = np.histogram(
-            values, bins=BINS, range=(self.low, max(self.high, self.low + 1e-9))
-        )
+        # Wide enough that the edges of equal values differ, whatever their size.
+        high = max(self.high, self.low + 1e-9 * max(1.0, abs(self.low)))
+        counts, edges = np.histogram(values, bins=BINS, range=(self.low, high))
         return {
             "count": self.count,
-            "mean": mean,
-            "sd": float(np.sqrt(max(0.0, self.squares / self.count - mean**2))),
+            "mean": self.mean,
+            "sd": float(np.sqrt(self.squares / self.count)),
             "min": float(self.low),
             "max": float(self.high),
             **{

@@ -6,18 +6,23 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from karat.planning import StepPlan
-from karat.row import Row, canonical, digest
+from karat.recipe import recipe_hash
+from karat.recipefile import parse
+from karat.row import Row
 from karat.rundir import Run
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What moves the cursor, turns the direction of text, or no terminal can encode.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 SHOWN = 600  # characters of one text
+LINE = 200  # of a name
 
 
 def money(usd: float | None) -> str:
@@ -27,10 +32,10 @@ def money(usd: float | None) -> str:
     return "$0" if usd == 0 else f"${usd:.2f}" if usd >= 1 else f"${usd:.4g}"
 
 
-def clean(text: str, length: int = SHOWN) -> Text:
-    """Model output made safe for a terminal: no control codes, no markup, no endless lines."""
+def clean(text: str, length: int = SHOWN, style: str = "") -> Text:
+    """Others' text made safe for a terminal: no control codes, no markup, no endless lines."""
     cut = _CONTROL.sub("�", text[: length + 1].replace("\t", "    "))
-    return Text(cut if len(text) <= length else cut[:length] + " …")
+    return Text(cut if len(text) <= length else cut[:length] + " …", style=style)
 
 
 def _grid(*headings: str) -> Table:
@@ -48,7 +53,10 @@ def funnel(report: dict[str, Any]) -> Table:
             f"{count} {reason}" for reason, count in sorted(step["dropped"].items())
         )
         table.add_row(
-            step["label"], f"{step['rows_in']:,}", f"{step['rows_out']:,}", clean(reasons)
+            clean(step["label"], LINE),
+            f"{step['rows_in']:,}",
+            f"{step['rows_out']:,}",
+            clean(reasons),
         )
     return table
 
@@ -70,7 +78,7 @@ def model_table(report: dict[str, Any]) -> Table:
         latency = m["latency_ms"]
         about = "~" if m["tokens_estimated"] else ""
         table.add_row(
-            m["model"], f"{m['calls']:,}", f"{about}{m['prompt_tokens']:,}",
+            clean(m["model"], LINE), f"{m['calls']:,}", f"{about}{m['prompt_tokens']:,}",
             f"{about}{m['completion_tokens']:,}", money(m["cost_usd"]),
             *(_ms(latency[p]) for p in ("p50", "p95", "p99")),
             str(m["retries"]), str(m["errors"]),
@@ -89,7 +97,8 @@ def score_table(report: dict[str, Any]) -> Table:
         if before["count"]:
             mean = after.get("mean")
             table.add_row(
-                key, f"{before['count']:,}", f"{before['mean']:.2f}", f"{after['count']:,}",
+                clean(key, LINE), f"{before['count']:,}", f"{before['mean']:.2f}",
+                f"{after['count']:,}",
                 "–" if mean is None else f"{mean:.2f}",
                 "–" if mean is None else f"{mean - before['mean']:+.2f}",
             )  # fmt: skip
@@ -101,7 +110,7 @@ def summary(report: dict[str, Any]) -> RenderableType:
     rows, this = report["rows"], report["this_run"]
     parts: list[RenderableType] = [
         Text.assemble(
-            (f"{report['name']}: ", "bold"),
+            clean(f"{report['name']}: ", LINE, "bold"),
             f"{rows['accepted']:,} accepted, {rows['dropped']:,} dropped",
         ),
         Text(),
@@ -115,7 +124,8 @@ def summary(report: dict[str, Any]) -> RenderableType:
     parts += [_facts(report), Text(f"{this['seconds']:.1f} s: {this['calls']:,} calls made, "
               f"{this['replayed']:,} answers replayed from the journal, "
               f"{this['stages_reused']} of {len(report['funnel'])} steps reused")]  # fmt: skip
-    parts += [Text(f"warning: {warning}", style="yellow") for warning in report["warnings"]]
+    for warning in report["warnings"]:
+        parts.append(clean(f"warning: {warning}", 10 * LINE, "yellow"))
     return Group(*parts)
 
 
@@ -144,14 +154,14 @@ def files(run: Run, report: dict[str, Any]) -> str:
         note = f"  ({export['rows']:,} rows{f', {left:,} left out' if left else ''})"
         lines += [(name, path + note) for path in export["files"].values()]
     width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {path}" for name, path in lines)
+    return "\n".join(f"{name:<{width}}  {_CONTROL.sub('�', path)}" for name, path in lines)
 
 
 def row_panel(row: Row) -> RenderableType:
     """One row: its prompt, every response with its scores, and why it was dropped."""
     parts: list[RenderableType] = []
     for message in row.messages:
-        parts += [Text(message.role, style="bold cyan"), clean(message.content), Text()]
+        parts += [clean(message.role, LINE, "bold cyan"), clean(message.content), Text()]
     for response in row.responses:
         mark = {True: ("kept", "bold green"), False: ("not kept", "dim"), None: ("", "")}[
             response.kept
@@ -159,9 +169,8 @@ def row_panel(row: Row) -> RenderableType:
         scores = "  ".join(
             f"{key.rpartition('.')[2]} {value:.2f}" for key, value in response.scores.items()
         )
-        head = Text.assemble(
-            (f"response by {response.model or 'the file'} ", "bold"), mark, f"  {scores}"
-        )
+        author = clean(f"response by {response.model or 'the file'} ", LINE, "bold")
+        head = Text.assemble(author, mark, "  ", clean(scores))
         parts += [head, clean(response.content), Text()]
     if row.dropped:
         parts.append(Text.assemble(("dropped: ", "bold red"), clean(row.dropped)))
@@ -169,7 +178,10 @@ def row_panel(row: Row) -> RenderableType:
         f"{key} {value}" for key, value in row.meta.items() if isinstance(value, str | int | float)
     )
     return Panel(
-        Group(*parts), title=f"row {row.id}", subtitle=clean(facts, 120), title_align="left"
+        Group(*parts),
+        title=clean(f"row {row.id}", LINE),
+        subtitle=clean(facts.replace("\n", " "), 120),
+        title_align="left",
     )
 
 
@@ -192,7 +204,7 @@ def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
         count = ["?" if value is None else f"{value:,}" for value in (line.rows_in, line.rows_out)]
         if line.model:
             table.add_row(
-                line.label, *count, line.model, f"{line.calls:,}", f"{line.samples:,}",
+                line.label, *count, clean(line.model, LINE), f"{line.calls:,}", f"{line.samples:,}",
                 f"{line.recorded:,}", f"{line.prompt_tokens:,}", f"{line.completion_tokens:,}",
                 money(line.cost_usd), f"{line.seconds:,.0f}",
             )  # fmt: skip
@@ -220,8 +232,7 @@ def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
 def print_report(console: Console, run: Run) -> None:
     """The report of a finished run and the paths of its files."""
     report = run.report
-    recipe = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
-    if digest(canonical(recipe)).hex() != report["recipe_hash"]:
+    if recipe_hash(parse(run.recipe)) != report["recipe_hash"]:
         console.print(
             "These results are of an earlier form of the recipe: its last run has not ended.",
             style="yellow",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +12,23 @@ import yaml
 
 from karat.context import PROMPTS, Context
 from karat.curation.lists import parse_list
+from karat.errors import RowError
 from karat.forecast import CallForecast, Forecast
 from karat.row import Ids, Message, Row
 from karat.step import ModelName, Positive, Temperature, step
+from karat.templates import turns
+from karat.together import all_of
 
 Task = Literal["open_qa", "writing", "closed_qa", "coding", "math"]
 PER_CALL = 5  # prompts asked for at once: longer lists repeat themselves
 TRIES = 3
 SHORTEST, LONGEST = 12, 1500  # characters of a usable prompt
+SHORTEST_UNSPACED = 4  # of one written without spaces, where a character is half a word
+# Thai, Lao, Burmese, Khmer, kana, Han
+_UNSPACED = re.compile(
+    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
 
 
 @step
@@ -41,18 +50,19 @@ async def prompts(
     Each call is written under another system prompt: a persona, a style and a difficulty drawn by
     seed from the lists (karat's own in recipes/prompts/variety.yaml), recorded in `meta` with topic
     and task. Lists are read leniently and never with a second call; a list that comes out short is
-    asked for again, three times at most.
+    asked for again, three times at most. A row without a topic is dropped before any call.
     """
+    topic = " ".join(str(row.meta.get("topic") or "").split())
+    if not topic:
+        raise RowError("the row has no topic; put topics before prompts or name its column")
     variety = {
         "persona": _variety("personas") if personas is None else personas,
         "style": _variety("styles") if styles is None else styles,
         "difficulty": _variety("difficulties") if difficulties is None else difficulties,
     }
-    batches = await asyncio.gather(
-        *(
-            _write(ctx, row, model, task, count, variety, number, temperature, max_tokens)
-            for number, (task, count) in enumerate(_shares(tasks, per_topic, ctx.rng()))
-        )
+    batches = await all_of(
+        _write(ctx, row, topic, model, task, count, variety, number, temperature, max_tokens)
+        for number, (task, count) in enumerate(_shares(tasks, per_topic, ctx.rng()))
     )
     ids = Ids()
     made = []
@@ -65,8 +75,8 @@ async def prompts(
 
 
 async def _write(
-    ctx: Context, row: Row, model: str, task: str, count: int, variety: dict[str, list[str]],
-    number: int, temperature: float, max_tokens: int,
+    ctx: Context, row: Row, topic: str, model: str, task: str, count: int,
+    variety: dict[str, list[str]], number: int, temperature: float, max_tokens: int,
 ) -> list[tuple[str, dict[str, Any], str]]:  # fmt: skip
     """(prompt, meta, call) of up to `count` prompts of one task."""
     found: list[tuple[str, dict[str, Any], str]] = []
@@ -75,23 +85,13 @@ async def _write(
         place = number * TRIES + attempt
         rng = ctx.rng(place)
         voice = {name: rng.choice(options) for name, options in variety.items() if options}
-        values = {"topic": str(row.meta.get("topic", "")), "n": count - len(found), **voice}
-        turns = [
-            Message(
-                "system",
-                ctx.render(
-                    "prompts_system", **{"persona": "", "style": "", "difficulty": "", **voice}
-                ),
-            ),
-            Message("user", ctx.render(f"prompts_{task}", **values)),
-        ]
+        told = {"persona": "", "style": "", "difficulty": "", **voice}
+        ask = ctx.render(f"prompts_{task}", topic=topic, n=count - len(found), **voice)
+        messages = [Message("system", ctx.render("prompts_system", **told)), *turns(ask)]
         (answer,) = await ctx.chat(
-            model, turns, temperature=temperature, max_tokens=max_tokens, index=place
+            model, messages, temperature=temperature, max_tokens=max_tokens, index=place
         )
-        items = parse_list(answer.content)
-        if answer.finish_reason == "length" and len(items) > 1:
-            items.pop()  # the cut fell into the last one
-        for item in items:
+        for item in parse_list(answer.content, cut=answer.finish_reason == "length"):
             if _usable(item) and item.casefold() not in seen and len(found) < count:
                 seen.add(item.casefold())
                 found.append((item, {**row.meta, "task": task, **voice}, answer.call))
@@ -101,6 +101,10 @@ async def _write(
 
 
 def _usable(prompt: str) -> bool:
+    """Whether it can be a message of a user: long enough, and more than one word where seen."""
+    letters = sum(1 for character in prompt if character.isalpha())
+    if len(_UNSPACED.findall(prompt)) * 2 > letters:
+        return SHORTEST_UNSPACED <= len(prompt) <= LONGEST
     return SHORTEST <= len(prompt) <= LONGEST and " " in prompt
 
 

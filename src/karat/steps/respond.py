@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
 
 from karat.context import Context
+from karat.errors import RowError
 from karat.forecast import CallForecast, Forecast
 from karat.row import Message, Response, Row
 from karat.step import ModelName, Positive, Temperature, step
+from karat.together import all_of
 
 
 @step
@@ -34,16 +35,17 @@ async def respond(
     1.2 to 1.3, ReST-EM .7). Raising n later buys only the new samples.
     """
     messages = row.messages
-    if system is not None and (not messages or messages[0].role != "system"):
+    if not messages:
+        raise RowError("the row has no message to respond to; put prompts or read before respond")
+    if system is not None and messages[0].role != "system":
         messages = [Message("system", system), *messages]
-    asks = [
+    drawn = await all_of(
         ctx.chat(
             model, messages, n=n, temperature=temperature, top_p=top_p,
             max_tokens=max_tokens, stop=stop,
         )
         for model in models
-    ]  # fmt: skip
-    drawn = [await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks)
+    )  # fmt: skip
     row.messages = messages
     row.responses += [
         Response(c.content, c.model, c.index, c.finish_reason, c.call)
@@ -57,6 +59,9 @@ async def respond(
 def _rule(*, models: list[str], n: int, temperature: float | None, **_: Any) -> str | None:
     if not models:
         return "models is empty; name at least one"
+    for model in models:
+        if models.count(model) > 1:
+            return f"models names the same model twice: {model}; raise n for more answers of it"
     if n > 1 and temperature == 0:
         return "n above 1 at temperature 0 would buy the same answer n times; raise temperature"
     return None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from karat.context import Context
 from karat.curation.lists import parse_list
 from karat.errors import RowError
 from karat.forecast import CallForecast, Forecast
+from karat.models.chat import Completion
 from karat.row import Ids, Row
 from karat.step import ModelName, Positive, Temperature, step
+from karat.templates import turns
 
 MACRO_FROM = 12  # more topics than this are asked for as macro topics and their subtopics
 TRIES = 4  # calls for one list before karat settles for fewer
 LONGEST = 120  # characters; what is longer is a sentence about topics, not a topic
+_EXPLAINED = re.compile(r": |：| [–—-] ")
 
 
 @step
@@ -33,7 +37,7 @@ async def topics(
 
     More than 12 are asked for in two levels, macro topics and then subtopics of each, as in
     Nemotron-4 340B (arXiv 2406.11704 §3.2: 3K topics). Repeats are left out; a model that runs dry
-    gives fewer, with a warning. `about` narrows the field.
+    gives fewer, with a warning. `about` narrows the field. What is given stays as it is.
     """
     pool = _Pool(given)
     wanted = n if n is not None else len(pool.names)
@@ -62,14 +66,20 @@ class _Pool:
     def __init__(self, given: list[str]) -> None:
         self.names: list[str] = []
         self._seen: set[str] = set()
-        self.add(given)
+        for name in given:
+            self._add(name.strip())
 
-    def add(self, names: list[str]) -> None:
-        for raw in names:
-            name = raw.partition(": ")[0].rstrip(".:").strip()
-            if 2 <= len(name) <= LONGEST and name.casefold() not in self._seen:
-                self._seen.add(name.casefold())
-                self.names.append(name)
+    def read(self, answer: Completion) -> None:
+        """Takes the topics of a model's list, without what it explains behind a colon."""
+        for item in parse_list(answer.content, cut=answer.finish_reason == "length"):
+            name = _EXPLAINED.split(item, maxsplit=1)[0].rstrip(".。:：").strip()
+            if name and len(name) <= LONGEST:
+                self._add(name)
+
+    def _add(self, name: str) -> None:
+        if name.casefold() not in self._seen:
+            self._seen.add(name.casefold())
+            self.names.append(name)
 
 
 class _Asker:
@@ -85,9 +95,9 @@ class _Asker:
         for attempt in range(TRIES):
             before = len(pool.names)
             text = self.ctx.render(template, n=wanted - before, avoid=pool.names[-20:], **values)
-            (answer,) = await self.ctx.chat(self.model, text, index=attempt, **self.sampling)
+            (answer,) = await self.ctx.chat(self.model, turns(text), index=attempt, **self.sampling)
             self.calls.append(answer.call)
-            pool.add(parse_list(answer.content))
+            pool.read(answer)
             if len(pool.names) >= wanted:
                 return
 
@@ -105,10 +115,13 @@ async def _two_levels(ask: _Asker, pool: _Pool, wanted: int, about: str | None) 
 
 @topics.rule
 def _rule(*, model: str | None, n: int | None, given: list[str], **_: Any) -> str | None:
+    if not all(name.strip() for name in given):
+        return "given holds an empty topic; take it out"
+    held = len(_Pool(given).names)
     if model is None and not given:
         return "needs a model to name topics, or topics of your own in given"
-    if model is None and n is not None and n > len(given):
-        return f"n is {n} but given holds {len(given)} topics; name a model to write the others"
+    if model is None and n is not None and n > held:
+        return f"n is {n} but given holds {held} different topics; name a model for the others"
     if model is not None and n is None:
         return "needs n, how many topics the model shall write"
     return None
@@ -118,8 +131,9 @@ def _rule(*, model: str | None, n: int | None, given: list[str], **_: Any) -> st
 def _plan(
     rows: int, *, model: str | None, n: int | None, given: list[str], max_tokens: int, **_: Any
 ) -> Forecast:
-    wanted = n if n is not None else len(given)
-    if model is None or wanted <= len(given):
+    held = len(_Pool(given).names)
+    wanted = n if n is not None else held
+    if model is None or wanted <= held:
         return Forecast(rows * wanted)
     calls = 1 if wanted <= MACRO_FROM else 1 + math.ceil(math.sqrt(wanted))
     return Forecast(rows * wanted, [CallForecast(model, rows * calls, 1, max_tokens)])

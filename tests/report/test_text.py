@@ -1,0 +1,111 @@
+"""What a person reads on a terminal: others' words stay words, whatever is in them."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import orjson
+import pytest
+import yaml
+from rich.console import Console
+
+from karat.planning import StepPlan
+from karat.recipe import recipe_hash
+from karat.report.text import money, plan_table, print_report, row_panel
+from karat.row import Message, Response, Row
+from karat.rundir import Run
+
+EVIL = "\x1b[2J[bold]kept[/bold] [/nothing] \x07\u202e\u2028\ud800"
+SEEN = "[bold]kept[/bold] [/nothing]"
+RECIPE = {"name": "x", "steps": ["topics"]}
+SPREAD = {"count": 3, "mean": 1.0}
+REPORT = {
+    "name": "x",
+    "recipe_hash": recipe_hash(RECIPE),
+    "rows": {"in": 3, "accepted": 2, "dropped": 1},
+    "funnel": [{"label": "topics", "rows_in": 3, "rows_out": 2, "dropped": {"bad": 1}}],
+    "scores": {"r.a": {"all": SPREAD, "accepted": {"count": 0}}},
+    "models": [
+        {
+            "model": "m", "calls": 1, "prompt_tokens": 1, "completion_tokens": 1, "errors": 0,
+            "tokens_estimated": True, "cost_usd": None, "retries": 0,
+            "latency_ms": {"p50": 0.5, "p95": 20.0, "p99": 30.0},
+        }
+    ],
+    "diversity": {"accepted": {"vendi": 2.5}},
+    "human_share": 0.0,
+    "cost_usd": 0.5,
+    "warnings": [],
+    "exports": {"jsonl": {"files": {"rows": "rows.jsonl"}, "rows": 2, "left_out": {"why": 1}}},
+    "this_run": {"seconds": 1.0, "calls": 1, "replayed": 0, "stages_reused": 0},
+}  # fmt: skip
+
+
+def printed(thing):
+    stream = io.StringIO()
+    console = Console(file=stream, width=200, force_terminal=False)
+    console.print(thing) if not callable(thing) else thing(console)
+    text = stream.getvalue()
+    text.encode()  # as a terminal would
+    assert not [c for c in text if c in "\x1b\x07\u202e\u2028"]
+    return text
+
+
+@pytest.fixture
+def show(tmp_path):
+    """What `karat show` prints of a report."""
+
+    def showing(report):
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+        (tmp_path / "report.json").write_bytes(orjson.dumps(report))
+        return printed(lambda console: print_report(console, Run(tmp_path)))
+
+    return showing
+
+
+def test_a_report_is_shown(show):
+    text = show(REPORT)
+    for words in ("x: 2 accepted, 1 dropped", "1 bad", "price unknown", "vendi 2.5", "~1", "$0.5"):
+        assert words in text
+    assert "rows.jsonl  (2 rows, 1 left out)" in text
+    assert "earlier form" not in text
+
+
+def test_results_of_an_earlier_form_of_the_recipe_are_said_to_be(show):
+    assert "earlier form of the recipe" in show({**REPORT, "recipe_hash": "00"})
+
+
+@pytest.mark.parametrize("place", ["name", "warning", "model", "score", "label", "reason", "file"])
+def test_words_of_others_are_text_on_the_terminal(show, place):
+    report, evil = copy.deepcopy(REPORT), EVIL.removesuffix("\ud800")
+    if place == "name":
+        report["name"] = evil
+    elif place == "warning":
+        report["warnings"] = [evil]
+    elif place == "model":
+        report["models"][0]["model"] = evil
+    elif place == "score":
+        report["scores"] = {evil: report["scores"]["r.a"]}
+    elif place == "file":
+        report["exports"]["jsonl"]["files"]["rows"] = evil
+    else:
+        step = report["funnel"][0]
+        step.update({"label": evil} if place == "label" else {"dropped": {evil: 1}})
+    assert SEEN in show(report)
+
+
+def test_a_row_is_shown_as_text():
+    response = Response(EVIL, EVIL, scores={EVIL: 1.0}, kept=True)
+    row = Row(EVIL, [Message(EVIL, EVIL)], [response], meta={"k": EVIL}, dropped=EVIL)
+    assert printed(row_panel(row)).count(SEEN) >= 6
+
+
+def test_a_plan_names_models_as_text():
+    assert SEEN in printed(plan_table([StepPlan("respond", 1, 1, EVIL)]))
+
+
+def test_what_is_unknown_is_never_shown_as_nothing():
+    assert (money(None), money(0), money(0.01234), money(12)) == (
+        "price unknown", "$0", "$0.01234", "$12.00",
+    )  # fmt: skip
