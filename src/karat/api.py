@@ -10,15 +10,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-import yaml
 
 from karat.context import Services
-from karat.errors import RecipeError
+from karat.errors import RecipeError, RunError
 from karat.executors.local import GRACE_S
 from karat.finish import write_results
 from karat.journal import Journal
@@ -28,6 +27,7 @@ from karat.models.client import Client
 from karat.planning import StepPlan
 from karat.planning import plan as plan_recipe
 from karat.recipe import Recipe
+from karat.recipefile import dump
 from karat.report.build import build, ranking_of
 from karat.row import Row
 from karat.rundir import Lock, Run, write_atomic
@@ -106,10 +106,7 @@ def _services(recipe: Recipe, place: Run) -> Iterator[tuple[Services, Journal]]:
 
 
 async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
-    write_atomic(
-        place.recipe,
-        yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True).encode(),
-    )
+    write_atomic(place.recipe, dump(recipe.resolved()).encode())
     started = time.perf_counter()
     with _services(recipe, place) as (services, journal):
         mill = Mill(recipe, services, place.stages)
@@ -157,8 +154,8 @@ def _finish(
 def _forget_exports(place: Run) -> None:
     """Removes the files of the last report's exports: one that is no longer asked for would stay
     behind with rows of another recipe."""
-    if place.report_file.exists():
-        for export in place.report.get("exports", {}).values():
+    with suppress(RecipeError, RunError, KeyError):  # no report yet, or a damaged one
+        for export in place.report["exports"].values():
             for path in export["files"].values():
                 (place.export / Path(path).name).unlink(missing_ok=True)
 

@@ -45,7 +45,9 @@ class _Friendly(click.Group):
 
             if not isinstance(error, KaratError):
                 raise
-            click.echo(f"error: {error}", err=True)
+            from karat.report.text import clean
+
+            click.echo(f"error: {clean(str(error), 2000)}", err=True)
             sys.exit(2 if isinstance(error, RecipeError) else 1)
 
 

@@ -120,6 +120,9 @@ class Client:
                 records = bill(call, reply, samples, keys)
                 cost = sum(record.cost_nano or 0 for record in records)
                 await self.journal.put(records)
+            except RunError:
+                self.stop()  # before the slot goes to a call that could not be recorded either
+                raise
             finally:
                 endpoint.limiter.release(call.weight)
                 endpoint.tally.in_flight -= 1
@@ -227,10 +230,12 @@ def _with_defaults(request: ChatRequest, spec: ModelSpec) -> ChatRequest:
 
 
 def _seed_of(seed: int | None, sample: int) -> int | None:
-    """The seed sent for samples from `sample` on: the first batch sends the request's own."""
-    if seed is None or sample == 0:
-        return seed
-    return int.from_bytes(digest(str(seed), str(sample), size=8), "little") % SEED_RANGE
+    """The seed sent for samples from `sample` on.
+
+    Services that take n number their seeds upwards, so four samples and four more are the same
+    texts as eight at once.
+    """
+    return None if seed is None else (seed + sample) % SEED_RANGE
 
 
 def _remedy(error: ProviderError) -> str:
