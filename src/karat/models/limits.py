@@ -6,7 +6,9 @@ one (429). The pace aims at a small share of refusals, not at none: a service th
 in a hundred is used up, one that refuses none may be idle, and no pause is needed to stay there.
 
 1. The first refusal: everyone pauses as long as it asks. What got through, over first start to end
-   of pause, is the first pace; it doubles each second until the next refusal.
+   of pause, is the first pace; from there it grows e-fold a second until the next refusal. Between
+   the two the service was used up twice: what got through is its rate, or less if it had spare
+   capacity in between, so the pace comes down to that, but not by more than LANDING.
 2. From then on a refused call waits alone, and lowers the pace by a step; each start that the pace
    held back raises it by REFUSED_SHARE of a step. The two cancel where that share is refused. Many
    starts without a refusal mean that the limit rose: the raises grow with their number.
@@ -15,7 +17,7 @@ in a hundred is used up, one that refuses none may be idle, and no pause is need
    nothing got through (an outage, a spent quota), the search of (1) begins again.
 
 Source: Robbins & Monro 1951, "A Stochastic Approximation Method" (2); Jacobson 1988, "Congestion
-Avoidance and Control" (the doubling, the halved width, a gain that falls with the round trip).
+Avoidance and Control" (the search, the halved width, a gain that falls with the round trip).
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ from collections import deque
 
 from karat.errors import RunError
 
-REFUSED_SHARE = 0.01  # of calls, once settled
+REFUSED_SHARE = 0.005  # of calls, once settled
+QUIET_CALLS = 100  # without a refusal: from here on the pace rises faster and faster
+LANDING = 1.6
 SETTLE_S = 0.7  # a pace k times too high comes down within about k of these
 LARGEST_STEP = 0.1
-FIRST_GROWTH = 0.7  # a second, until a refusal bounds the search from above
+FIRST_GROWTH = 0.7  # of a step a call, while searching: e-fold a second
 LOWEST_RATE = 0.2  # slower limits are met by waiting as told; below it recovery takes too long
 SHUT_SHARE = 0.65  # refused, of about the last `_shut_after` calls: the door is shut
 LONG_WAIT_S = 5.0  # who asks for so long has a window that is used up
@@ -55,6 +59,7 @@ class Limiter:
         self._cycle_start: float | None = None  # the end of the last pause
         self._resume_at: float | None = None  # the end of a pause nothing was learned from yet
         self._accepted = 0  # calls of this cycle, less those refused
+        self._dry_at = 0.0  # the start of the refused call that brought the last pause
         self._searching = True
         self._quiet = 0  # starts since the last refusal
         self._shut = 0.0  # refused share of the last calls
@@ -108,10 +113,12 @@ class Limiter:
         self._shut += 1 / self._shut_after
         if self.rate is not None:
             self.rate = max(LOWEST_RATE, self.rate * (1 - self._step(self.rate)))
-            self._searching = self._searching and self._accepted <= 0
+            if self._searching and self._accepted > 0:
+                self._land(started, self.rate)
         if self.rate is None or self._shut > SHUT_SHARE:
             # at least a round trip, so that the other refusals under way are counted by its end
             self._resume_at = self._next_start = now + max(wait, self._round_trip)
+            self._dry_at = started
         return wait
 
     def overloaded(self, started: float) -> None:
@@ -134,6 +141,14 @@ class Limiter:
     def _step(self, rate: float) -> float:
         """What one refusal takes off: all of the excess in SETTLE_S, or four round trips."""
         return min(LARGEST_STEP, 1 / (rate * max(SETTLE_S, 4 * self._round_trip)))
+
+    def _land(self, started: float, rate: float) -> None:
+        """The search ends with the refusal of a call that started at `started`."""
+        known = self._accepted - rate * self._round_trip  # calls sent since then may be refused yet
+        found = known / max(started - self._dry_at, 0.01)
+        self.rate = max(LOWEST_RATE, min(rate, max(rate / LANDING, found)))
+        self._searching = False
+        self._quiet = 5 * QUIET_CALLS  # it may have landed low
 
     def _learn(self, resumed: float) -> None:
         """The first start after a pause: what got through since the last one, or ever."""
@@ -164,7 +179,7 @@ class Limiter:
             self._shut *= 1 - 1 / self._shut_after
             if self._held:
                 self._quiet += 1
-                share = REFUSED_SHARE * max(1.0, REFUSED_SHARE * self._quiet)
+                share = REFUSED_SHARE * max(1.0, self._quiet / QUIET_CALLS)
                 if self._searching:
                     share = max(share, FIRST_GROWTH)
                 self.rate *= 1 + share * self._step(self.rate)
