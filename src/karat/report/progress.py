@@ -7,9 +7,10 @@ import sys
 import time
 from collections import deque
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from karat.mill import Monitor
 from karat.report.text import money
@@ -62,7 +63,7 @@ class Progress:
             left = max(0.0, (monitor.expected - stats.rows_in + monitor.in_flight[label]) / rate)
         return stats.rows_in, stats.rows_out, monitor.in_flight[label], rate, left if done else None
 
-    def _table(self, monitor: Monitor) -> Table:
+    def _table(self, monitor: Monitor) -> Group:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for heading in ("step", "in", "out", "in flight", "rows/s", "ETA"):
             table.add_column(heading, justify="left" if heading == "step" else "right")
@@ -81,9 +82,7 @@ class Progress:
                 table.add_row(label, f"{stats.rows_in:,}", f"{stats.rows_out:,}", style="dim")
             else:
                 table.add_row(label, style="dim")
-        table.add_row()
-        table.add_row(_spending(monitor))
-        return table
+        return Group(table, Text(_spending(monitor)))
 
     def _line(self, monitor: Monitor) -> str:
         parts = []
