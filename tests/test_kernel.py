@@ -269,3 +269,51 @@ def test_files_of_a_run_are_those_the_readme_names(make_recipe, tmp_path):
     }
     assert Recipe.load(run.recipe).labels == ["read", "respond"]
     assert orjson.loads(run.report_file.read_bytes()) == run.report
+
+
+def test_an_edited_template_is_used_by_the_next_run(make_recipe, user_module, tmp_path):
+    user_module(
+        "mine_says",
+        "@step\nasync def f(row, ctx):\n row.meta['said'] = ctx.render('ask')\n return row\n",
+    )
+    path = make_recipe(steps=[{"read": {"path": "prompts.jsonl"}}, "mine_says:f"], rows=2)
+    for text in ("old", "new"):
+        (tmp_path / "ask.md").write_text(text)
+        run = karat.run(path, tmp_path / "out")
+        assert {row.meta["said"] for row in rows_of(run.accepted_file)} == {text}
+
+
+def test_rows_a_step_makes_by_copying_are_rows_of_their_own(make_recipe, user_module, tmp_path):
+    user_module(
+        "mine_copies",
+        "import copy\n@step\nasync def f(row, ctx) -> list[Row]:\n"
+        " return [copy.deepcopy(row) for _ in range(3)]\n",
+    )
+    path = make_recipe(
+        steps=[{"read": {"path": "prompts.jsonl"}}, "mine_copies:f", "dedupe"], rows=4
+    )
+    run = karat.run(path, tmp_path / "out")
+    assert run.report["rows"] == {"in": 4, "accepted": 4, "dropped": 8}
+    every = rows_of(run.accepted_file) + rows_of(run.dropped_file)
+    assert len({row.id for row in every}) == 12
+
+
+def test_a_column_added_to_the_input_buys_nothing_again(make_recipe, tmp_path):
+    with Server() as server:
+        path = make_recipe(server.model(), 6)
+        karat.run(path, tmp_path / "out")
+        file = tmp_path / "prompts.jsonl"
+        file.write_text(file.read_text().replace('{"prompt"', '{"note": "new", "prompt"'))
+        karat.run(path, tmp_path / "out")
+        assert len(server.requests) == 6
+
+
+def test_plan_pays_again_for_prompts_that_changed(make_recipe, tmp_path):
+    with Server() as server:
+        path = make_recipe(server.model(price={"input": 1, "output": 1}), 6)
+        karat.run(path, tmp_path / "out")
+        file = tmp_path / "prompts.jsonl"
+        file.write_text(file.read_text().replace("What is", "Who is"))
+        (line,) = [line for line in karat.plan(path, tmp_path / "out") if line.model]
+    assert (line.recorded, line.calls) == (0, 6)
+    assert line.cost_usd > 0

@@ -75,4 +75,5 @@ def test_ordinary_tools_open_everything(run):
     assert loaded.num_rows == rows
     for name in ("jsonl", "trl-sft"):
         (file,) = run.report["exports"][name]["files"].values()
-        assert datasets.load_dataset("json", data_files=file, split="train").num_rows == rows
+        written = str(run.path / file)
+        assert datasets.load_dataset("json", data_files=written, split="train").num_rows == rows

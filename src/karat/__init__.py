@@ -7,6 +7,7 @@ once: a submodule has the same name, and importing it later would put the module
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from karat.step import step
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from karat.api import plan, preview, run
     from karat.columns import Decision, Table
     from karat.context import Context
-    from karat.errors import KaratError, RecipeError, RunError
+    from karat.errors import KaratError, RecipeError, RowError
     from karat.recipe import Recipe
     from karat.row import Message, Response, Row
     from karat.rundir import Run
@@ -29,8 +30,8 @@ __all__ = [
     "RecipeError",
     "Response",
     "Row",
+    "RowError",
     "Run",
-    "RunError",
     "Table",
     "plan",
     "preview",
@@ -41,14 +42,20 @@ _HOME = {
     "api": ("plan", "preview", "run"),
     "columns": ("Decision", "Table"),
     "context": ("Context",),
-    "errors": ("KaratError", "RecipeError", "RunError"),
+    "errors": ("KaratError", "RecipeError", "RowError", "RunError"),
     "recipe": ("Recipe",),
     "row": ("Message", "Response", "Row"),
     "rundir": ("Run",),
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("karat")
     home = next((module for module, names in _HOME.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module 'karat' has no attribute '{name}'")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import pkgutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
+import karat.exporters
 from karat.context import Services
-from karat.errors import RecipeError, RunError
+from karat.errors import RecipeError
 from karat.executors.local import GRACE_S
 from karat.finish import write_results
 from karat.journal import Journal
@@ -31,7 +33,7 @@ from karat.recipefile import dump
 from karat.report.build import build, ranking_of
 from karat.row import Row
 from karat.rundir import Lock, Run, write_atomic
-from karat.stage import read_rows
+from karat.stage import read_rows, scopes
 
 T = TypeVar("T")
 STOPPING = (
@@ -102,7 +104,7 @@ def _services(recipe: Recipe, place: Run) -> Iterator[tuple[Services, Journal]]:
     journal = Journal(place.journal)
     ((spent,),) = journal.query("SELECT sum(cost_nano) FROM calls")
     client = Client(recipe.models, journal, Budget(recipe.budget_usd, spent or 0))
-    yield Services(recipe, client), journal
+    yield Services(recipe, client, scopes(recipe)), journal
 
 
 async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
@@ -136,7 +138,9 @@ def _finish(
         module = importlib.import_module(f"karat.exporters.{name.replace('-', '_')}")
         done = module.export(place, place.export)
         exports[name] = {
-            "files": {key: str(path) for key, path in done.files.items()},
+            "files": {
+                key: path.relative_to(place.path).as_posix() for key, path in done.files.items()
+            },
             "rows": done.rows,
             "left_out": done.left_out,
         }
@@ -145,6 +149,7 @@ def _finish(
     report["this_run"] = {
         "seconds": round(time.perf_counter() - started, 3),
         "calls": sum(tally.calls for tally in tallies),
+        "answers": sum(tally.answers for tally in tallies),
         "replayed": sum(tally.replayed for tally in tallies),
         "stages_reused": len(mill.monitor.sealed),
     }
@@ -152,12 +157,12 @@ def _finish(
 
 
 def _forget_exports(place: Run) -> None:
-    """Removes the files of the last report's exports: one that is no longer asked for would stay
-    behind with rows of another recipe."""
-    with suppress(RecipeError, RunError, KeyError):  # no report yet, or a damaged one
-        for export in place.report["exports"].values():
-            for path in export["files"].values():
-                (place.export / Path(path).name).unlink(missing_ok=True)
+    """Removes what an earlier run exported: a file that is no longer asked for would stay behind
+    with rows of another recipe."""
+    for info in pkgutil.iter_modules(karat.exporters.__path__):
+        module = importlib.import_module(f"karat.exporters.{info.name}")
+        for name in getattr(module, "FILES", ()):
+            (place.export / name).unlink(missing_ok=True)
 
 
 async def _preview(recipe: Recipe, place: Run, folder: Path, n: int) -> list[Row]:

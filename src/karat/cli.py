@@ -106,9 +106,13 @@ def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
 def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) -> None:
     """Say what running RECIPE would do, call and cost."""
     from karat.api import plan as plan_recipe
+    from karat.planning import spent_usd
     from karat.report.text import plan_table
 
-    _console().print(plan_table(plan_recipe(_load(recipe, overrides), out, probe)))
+    loaded = _load(recipe, overrides)
+    lines = plan_recipe(loaded, out, probe)
+    spent = spent_usd((out or Path("runs") / loaded.name) / "journal.sqlite")
+    _console().print(plan_table(lines, spent, loaded.budget_usd))
 
 
 @main.command()
@@ -119,7 +123,7 @@ def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) 
     "-n", "count", type=click.IntRange(1), default=3, show_default=True, help="How many rows."
 )
 def preview(recipe: str, out: Path | None, overrides: tuple[str, ...], count: int) -> None:
-    """Run the first rows of RECIPE end to end and show them."""
+    """Run the first rows of RECIPE end to end (paid, and kept for the run) and show them."""
     from karat.api import preview as preview_recipe
     from karat.report.text import row_panel
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from karat.models.chat import ChatRequest, Completion
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.rewards.base import Reward
-from karat.row import Message, Row, canonical, derive_seed, digest
+from karat.row import Message, Row, derive_seed, digest
 
 if TYPE_CHECKING:
     from karat.recipe import Recipe
@@ -33,10 +33,12 @@ PROMPTS = Path(__file__).parent / "recipes" / "prompts"
 class Services:
     """What the contexts of one run share."""
 
-    def __init__(self, recipe: Recipe, client: Client) -> None:
+    def __init__(
+        self, recipe: Recipe, client: Client, scopes: Mapping[str, str] | None = None
+    ) -> None:
         self.recipe = recipe
         self.client = client
-        self.scopes = scopes(recipe)
+        self.scopes = scopes or {}  # of each step, for the ledger; see karat.stage.scopes
         self.warnings: list[str] = []
         # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
         self.grader = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
@@ -50,18 +52,6 @@ class Services:
     async def close(self) -> None:
         self.grader.shutdown(cancel_futures=True)
         await self.client.close()
-
-
-def scopes(recipe: Recipe) -> dict[str, str]:
-    """What each step's answers depend on beside their row: run seed, label, parameters but `n`.
-
-    Not part of any key; it tells a plan which recorded answers can be this recipe's.
-    """
-    found = {}
-    for label, call in zip(recipe.labels, recipe.steps, strict=True):
-        params = {key: value for key, value in call.params.items() if key != "n"}
-        found[label] = digest(str(recipe.seed), label, canonical(params), size=8).hex()
-    return found
 
 
 class Context:
@@ -99,8 +89,9 @@ class Context:
         return render(self._template(template), **values)
 
     def _template(self, name: str) -> Path:
-        own = self._services.recipe.folder / name
-        return own if own.is_file() else PROMPTS / f"{name.removesuffix('.md')}.md"
+        file = f"{name.removesuffix('.md')}.md"
+        own = self._services.recipe.folder / file
+        return own if own.is_file() else PROMPTS / file
 
     async def chat(
         self,

@@ -7,6 +7,7 @@ fed by failures is written but not sealed, and whatever ends a run early leaves 
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from itertools import islice
@@ -20,7 +21,7 @@ from karat.context import Context, Services
 from karat.errors import KaratError, ProviderError, RecipeError, RowError, RunError
 from karat.executors.local import run_rows
 from karat.recipe import Recipe
-from karat.row import Row
+from karat.row import Ids, Row
 from karat.stage import Stage, StageWriter, StepStats, cut, read_meta, read_rows, sealed
 from karat.step import StepCall
 from karat.table import plain
@@ -241,12 +242,30 @@ async def walk(
         if not rows:
             row.dropped = "nothing usable was written"
             rows = [row]
+        if call.step.kind == "fan":
+            _name_apart(rows, row.id)
         for out in rows:
             _count(stats, out)
         if call.step.kind == "fan":
             return rows
         (row,) = rows
     return [row]
+
+
+def _name_apart(rows: list[Row], parent: str) -> None:
+    """New ids for rows a step made by copying: decisions, seeds and provenance go by id."""
+    ids = {row.id for row in rows}
+    if len(rows) > 1 and (len(ids) < len(rows) or parent in ids):
+        names = Ids()
+        for row in rows:
+            row.id = names.assign(row.messages, row.meta, parent)
+
+
+def _place(error: Exception) -> str:
+    """Where in the step's own code an error came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not Path(f.filename).is_relative_to(Path(__file__).parent)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _count(stats: StepStats, row: Row) -> None:
@@ -278,6 +297,6 @@ def _named(label: str, where: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         raise RunError(
-            f"step '{label}' broke{where}: {type(error).__name__}: {error}. Nothing paid for is "
-            "lost: mend the step and run again"
+            f"step '{label}' broke{where}: {type(error).__name__}: {error}{_place(error)}. Nothing "
+            "paid for is lost: mend the step and run again"
         ) from error

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from karat.context import scopes
 from karat.forecast import CallForecast, Forecast
 from karat.journal import look_up
-from karat.models.spec import load_provider
+from karat.models.spec import Price, load_provider
 from karat.recipe import Recipe
-from karat.stage import cut, read_meta, sealed
+from karat.stage import cut, read_meta, scopes, sealed
 
 ASSUMED_PROMPT_TOKENS = 120
 ASSUMED_COMPLETION_TOKENS = 300
@@ -28,9 +27,9 @@ class StepPlan(msgspec.Struct):
     rows_in: int | None
     rows_out: int | None
     model: str = ""
-    calls: int = 0
-    samples: int = 0
-    recorded: int = 0  # samples the journal already holds
+    calls: int = 0  # still to make
+    samples: int = 0  # in all
+    recorded: int = 0  # of them the journal already holds
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
@@ -97,12 +96,25 @@ def _line(
     price = spec.rate()
     width = provider.width(spec, call.n)
     return StepPlan(
-        label, None, None, spec.model, call.calls, samples, held,
+        label, None, None, spec.model, -(-left // call.n), samples, held,
         prompt_tokens, completion_tokens,
-        None if price is None else price.cost_nano(prompt_tokens, completion_tokens) / 1e9,
+        _cost(price, left, prompt_tokens, completion_tokens),
         left / call.n * per.latency_s / min(width, max(1, call.calls)),
         known is not None,
     )  # fmt: skip
+
+
+def _cost(price: Price | None, left: int, tokens_in: int, tokens_out: int) -> float | None:
+    """Dollars still to pay: nothing where nothing is left, whatever the price."""
+    if left == 0:
+        return 0.0
+    return None if price is None else price.cost_nano(tokens_in, tokens_out) / 1e9
+
+
+def spent_usd(journal: Path) -> float:
+    """Dollars already paid in this run's directory, as far as prices were known."""
+    found = look_up(journal, "SELECT sum(cost_nano) FROM calls")
+    return (found[0][0] or 0) / 1e9 if found else 0.0
 
 
 def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:

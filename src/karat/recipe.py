@@ -7,8 +7,9 @@ make the same object and meet the same checks.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ import msgspec
 
 from karat.errors import RecipeError, did_you_mean
 from karat.models.spec import ModelSpec, parse_model
-from karat.recipefile import at, checked, find_recipe, override, parse, parse_step, typed
+from karat.recipefile import (
+    at,
+    checked,
+    find_recipe,
+    name_of,
+    name_of_file,
+    override,
+    parse,
+    parse_step,
+    typed,
+)
 from karat.rewards.base import Reward
 from karat.rewards.load import load_reward
 from karat.row import canonical, digest
@@ -24,6 +35,7 @@ from karat.step import StepCall
 
 EXPORTS = Path(__file__).with_name("exporters")
 MOST_USD = 1e9
+Scales = dict[str, tuple[float, float]]  # of every score graded so far
 
 
 class Recipe:
@@ -47,8 +59,8 @@ class Recipe:
         origin: str | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.name = name
         self.origin = origin or f"recipe '{name}'"
+        self.name = name_of(name, self.origin)
         self.seed = typed(seed, int, "seed", self.origin)
         self.budget_usd = budget_usd
         self.folder = (folder or Path.cwd()).absolute()
@@ -118,30 +130,51 @@ class Recipe:
             if name not in known:
                 near = did_you_mean(str(name), known)
                 raise RecipeError(f"{self.origin}: no export '{name}'; {near}")
-        graded: set[str] = set()
+            if self.export.count(name) > 1:
+                raise RecipeError(f"{self.origin}: export lists '{name}' twice")
+        graded: Scales = {}
         for position, call in enumerate(self.steps):
             with at(self.where(position)):
                 self._check_step(position, call, graded)
+        self._check_unused()
         if budget is not None:
             self._check_prices()
 
-    def _check_step(self, position: int, call: StepCall, graded: set[str]) -> None:
+    def _check_unused(self) -> None:
+        """Models and rewards that no step names: all but the keys, which only a call needs."""
+        for name, spec in self.models.items():
+            with at(f"{self.origin}, model '{name}'"):
+                spec.check_written()
+        for name in self.rewards:
+            with at(f"{self.origin}, reward '{name}'"):
+                self.reward(name)
+
+    def _check_step(self, position: int, call: StepCall, graded: Scales) -> None:
         if call.step.kind == "source" and position > 0:
             raise RecipeError(
                 "reads rows in and must be the first step; 'mix' joins a second source"
             )
         for parameter, name in call.named("model"):
             self._check_model(parameter, name)
+        self._check_twins(call)
         for parameter, name in call.named("reward"):
             if "/" not in name and name not in self.rewards:
                 known = did_you_mean(name, self.rewards)
                 raise RecipeError(f"{parameter}: no reward '{name}' in rewards; {known}")
-            graded.update(f"{name}.{attribute}" for attribute in self.reward(name).attributes)
+            scales = self.reward(name).attributes.items()
+            graded.update((f"{name}.{attribute}", scale) for attribute, scale in scales)
         for parameter, key in call.named("score"):
             given = self.steps[0].step.kind == "source" and key.startswith("human.")
             if key not in graded and not given:
                 hint = did_you_mean(key, graded) if graded else "no earlier step grades anything"
                 raise RecipeError(f"{parameter}: no score '{key}' at this point; {hint}")
+        for parameter, key, least in _least(call):
+            low, high = graded.get(key, (-inf, inf))
+            if least > high:
+                raise RecipeError(
+                    f"{parameter} {least:g} is above the scale of {key} ({low:g} to {high:g}): "
+                    "nothing would pass"
+                )
         for parameter, value in call.named("path"):
             _check_readable(parameter, self.path(value))
 
@@ -153,6 +186,17 @@ class Recipe:
             self.models[name] = ModelSpec(model=name)
         with at(f"model '{name}'"):
             self.models[name].check()
+
+    def _check_twins(self, call: StepCall) -> None:
+        """Two names of one model would be paid twice for the same answers."""
+        seen: dict[tuple[Any, ...], str] = {}
+        names = list(dict.fromkeys(call.named("model")))
+        for parameter, name in names if len(names) > 1 else []:
+            spec = self.models[name]
+            same = (parameter, spec.identity(), spec.temperature, spec.top_p, spec.max_tokens)
+            if same in seen:
+                raise RecipeError(f"{parameter}: '{seen[same]}' and '{name}' are the same model")
+            seen[same] = name
 
     def _check_prices(self) -> None:
         for position, call in enumerate(self.steps):
@@ -196,7 +240,7 @@ class Recipe:
             override(tree, text)
         tree = checked(tree, where)  # an override can put anything anywhere
         folder = path.absolute().parent / tree.pop("folder", ".")
-        name = str(tree.pop("name", path.stem))
+        name = tree.pop("name", name_of_file(path))
         steps = [
             parse_step(item, f"{where}, step {number}", folder)
             for number, item in enumerate(tree.pop("steps"), 1)
@@ -207,6 +251,19 @@ class Recipe:
 def recipe_hash(resolved: dict[str, Any]) -> str:
     """What tells recipes apart in a report: all of a resolved one but the folder it lay in."""
     return digest(canonical({k: v for k, v in resolved.items() if k != "folder"})).hex()
+
+
+def _least(call: StepCall) -> Iterator[tuple[str, str, float]]:
+    """(parameter, score, value) of what scores must reach: `minimum` of the one that a step names,
+    and each of its `floors`."""
+    named = list(call.named("score"))
+    params = call.params
+    alone = [key for parameter, key in named if params[parameter] == key]
+    if len(alone) == 1 and isinstance(params.get("minimum"), int | float):
+        yield "minimum", alone[0], params["minimum"]
+    for parameter, key in named:
+        if parameter == "floors" and isinstance(params[parameter], dict):
+            yield "floors", key, params[parameter][key]
 
 
 def _check_readable(parameter: str, path: Path) -> None:

@@ -41,6 +41,22 @@ def typed(value: Any, kind: type, key: str, where: str) -> Any:
     return value
 
 
+def name_of(value: Any, where: str) -> str:
+    """A recipe's name, which names a folder as well. Raises: RecipeError."""
+    name: str = typed(value, str, "name", where)
+    if not re.fullmatch(r"[\w.=-]+", name) or ".." in name or name == ".":
+        raise RecipeError(
+            f"{where}: name must be of letters, digits, '.', '_' and '-', with no '..', "
+            f"got {name!r}: the run's folder is called so"
+        )
+    return name
+
+
+def name_of_file(path: Path) -> str:
+    """What a recipe that says no name is called."""
+    return re.sub(r"\.\.+|[^\w.=-]+", "-", path.stem)
+
+
 def find_recipe(source: str | Path) -> Path:
     """The file of a recipe given by path, or by the name of one karat ships."""
     path = Path(source).expanduser()

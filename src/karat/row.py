@@ -7,7 +7,13 @@ below it.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
+from math import isfinite
+from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import msgspec
@@ -77,9 +83,26 @@ class Row(msgspec.Struct):
 def canonical(value: object) -> bytes:
     """The bytes that stand for a value in every key: JSON with sorted keys.
 
-    Raises: TypeError for a value that is not JSON.
+    Raises: TypeError for a value that is not JSON; ValueError for NaN or an infinity in it.
     """
+    found = _json(value)
+    # orjson writes them as null, so only a value that holds a null needs a second look.
+    if b"null" in found and not is_finite(value):
+        raise ValueError("numbers must be finite")
+    return found
+
+
+def _json(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def is_finite(value: object) -> bool:
+    """Whether no number in it, at any depth, is NaN or infinite."""
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, dict):
+        return all(is_finite(key) and is_finite(item) for key, item in value.items())
+    return not isinstance(value, list | tuple) or all(map(is_finite, value))
 
 
 def digest(*parts: bytes | str, size: int = 16) -> bytes:
@@ -92,9 +115,44 @@ def digest(*parts: bytes | str, size: int = 16) -> bytes:
     return state.digest()
 
 
+def source_digest(function: Callable[..., Any], shared: Sequence[Path] | None = None) -> bytes:
+    """A digest of what a function is written in: its file and the files it may share.
+
+    Without `shared` those are the other modules in the same folder. Of a function that has no file
+    (typed at a prompt or in a notebook) it is the text, or else the compiled code.
+    """
+    try:
+        file = Path(inspect.getfile(function))
+        parts = [file.read_bytes()]
+    except (OSError, TypeError):
+        try:
+            return digest(inspect.getsource(function))
+        except (OSError, TypeError):
+            return _code_digest(function.__code__)
+    if shared is None:
+        shared = [path for path in sorted(file.parent.glob("*.py")) if path.name != file.name]
+    for path in shared:
+        with suppress(OSError):  # one that cannot be read cannot be imported either
+            parts.append(path.read_bytes())
+    return digest(*parts)
+
+
+def _code_digest(value: object) -> bytes:
+    """Of compiled code and its constants: the same in every process, unlike their repr."""
+    if isinstance(value, CodeType):
+        names = (value.co_names, value.co_varnames)
+        return digest(value.co_code, repr(names), *map(_code_digest, value.co_consts))
+    if isinstance(value, frozenset):
+        return digest("frozenset", *sorted(map(_code_digest, value)))
+    if isinstance(value, tuple):
+        return digest("tuple", *map(_code_digest, value))
+    return digest(repr(value))
+
+
 def row_id(messages: list[Message], meta: dict[str, Any], parent: str = "", copy: int = 0) -> str:
     """A row's id: 16 hex digits of its content, its parent's id, and its number among equals."""
-    body = canonical([[(m.role, m.content) for m in messages], meta])
+    # A row's meta is the user's: NaN in it is null, as in the files, and no reason to stop.
+    body = _json([[(m.role, m.content) for m in messages], meta])
     return digest(body, parent, str(copy), size=8).hex()
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from karat.columns import READ_ROWS
+from karat.context import PROMPTS
 from karat.errors import RunError
 from karat.recipe import Recipe
 from karat.row import Row, canonical, digest
@@ -77,11 +78,20 @@ def cut(recipe: Recipe) -> list[Stage]:
         groups[-1].append((label, call))
         closed = call.step.kind in ("table", "fan")
     stages: list[Stage] = []
-    address = digest(FORMAT, str(recipe.seed)).hex()
+    address = digest(FORMAT, str(recipe.seed), *_templates(recipe)).hex()
     for number, group in enumerate(groups, 1):
         address = _address(recipe, group, address)
         stages.append(Stage(number, [name for name, _ in group], [c for _, c in group], address))
     return stages
+
+
+def _templates(recipe: Recipe) -> list[bytes]:
+    """Every prompt template a step could render: the recipe's own and karat's.
+
+    More than a run may use, but a stale template in sealed rows is worse than a replay.
+    """
+    files = [*sorted(recipe.folder.glob("*.md")), *sorted(PROMPTS.iterdir())]
+    return [digest(file.name, file.read_bytes()) for file in files if file.is_file()]
 
 
 def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str) -> str:
@@ -90,6 +100,22 @@ def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str)
     for label, call in group:
         parts += [label, call.step.path, call.step.source(), canonical(call.renamed(meanings))]
     return digest(before, *parts).hex()
+
+
+def scopes(recipe: Recipe) -> dict[str, str]:
+    """What a step's answers depend on beside its model and its `n`: seed, parameters, and the rows.
+
+    Not part of any key; it tells a plan which recorded answers are of this recipe and these rows.
+    """
+    meanings = _meanings(recipe)
+    found = {}
+    before = digest(FORMAT, str(recipe.seed)).hex()
+    for label, call in zip(recipe.labels, recipe.steps, strict=True):
+        own = call.renamed({**meanings, "model": lambda _: ""})
+        own = {key: value for key, value in own.items() if key not in ("n", "models")}
+        found[label] = digest(before, label, canonical(own), size=8).hex()
+        before = digest(before, label, canonical(call.renamed(meanings))).hex()
+    return found
 
 
 def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:

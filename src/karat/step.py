@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -26,7 +27,7 @@ import msgspec
 
 from karat.errors import KaratError, RecipeError, did_you_mean
 from karat.forecast import Forecast
-from karat.row import canonical, digest
+from karat.row import canonical, is_finite, source_digest
 
 STEPS = Path(__file__).with_name("steps")
 CURATION = Path(__file__).with_name("curation")
@@ -102,9 +103,12 @@ class Step:
                 raise RecipeError(f"needs the parameter '{field.name}'")
         try:
             values = msgspec.structs.asdict(msgspec.convert(params, self.params))
+            for name, value in values.items():
+                if not is_finite(value):
+                    raise RecipeError(f"parameter '{name}': must be a finite number")
             canonical(values)  # what a stage's address and recipe.yaml are made of
         except (msgspec.ValidationError, TypeError) as error:
-            raise RecipeError(explain(str(error))) from None
+            raise RecipeError(explain(str(error), params, self.params)) from None
         problem = self.validate(**values) if self.validate else None
         if problem:
             raise RecipeError(problem)
@@ -113,16 +117,11 @@ class Step:
     def source(self) -> bytes:
         """A digest of what the step is written in: an edit there unseals its stages.
 
-        For karat's own steps that is their file and what they share; for a user's, its file.
+        For karat's own steps that is their file and what they share; for a user's, its folder's.
         """
-        try:
-            files = [Path(inspect.getfile(self.function))]
-            if self.path == self.name:
-                files += [*sorted(STEPS.glob("_*.py")), *sorted(CURATION.glob("*.py"))]
-            return digest(*(file.read_bytes() for file in files))
-        except (OSError, TypeError):  # typed at a prompt or in a notebook
-            code = self.function.__code__
-            return digest(code.co_code, repr(code.co_consts))
+        own = self.path == self.name
+        shared = [*sorted(STEPS.glob("_*.py")), *sorted(CURATION.glob("*.py"))] if own else None
+        return source_digest(self.function, shared)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find, (self.path,)
@@ -227,12 +226,37 @@ def _default(value: Any) -> Any:
     return value
 
 
-def explain(message: str) -> str:
-    """msgspec's words turned into ours: "Expected `int`, got `str` - at `$.n`"."""
+def explain(message: str, given: Any, kind: Any, label: str = "parameter '{}'") -> str:
+    """msgspec's words turned into ours: "Expected `int`, got `str` - at `$.n`".
+
+    It said them when it was `given` this for that `kind`; `label` is put around the place.
+    """
     text, _, where = message.partition(" - at ")
-    text = text.replace("`", "").replace("Expected", "expected", 1)
     where = where.strip("`").removeprefix("$").lstrip(".")
-    return f"parameter '{where}': {text}" if where else text
+    path = re.findall(r"\w+|\.\.\.", where)
+    if text.startswith("Object contains unknown field"):
+        key = text.split("`")[1]
+        known = _keys(msgspec.inspect.type_info(kind), path)
+        return f"{where}: no key '{key}'" + (f"; {did_you_mean(key, known)}" if known else "")
+    if text.startswith("Expected `array") and isinstance(given.get(where), str):
+        text += f"; write a list: [{given[where]}]"
+    text = text.replace("`", "").replace("Expected", "expected", 1)
+    return f"{label.format(where)}: {text}" if where else text
+
+
+def _keys(info: Any, path: list[str]) -> list[str]:
+    """The keys that a mapping at this path of a type may have."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _keys(info.type, path)
+    if isinstance(info, msgspec.inspect.UnionType):
+        return [key for option in info.types for key in _keys(option, path)]
+    if isinstance(info, msgspec.inspect.StructType):
+        if not path:
+            return [field.encode_name for field in info.fields]
+        inner = [field.type for field in info.fields if field.encode_name == path[0]]
+    else:
+        inner = [getattr(info, "item_type", None) or getattr(info, "value_type", None)]
+    return [key for option in inner if path for key in _keys(option, path[1:])]
 
 
 @cache

@@ -17,7 +17,7 @@ _TURN = re.compile(r"^--- (user|assistant)[ \t]*$", re.MULTILINE)
 
 
 @lru_cache(maxsize=64)
-def _compiled(path: Path) -> Any:
+def _compiled(path: Path, changed: int) -> Any:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
@@ -27,7 +27,7 @@ def _compiled(path: Path) -> Any:
 def render(path: Path, **values: Any) -> str:
     """Fills in one Jinja template. Raises: RecipeError with the file's name."""
     try:
-        text: str = _compiled(path).render(**values)
+        text: str = _compiled(path, path.stat().st_mtime_ns).render(**values)
     except OSError as error:
         raise RecipeError(f"no prompt template {path.name}: {error.strerror}") from None
     except TemplateError as error:

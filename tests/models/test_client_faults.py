@@ -182,3 +182,53 @@ def test_stop_does_not_wait_for_calls_that_are_only_pausing(journal):
 
     with Server(script=lambda number, body: (429, b"", {"retry-after": "30"})) as server:
         assert with_client(journal, server.model(), work) == 0
+
+
+def test_a_service_that_refuses_n_is_asked_one_by_one(journal):
+    def script(number, body):
+        return (400, b'{"error": {"message": "n must be 1"}}', {}) if body.get("n", 1) > 1 else None
+
+    with Server(script=script) as server:
+        (first, second) = ask(journal, server.model(concurrency=1), request(n=4), request("b", n=4))
+    assert [len({c.content for c in answers}) for answers in (first, second)] == [4, 4]
+    assert len(server.requests) <= 2 + 8
+    assert len({r["body"]["seed"] for r in server.requests}) == 4
+
+
+def test_an_empty_account_stops_the_run_though_it_comes_as_a_rate_limit(journal):
+    reply = b'{"error": {"code": "insufficient_quota", "message": "pay first"}}'
+    with Server(script=lambda number, body: (429, reply, {})) as server:
+        with pytest.raises(RunError, match="top it up"):
+            ask(journal, server.model(), request())
+        assert len(server.requests) == 1
+
+
+def test_one_moderated_row_does_not_stop_the_others(journal):
+    def script(number, body):
+        bad = body["messages"][0]["content"] == "bad"
+        return (403, b'{"error": {"message": "flagged"}}', {}) if bad else None
+
+    with Server(script=script) as server:
+        model = server.model(concurrency=1)
+        with pytest.raises(ProviderError, match="flagged"):
+            ask(journal, model, request("fine"), request("bad"), request("fine too"))
+    assert len(ledger(journal)) == 2
+
+
+def test_an_unreadable_choice_costs_only_itself(journal):
+    reply = (
+        b'{"choices": [{"message": {"content": "one"}}, {"odd": 1},'
+        b' {"message": {"content": [{"type": "text", "text": "th"}, {"text": "ree"}]}}]}'
+    )
+    with Server(script=lambda number, body: (200, reply, {})) as server:
+        ((one, odd, three),) = ask(journal, server.model(), request(n=3))
+        assert len(server.requests) == 1
+    assert [one.content, odd.content, three.content] == ["one", "", "three"]
+    assert odd.finish_reason == "unreadable"
+
+
+def test_a_paid_reply_that_cannot_be_read_is_bought_twice_at_most(journal):
+    with Server(script=lambda number, body: (200, b'{"choices": []}', {})) as server:
+        with pytest.raises(ProviderError, match="not a chat completion"):
+            ask(journal, server.model(), request())
+        assert len(server.requests) == 2

@@ -38,7 +38,7 @@ REPORT = {
     "cost_usd": 0.5,
     "warnings": [],
     "exports": {"jsonl": {"files": {"rows": "rows.jsonl"}, "rows": 2, "left_out": {"why": 1}}},
-    "this_run": {"seconds": 1.0, "calls": 1, "replayed": 0, "stages_reused": 0},
+    "this_run": {"seconds": 1.0, "calls": 1, "answers": 1, "replayed": 0, "stages_reused": 0},
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_a_report_is_shown(show):
     text = show(REPORT)
     for words in ("x: 2 accepted, 1 dropped", "1 bad", "price unknown", "vendi 2.5", "~1", "$0.5"):
         assert words in text
-    assert "rows.jsonl  (2 rows, 1 left out)" in text
+    assert "rows.jsonl  (2 rows; left out: 1 why)" in text
     assert "earlier form" not in text
 
 

@@ -156,7 +156,7 @@ def test_every_task_has_a_template(make_recipe, tmp_path, task):
 
 
 def test_a_template_of_the_users_own_needs_no_example(make_recipe, tmp_path):
-    (tmp_path / "prompts_open_qa").write_text("Ask {{ n }} things about {{ topic }}.")
+    (tmp_path / "prompts_open_qa.md").write_text("Ask {{ n }} things about {{ topic }}.")
     with Server(answer=written) as server:
         made(make_recipe, tmp_path, server, ["tides"])
         messages = server.requests[0]["body"]["messages"]

@@ -19,6 +19,8 @@ from karat.table import plain
 
 SETTLED_BYTES = 4 * 2**20  # well inside the first block that Hugging Face datasets reads
 
+FILES = ("data.jsonl",)  # what this export writes; an older run's are removed first
+
 
 def export(run: Run, folder: Path) -> Exported:
     """Writes `data.jsonl`. Left out: rows without a kept response.
@@ -28,7 +30,7 @@ def export(run: Run, folder: Path) -> Exported:
     """
     made = Exported()
     keys = _settled(run.accepted_file)
-    with Lines(folder / "data.jsonl") as lines:
+    with Lines(folder / FILES[0]) as lines:
         for row in accepted_rows(run.accepted_file):
             kept = row.kept()
             if not kept:

@@ -19,6 +19,8 @@ from karat.exporters.base import Exported, Lines, accepted_rows, answer, ranking
 from karat.row import Response, Row
 from karat.rundir import Run
 
+FILES = ("trl-preference.jsonl",)  # what this export writes; an older run's are removed first
+
 
 def export(run: Run, folder: Path) -> Exported:
     """Writes `trl-preference.jsonl`: prompt, chosen, rejected, both scores, their difference.
@@ -29,7 +31,7 @@ def export(run: Run, folder: Path) -> Exported:
     """
     made = Exported()
     key, problem = ranking(run.accepted_file)
-    with Lines(folder / "trl-preference.jsonl") as lines:
+    with Lines(folder / FILES[0]) as lines:
         for row in accepted_rows(run.accepted_file):
             pair = problem if key is None else _pair(row, key)
             if isinstance(pair, str):

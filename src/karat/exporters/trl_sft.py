@@ -14,6 +14,8 @@ from pathlib import Path
 from karat.exporters.base import Exported, Lines, accepted_rows, answer, turns
 from karat.rundir import Run
 
+FILES = ("trl-sft.jsonl",)  # what this export writes; an older run's are removed first
+
 
 def export(run: Run, folder: Path) -> Exported:
     """Writes `trl-sft.jsonl`: one line per kept response, all turns before it as the prompt.
@@ -22,7 +24,7 @@ def export(run: Run, folder: Path) -> Exported:
     takes and which teach a model to say nothing.
     """
     made = Exported()
-    with Lines(folder / "trl-sft.jsonl") as lines:
+    with Lines(folder / FILES[0]) as lines:
         for row in accepted_rows(run.accepted_file):
             kept = row.kept()
             if not kept or not row.messages:

@@ -22,6 +22,7 @@ def bill(call: Call, reply: ChatReply, samples: Sequence[int], keys: list[bytes]
     costs = _costs(call.endpoint.price, prompt_tokens, tokens)
     made = []
     call.endpoint.tally.tokens_out += sum(tokens)
+    call.endpoint.tally.answers += len(tokens)
     for place, (sample, choice) in enumerate(zip(samples, choices, strict=False)):
         paid_in = prompt_tokens if place == 0 else 0
         made.append(

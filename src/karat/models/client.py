@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 
 import msgspec
@@ -23,6 +24,7 @@ from karat.models.spec import ModelSpec
 from karat.row import SEED_RANGE, digest
 from karat.together import all_of
 
+_SPEAKS_OF_N = re.compile(r"(?<![\w.])n(?![\w.])|\bn_|choices|samples")
 FATAL = {401, 402, 403, 404}
 OVERLOADED = {0, 503, 504, 529}  # 0: no answer at all
 MAX_REFUSALS = 100  # 429s one call waits out before its row is given up
@@ -93,12 +95,28 @@ class Client:
         bought = asyncio.Event()
         self._buying.update((keys[i], bought) for i in samples)
         try:
-            buys = [self._buy(endpoint, request, part, keys, asker) for part in parts]
+            buys = [self._buy_part(endpoint, request, part, keys, asker) for part in parts]
             return [record for records in await all_of(buys) for record in records]
         finally:
             for i in samples:
                 del self._buying[keys[i]]
             bought.set()
+
+    async def _buy_part(
+        self, endpoint: Endpoint, request: ChatRequest, samples: list[int], keys: list[bytes],
+        asker: Asker,
+    ) -> list[Record]:  # fmt: skip
+        """One request; where the service refuses its n but takes one sample, one by one."""
+        try:
+            return await self._buy(endpoint, request, samples, keys, asker)
+        except ProviderError as error:
+            refused = error.status in (400, 422) and len(samples) > 1
+            if not refused or endpoint.takes_n or not _SPEAKS_OF_N.search(str(error)):
+                raise
+        first = await self._buy(endpoint, request, samples[:1], keys, asker)
+        endpoint.max_n = 1
+        rest = await all_of(self._buy(endpoint, request, [i], keys, asker) for i in samples[1:])
+        return [*first, *(record for records in rest for record in records)]
 
     async def _buy(
         self, endpoint: Endpoint, request: ChatRequest, samples: list[int], keys: list[bytes],
@@ -129,6 +147,7 @@ class Client:
         finally:
             if call.reserved:
                 self.budget.settle(worst, cost)
+        endpoint.takes_n |= len(records) > 1
         if count > 1 and len(records) == 1:
             endpoint.max_n = 1  # the service knows no n: from now on one request a sample
         return records
@@ -161,7 +180,12 @@ class Client:
                 endpoint.tally.calls += 1
                 return reply
             failed = call.last_status != 429
-            if refusals > MAX_REFUSALS or (failed and call.retries >= endpoint.spec.attempts - 1):
+            # Nobody ever took a connection: a wrong address is no outage to sit out.
+            never = call.unreachable and endpoint.delivered_at == 0
+            attempts = min(endpoint.spec.attempts, 4) if never else endpoint.spec.attempts
+            if call.last_status == 200:  # paid for and unreadable: not eight times
+                attempts = min(attempts, 2)
+            if refusals > MAX_REFUSALS or (failed and call.retries >= attempts - 1):
                 self._give_up(call)
             call.retries += failed
             endpoint.tally.retries += 1
@@ -178,12 +202,17 @@ class Client:
     def _after(self, call: Call, error: ProviderError, began: float) -> float:
         """What a failed attempt means: seconds to wait before the next one, or an error."""
         call.last_error, call.last_status = str(error), error.status
+        if error.status == 200:  # paid for, however unreadable: the budget counts the worst case
+            self.budget.settle(0, call.worst_nano)
         call.unreachable = error.unreachable
         limiter = call.endpoint.limiter
         if error.status == 429:
             waits: float = limiter.refused(began, call.retry_after_s)
             return waits
-        if error.status in FATAL or 300 <= error.status < 400:
+        known = call.endpoint.delivered_at > 0  # it has answered: a 403 is about this request
+        if (error.status in FATAL and not (error.status == 403 and known)) or (
+            300 <= error.status < 400
+        ):
             self._note(call)
             raise RunError(f"model '{call.endpoint.spec.model}': {_remedy(error)}") from error
         if 400 <= error.status < 500 and error.status not in (408, 409, 425):

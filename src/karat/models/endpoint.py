@@ -27,6 +27,7 @@ class Provider(Protocol):
     def encode(self, request: ChatRequest) -> bytes: ...
     def decode(self, reply: HttpReply) -> ChatReply: ...
     def error(self, reply: HttpReply) -> str: ...
+    def status(self, reply: HttpReply) -> int: ...
     async def close(self) -> None: ...
 
 
@@ -34,7 +35,8 @@ class Tally:
     """What one model did since the run started, for progress lines."""
 
     def __init__(self) -> None:
-        self.calls = self.replayed = self.in_flight = self.retries = self.failures = 0
+        self.calls = self.answers = self.replayed = 0
+        self.in_flight = self.retries = self.failures = 0
         self.tokens_out = 0
 
 
@@ -49,6 +51,7 @@ class Endpoint:
         self.limiter = Limiter(self.provider.concurrency)
         self.tally = Tally()
         self._by_sample: bool = getattr(self.provider, "counts_samples", False)
+        self.takes_n = False  # it has answered several samples of one request
         self.max_n: int | None = None  # learned when a service answers fewer than asked
         self.delivered_at = 0.0
 
@@ -97,7 +100,8 @@ class Call:
         self.latency_ms = (time.perf_counter() - sent) * 1000
         if reply.status != 200:
             self.retry_after_s = _retry_after(reply.headers.get("retry-after"))
-            raise ProviderError(f"HTTP {reply.status}: {provider.error(reply)}", reply.status)
+            said = f"HTTP {reply.status}: {provider.error(reply)}"
+            raise ProviderError(said, provider.status(reply))
         answer: ChatReply = provider.decode(reply)
         return answer
 

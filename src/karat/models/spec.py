@@ -16,11 +16,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
-from karat.row import canonical
+from karat.row import canonical, is_finite
+from karat.step import explain
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # a dollar a token: above is a slip
 DAY_S = 86_400
+# What every request says for itself; in `extra` it would win over that or lose to it, unseen.
+SAID = ("model", "messages", "n", "stream", "seed", "stop", "temperature", "top_p", "max_tokens")
 
 
 class Price(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -64,19 +67,34 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     def check(self) -> None:
         """Raises: RecipeError when the model could not be called."""
-        if self.provider not in providers() or not self.name:
-            known = [f"{name}/…" for name in providers()]
-            raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
-        if self.base_url is not None and not _is_url(self.base_url):
-            raise RecipeError(
-                f"base_url '{self.base_url}' must begin with http:// or https:// and name a host, "
-                "for example http://127.0.0.1:8000/v1"
-            )
+        self.check_written()
         if self.key_env is not None and not os.environ.get(self.key_env):
             raise RecipeError(
                 f"the key variable {self.key_env} is not set; export it, or name another in key_env"
             )
         load_provider(self.provider).check(self)
+
+    def check_written(self) -> None:
+        """Raises: RecipeError for what is wrong wherever it runs, whatever keys are set."""
+        if self.provider not in providers() or not self.name:
+            known = [f"{name}/…" for name in providers()]
+            raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
+        if self.base_url is not None and any(sign in self.base_url for sign in "?#@"):
+            raise RecipeError(  # not repeated here: what it holds may be a password
+                "base_url must have no query, fragment, user or password, which would land in "
+                "files; name the variable that holds the key in key_env"
+            )
+        if self.base_url is not None and not _is_url(self.base_url):
+            raise RecipeError(
+                f"base_url '{self.base_url}' must begin with http:// or https:// and name a host, "
+                "for example http://127.0.0.1:8000/v1"
+            )
+        for key in SAID:
+            if key in self.extra:
+                raise RecipeError(
+                    f"extra must not hold '{key}'; say it as the model's or the step's own "
+                    "parameter"
+                )
 
     def rate(self) -> Price | None:
         """The price of a token here: the recipe's, else the provider's own (embedded is free)."""
@@ -116,9 +134,12 @@ def parse_model(value: Any) -> ModelSpec:
             raise RecipeError(f"no key '{name}'; {did_you_mean(str(name), fields)}")
     try:
         spec = msgspec.convert(value, ModelSpec)
+        for name, item in spec.extra.items():
+            if not is_finite(item):
+                raise RecipeError(f"parameter 'extra.{name}': must be a finite number")
         canonical(spec.extra)  # part of every key
     except (msgspec.ValidationError, TypeError) as error:
-        raise RecipeError(str(error).replace("`", "'")) from None
+        raise RecipeError(explain(str(error), value, ModelSpec, "{}")) from None
     return spec
 
 

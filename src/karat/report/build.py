@@ -27,6 +27,7 @@ from karat.rundir import Run
 from karat.stage import StepStats
 
 SCORE_SAMPLE = 200_000  # values per attribute from which quantiles are taken; moments use all
+CUT_OFF_WARNING = 0.05
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 20
 LEAST_HUMAN_SHARE = 0.1
@@ -46,6 +47,12 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
             f"{human:.0%} of the accepted rows are human; below {LEAST_HUMAN_SHARE:.0%} a model "
             "trained on its own output can collapse: add a 'mix' step"
         )
+    cut_off = _cut_off(run.accepted_file)
+    if cut_off > CUT_OFF_WARNING:
+        warnings.append(
+            f"{cut_off:.0%} of the kept responses are cut off at max_tokens and end in the middle: "
+            "raise it, or ask for shorter answers"
+        )
     return {
         "name": recipe.name,
         "seed": recipe.seed,
@@ -61,6 +68,7 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
             "accepted": diversity(chain.from_iterable(Table(run.accepted_file).texts("prompt"))),
         },
         "human_share": human,
+        "cut_off_share": cut_off,
         "warnings": warnings,
         "versions": _versions(),
     }
@@ -157,6 +165,17 @@ def total_cost(journal: Journal) -> float | None:
     """Dollars paid so far; None when some call's price is unknown."""
     ((nano, unpriced),) = journal.query("SELECT sum(cost_nano), sum(cost_nano IS NULL) FROM calls")
     return None if unpriced else (nano or 0) / 1e9
+
+
+def _cut_off(path: Path) -> float:
+    """Share of the chosen responses that stopped at a length limit."""
+    rows = cut = 0
+    for batch in Table(path).batches(["responses"]):
+        responses = batch.column("responses")
+        chosen = responses.flatten().field("finish_reason").take(first_kept(responses))
+        rows += batch.num_rows
+        cut += pc.sum(pc.equal(chosen, "length")).as_py() or 0
+    return cut / rows if rows else 0.0
 
 
 def _human_share(path: Path) -> float:

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from karat.planning import StepPlan
+from karat.planning import StepPlan, spent_usd
 from karat.recipe import recipe_hash
 from karat.recipefile import parse
 from karat.row import Row
@@ -41,8 +41,11 @@ def clean(text: str, length: int = SHOWN, style: str = "") -> Text:
 def _grid(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for place, heading in enumerate(headings):
-        left = place == 0 or heading in ("why dropped", "model", "files")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+        left = place == 0 or heading in ("why dropped", "model")
+        # A figure broken over two lines reads as another figure.
+        table.add_column(
+            heading, justify="left" if left else "right", overflow="fold", no_wrap=not left
+        )
     return table
 
 
@@ -66,11 +69,11 @@ def model_table(report: dict[str, Any]) -> Table:
         "model",
         "calls",
         "tokens in",
-        "tokens out",
+        "out",
         "cost",
         "p50 ms",
-        "p95 ms",
-        "p99 ms",
+        "p95",
+        "p99",
         "retries",
         "errors",
     )
@@ -100,7 +103,7 @@ def score_table(report: dict[str, Any]) -> Table:
                 clean(key, LINE), f"{before['count']:,}", f"{before['mean']:.2f}",
                 f"{after['count']:,}",
                 "–" if mean is None else f"{mean:.2f}",
-                "–" if mean is None else f"{mean - before['mean']:+.2f}",
+                "–" if mean is None else f"{round(mean, 2) - round(before['mean'], 2) + 0.0:+.2f}",
             )  # fmt: skip
     return table
 
@@ -121,12 +124,22 @@ def summary(report: dict[str, Any]) -> RenderableType:
         parts += [score_table(report), Text()]
     if report["models"]:
         parts += [model_table(report), Text()]
-    parts += [_facts(report), Text(f"{this['seconds']:.1f} s: {this['calls']:,} calls made, "
-              f"{this['replayed']:,} answers replayed from the journal, "
-              f"{this['stages_reused']} of {len(report['funnel'])} steps reused")]  # fmt: skip
+    parts += [_facts(report), Text(_effort(this, len(report["funnel"])))]
     for warning in report["warnings"]:
         parts.append(clean(f"warning: {warning}", 10 * LINE, "yellow"))
     return Group(*parts)
+
+
+def _effort(this: dict[str, Any], steps: int) -> str:
+    """What the run itself did, beside what it found done."""
+    took = f"{this['seconds']:.1f} s: "
+    if this["stages_reused"] == steps:
+        return f"{took}nothing to do, all {steps} steps were made before and no model was called"
+    return (
+        f"{took}{this['answers']:,} answers bought in {this['calls']:,} calls, "
+        f"{this['replayed']:,} replayed from the journal, "
+        f"{this['stages_reused']} of {steps} steps reused"
+    )
 
 
 def _facts(report: dict[str, Any]) -> Text:
@@ -136,9 +149,11 @@ def _facts(report: dict[str, Any]) -> Text:
         for name in ("distinct_1", "distinct_2", "vendi", "near_duplicates")
         if isinstance(spread.get(name), int | float)
     ]
+    cost = report["cost_usd"]
+    paid = "unknown, a model has no price" if cost is None else money(cost)
     return Text(
         f"prompt diversity: {', '.join(known)}\n"
-        f"human share: {report['human_share']:.0%}    cost so far: {money(report['cost_usd'])}"
+        f"human share: {report['human_share']:.0%}    cost so far: {paid}"
     )
 
 
@@ -150,9 +165,9 @@ def files(run: Run, report: dict[str, Any]) -> str:
         ("report", str(run.report_file)),
     ]
     for name, export in report["exports"].items():
-        left = sum(export["left_out"].values())
-        note = f"  ({export['rows']:,} rows{f', {left:,} left out' if left else ''})"
-        lines += [(name, path + note) for path in export["files"].values()]
+        reasons = ", ".join(f"{count:,} {why}" for why, count in export["left_out"].items())
+        note = f"  ({export['rows']:,} rows{f'; left out: {reasons}' if reasons else ''})"
+        lines += [(name, f"{run.path / path}{note}") for path in export["files"].values()]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {_CONTROL.sub('�', path)}" for name, path in lines)
 
@@ -170,7 +185,8 @@ def row_panel(row: Row) -> RenderableType:
             f"{key.rpartition('.')[2]} {value:.2f}" for key, value in response.scores.items()
         )
         author = clean(f"response by {response.model or 'the file'} ", LINE, "bold")
-        head = Text.assemble(author, mark, "  ", clean(scores))
+        cut = (" cut off", "yellow") if response.finish_reason == "length" else ""
+        head = Text.assemble(author, mark, cut, "  ", clean(scores))
         parts += [head, clean(response.content), Text()]
     if row.dropped:
         parts.append(Text.assemble(("dropped: ", "bold red"), clean(row.dropped)))
@@ -185,18 +201,20 @@ def row_panel(row: Row) -> RenderableType:
     )
 
 
-def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
-    """A plan, with a total and a word on where its figures come from."""
+def plan_table(
+    lines: Sequence[StepPlan], spent_usd: float = 0.0, budget_usd: float | None = None
+) -> RenderableType:
+    """A plan, with totals, the budget, and a word on where its figures come from."""
     table = _grid(
         "step",
         "rows in",
-        "rows out",
+        "out",
         "model",
-        "calls",
         "samples",
-        "in journal",
+        "held",
+        "calls left",
         "tokens in",
-        "tokens out",
+        "out",
         "cost",
         "seconds",
     )
@@ -204,18 +222,30 @@ def plan_table(lines: Sequence[StepPlan]) -> RenderableType:
         count = ["?" if value is None else f"{value:,}" for value in (line.rows_in, line.rows_out)]
         if line.model:
             table.add_row(
-                line.label, *count, clean(line.model, LINE), f"{line.calls:,}", f"{line.samples:,}",
-                f"{line.recorded:,}", f"{line.prompt_tokens:,}", f"{line.completion_tokens:,}",
-                money(line.cost_usd), f"{line.seconds:,.0f}",
+                line.label, *count, clean(line.model, LINE), f"{line.samples:,}",
+                f"{line.recorded:,}", f"{line.calls:,}", f"{line.prompt_tokens:,}",
+                f"{line.completion_tokens:,}", money(line.cost_usd), f"{line.seconds:,.0f}",
             )  # fmt: skip
         else:
             table.add_row(line.label, *count)
     calls = [line for line in lines if line.model]
     costs = [line.cost_usd for line in calls]
     unknown = any(cost is None for cost in costs)
-    total = f"{'at least ' if unknown else ''}{money(sum(cost or 0 for cost in costs))}"
+    left = sum(cost or 0 for cost in costs)
+    total = f"{'at least ' if unknown else ''}{money(left)}"
     rows_unknown = any(line.rows_out is None for line in lines)
-    notes = [f"still to pay: {total}; about {sum(line.seconds for line in calls):,.0f} s"]
+    seconds = sum(line.seconds for line in calls)
+    notes = [
+        f"already paid: {money(spent_usd)}; still to pay: {total}; about {max(1, seconds):,.0f} s"
+    ]
+    if budget_usd is not None and spent_usd + left > budget_usd:
+        room = max(0.0, budget_usd - spent_usd)
+        notes.append(
+            f"over the budget of {money(budget_usd)}: the run will stop after about {money(room)} "
+            "more"
+        )
+    if any(line.recorded for line in calls):
+        notes.append("held: answers the journal holds for these rows, which are not bought again")
     if unknown:
         notes.append("some prices are unknown: add price: {input: …, output: …} to the model")
     if rows_unknown:
@@ -237,5 +267,8 @@ def print_report(console: Console, run: Run) -> None:
             "These results are of an earlier form of the recipe: its last run has not ended.",
             style="yellow",
         )
+    now = spent_usd(run.journal)
+    if report["cost_usd"] is not None and abs(now - report["cost_usd"]) > 1e-9:
+        console.print(f"Since this report more was paid: {money(now)} so far.", style="yellow")
     console.print(summary(report))
     console.print("\n" + files(run, report), soft_wrap=True, markup=False, highlight=False)

@@ -22,6 +22,7 @@ from karat.together import all_of
 Task = Literal["open_qa", "writing", "closed_qa", "coding", "math"]
 PER_CALL = 5  # prompts asked for at once: longer lists repeat themselves
 TRIES = 3
+COPY = 0.6  # share of common words from which a prompt is a copy of an example
 SHORTEST, LONGEST = 12, 1500  # characters of a usable prompt
 SHORTEST_UNSPACED = 4  # of one written without spaces, where a character is half a word
 # Thai, Lao, Burmese, Khmer, kana, Han
@@ -87,17 +88,28 @@ async def _write(
         voice = {name: rng.choice(options) for name, options in variety.items() if options}
         told = {"persona": "", "style": "", "difficulty": "", **voice}
         ask = ctx.render(f"prompts_{task}", topic=topic, n=count - len(found), **voice)
-        messages = [Message("system", ctx.render("prompts_system", **told)), *turns(ask)]
+        asked = turns(ask)
+        messages = [Message("system", ctx.render("prompts_system", **told)), *asked]
         (answer,) = await ctx.chat(
             model, messages, temperature=temperature, max_tokens=max_tokens, index=place
         )
         for item in parse_list(answer.content, cut=answer.finish_reason == "length"):
-            if _usable(item) and item.casefold() not in seen and len(found) < count:
+            if item.casefold() in seen or _copies_example(item, asked):
+                continue
+            if _usable(item) and len(found) < count:
                 seen.add(item.casefold())
                 found.append((item, {**row.meta, "task": task, **voice}, answer.call))
         if len(found) == count:
             break
     return found
+
+
+def _copies_example(item: str, asked: list[Message]) -> bool:
+    """Whether a prompt is one of the template's own examples, or nearly: small models copy them."""
+    words = set(item.casefold().split())
+    examples = (e for turn in asked if turn.role == "assistant" for e in parse_list(turn.content))
+    others = (set(example.casefold().split()) for example in examples)
+    return any(len(words & other) >= COPY * len(words | other) for other in others)
 
 
 def _usable(prompt: str) -> bool:

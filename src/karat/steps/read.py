@@ -206,7 +206,8 @@ class _Maker:
         if self._licence is not None:
             meta.setdefault("licence", self._licence)
         source = parts.source if parts.source and self._source == "given" else self._source
-        identity = self._ids.assign(parts.messages, meta)
+        # By the prompt alone: a licence or another column added later must not re-buy answers.
+        identity = self._ids.assign(parts.messages, {})
         return Row(identity, parts.messages, parts.responses, source, meta)
 
     def dropped(self, record: Record, category: str, detail: str) -> Row:

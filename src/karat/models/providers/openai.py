@@ -21,6 +21,8 @@ from karat.models.transport import HttpReply, HttpTransport, Transport
 
 OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_CONCURRENCY = 64
+NO_CREDIT = (b"insufficient_quota", b"billing_hard_limit_reached")
+UNREADABLE = "unreadable"  # finish_reason of a choice of unknown form
 TOKENS_PER_S = 40.0  # a middling hosted model
 
 
@@ -97,11 +99,11 @@ class OpenAI:
         try:
             body = _parse(reply.body)
             choices = [_choice(choice) for choice in body["choices"]]
+            if all(choice.finish_reason == UNREADABLE for choice in choices):
+                raise TypeError("no choice holds an answer")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             said = self._quote(reply.body.decode("utf-8", "replace"))
             raise ProviderError(f"not a chat completion: {said!r}", 200) from error
-        if not choices:
-            raise ProviderError("the reply holds no choices", 200)
         usage = body.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return ChatReply(
@@ -121,6 +123,12 @@ class OpenAI:
         except (ValueError, TypeError, AttributeError):
             return repr(self._quote(reply.body.decode("utf-8", "replace")))
 
+    def status(self, reply: HttpReply) -> int:
+        """The status to go by: an empty account is no rate limit, though OpenAI answers 429."""
+        if reply.status == 429 and any(word in reply.body for word in NO_CREDIT):
+            return 402
+        return reply.status
+
     def _quote(self, said: str, length: int = 300) -> str:
         """A service's words, without the key it may echo and without control codes."""
         hidden = said.replace(self._key, "[key]") if self._key else said
@@ -131,12 +139,17 @@ class OpenAI:
         await self.transport.close()
 
 
-def _choice(choice: dict[str, Any]) -> Choice:
-    message = choice["message"]
-    content = message.get("content") or ""
-    if not isinstance(content, str):
-        raise TypeError("content is not text")
-    return Choice(content, str(choice.get("finish_reason") or ""), _count(choice.get("tokens")))
+def _choice(choice: Any) -> Choice:
+    """One answer; what cannot be read is an empty one: it was paid for with the others."""
+    try:
+        content = choice["message"].get("content") or ""
+        if isinstance(content, list):  # parts, as some services answer
+            content = "".join(part.get("text") or "" for part in content)
+        if not isinstance(content, str):
+            raise TypeError("content is not text")
+        return Choice(content, str(choice.get("finish_reason") or ""), _count(choice.get("tokens")))
+    except (TypeError, KeyError, AttributeError):
+        return Choice("", UNREADABLE)
 
 
 def _count(value: object) -> int | None:
