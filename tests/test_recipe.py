@@ -159,3 +159,87 @@ def test_a_file_is_looked_for_beside_the_recipe_first(make_recipe, tmp_path, mon
 def test_recipes_karat_ships_are_right(monkeypatch):
     monkeypatch.setattr("karat.models.providers.embedded.available", lambda: None)
     assert Recipe.load("quickstart").labels[0] == "topics"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", "a..b", ".", "..", "a b", "a\n", 5, None])
+def test_a_name_is_a_folders_name(name):
+    with pytest.raises(RecipeError, match="name must be"):
+        Recipe([find("topics")(given=["a"])], name=name)
+
+
+def test_a_file_without_a_name_is_called_as_the_file_is(make_recipe):
+    path = make_recipe(TEACHER, file="my first..one.yaml")
+    path.write_text(path.read_text().replace("name: test\n", ""))
+    assert Recipe.load(path).name == "my-first-one"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base_url": "https://me:secret@host/v1"}, "base_url must have no query"),
+        ({"base_url": "https://secret@host/v1"}, "base_url must have no query"),
+        ({"base_url": "https://host/v1?key=secret"}, "base_url must have no query"),
+        ({"base_url": "https://host/v1#secret"}, "base_url must have no query"),
+        ({"extra": {"a": [float("inf")]}}, "parameter 'extra.a': must be a finite number"),
+        ({"price": {"inptu": 1}}, "price: no key 'inptu'; did you mean 'input'?"),
+        *(
+            ({"extra": {key: 1}}, f"extra must not hold '{key}'; say it as the model's or the step")
+            for key in ("model", "messages", "n", "stream", "seed", "stop", "temperature", "top_p",
+                        "max_tokens")
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_model_may_not_say(change, message):
+    with pytest.raises(RecipeError) as caught:
+        Recipe([find("respond")(models=["m"])], models={"m": TEACHER | change})
+    assert "model 'm': " + message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_models_and_rewards_that_no_step_names_are_checked_but_for_their_keys(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    steps = [find("topics")(given=["a"])]
+    Recipe(steps, models={"m": "openai/gpt-x", "k": {"model": "openai/x", "key_env": "NO_KEY"}})
+    with pytest.raises(RecipeError, match=r"model 'm': no model 'opnai/x'; did you mean 'openai/…"):
+        Recipe(steps, models={"m": "opnai/x"})
+    with pytest.raises(RecipeError, match="reward 'r': no reward 'embeded/helpsteer2'"):
+        Recipe(steps, rewards={"r": "embeded/helpsteer2"})
+
+
+def test_an_export_listed_twice_is_a_mistake():
+    with pytest.raises(RecipeError, match="export lists 'jsonl' twice"):
+        Recipe([find("topics")(given=["a"])], export=["jsonl", "jsonl"])
+
+
+def test_two_names_of_one_model_in_a_step_are_a_mistake():
+    steps = [find("respond")(models=["a", "b"])]
+    with pytest.raises(RecipeError, match="models: 'a' and 'b' are the same model"):
+        Recipe(steps, models={"a": TEACHER, "b": TEACHER | {"concurrency": 2}})
+    Recipe(steps, models={"a": TEACHER, "b": TEACHER | {"temperature": 0.5}})
+    alone = [find("respond")(models=[name]) for name in "ab"]
+    Recipe(alone, models={"a": TEACHER, "b": TEACHER})
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"minimum": 50}, "minimum 50 is above the scale of h.reward (0 to 4): nothing would pass"),
+        ({"floors": {"h.verbosity": 4.5}}, "floors 4.5 is above the scale of h.verbosity (0 to 4)"),
+        ({"minimum": 4, "floors": {"h.verbosity": -9}}, None),
+        ({"minimum": -50}, None),
+        ({"by": "human.stars", "minimum": 50}, None),
+    ],
+)
+def test_a_minimum_that_nothing_can_reach_is_a_mistake(make_recipe, params, message):
+    steps = [
+        STEPS[0],
+        {"grade": {"reward": "h"}},
+        {"reject": {"by": "h.reward", **params}},
+    ]
+    path = make_recipe(steps=steps, rewards={"h": "embedded/helpsteer2"})
+    if message is None:
+        Recipe.load(path)
+        return
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(path)
+    assert "step 3 'reject': " + message in str(caught.value)

@@ -124,6 +124,14 @@ def test_the_good_one_is_good(load):
         ("name: good", "name: [unclosed", "is not YAML"),
         ("name: good", "name: !!python/object:os.system x", "is not YAML"),
         ("name: good", "name: \x00", "is not YAML"),
+        ("name: good", "name: ../up", "name must be of letters"),
+        ("name: good", "name: 5", "name must be text, got 5"),
+        ("best: 1", "minimum: .inf", "step 4 'reject': parameter 'minimum': must be a finite number"),
+        ("best: 1", "minimum: 50", "minimum 50 is above the scale of helpsteer2.reward (0 to 4)"),
+        ("[teacher]", "teacher", "step 2 'respond': parameter 'models': expected array, got str; write a list: [teacher]"),
+        ("price:", "extra: {a: .nan}, price:", "model 'teacher': parameter 'extra.a': must be a finite number"),
+        ("input: 0.2", "inptu: 0.2", "model 'teacher': price: no key 'inptu'; did you mean 'input'?"),
+        ("[jsonl]", "[jsonl, jsonl]", "export lists 'jsonl' twice"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_the_file_and_what_was_meant(load, old, new, message):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
+import subprocess
+import sys
+
 import pytest
+from conftest import environment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +21,9 @@ from karat.row import (
     derive_seed,
     digest,
     row_id,
+    source_digest,
 )
+from karat.step import find
 
 JSON = st.recursive(
     st.none()
@@ -130,3 +137,78 @@ def test_rows_do_not_share_their_lists():
     one.meta["k"] = 1
     Response("y").scores["s"] = 1.0
     assert (other.responses, other.meta, Response("z").scores) == ([], {}, {})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_lacks_has_no_canonical_bytes(value):
+    for holder in (value, [1, (value,)], {"a": {"b": value}}, {value: 1}):
+        with pytest.raises(ValueError, match="finite"):
+            canonical(holder)
+    assert canonical([None, 1.5]) == b"[null,1.5]"
+
+
+def test_nan_in_a_rows_meta_stops_no_run():
+    asked = [Message("user", "a")]
+    assert row_id(asked, {"x": float("nan")}) == row_id(asked, {"x": None})
+
+
+def compiled(text):
+    space = {"__name__": "notebook"}
+    exec(text, space)
+    return space["f"]
+
+
+def test_code_without_a_file_is_told_apart_by_names_and_inner_functions():
+    texts = [
+        "def f(x): return x.upper()",
+        "def f(x): return x.lower()",
+        "def f(x): return x in {'a', 'b', 'c'}",
+        "def f(x): return x in {'a', 'b', 'd'}",
+        "def f(x): return [y for y in x if (lambda z: z.upper())(y)]",
+        "def f(x): return [y for y in x if (lambda z: z.lower())(y)]",
+    ]
+    found = [source_digest(compiled(text)) for text in texts]
+    assert len(set(found)) == len(texts)
+    assert found == [source_digest(compiled(text)) for text in texts]
+
+
+def test_code_without_a_file_is_the_same_in_every_process():
+    text = "def f(x): return [(lambda z: z in {'a', 'b', 'c'})(y) for y in x]"
+    code = (
+        "from karat.row import source_digest\nspace = {}\n"
+        f"exec({text!r}, space)\nprint(source_digest(space['f']).hex())"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment(PYTHONHASHSEED=seed),
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert told == {source_digest(compiled(text)).hex()}
+
+
+def test_code_typed_in_a_notebook_is_its_text(monkeypatch):
+    def typed(text):
+        lines = text.splitlines(keepends=True)
+        monkeypatch.setitem(linecache.cache, "cell-1", (len(text), None, lines, "cell-1"))
+        space = {"__name__": "notebook"}
+        exec(compile(text, "cell-1", "exec"), space)
+        return source_digest(space["f"])
+
+    assert typed("def f(x): return x.upper()") != typed("def f(x): return x.lower()")
+    assert typed("def f(x): return 1  # one\n") == digest("def f(x): return 1  # one\n")
+
+
+def test_source_changes_with_a_module_beside_it_and_not_with_one_below(tmp_path, user_module):
+    user_module("mine_helped", "@step\nasync def f(row, ctx): return row\n")
+    found = find("mine_helped:f", tmp_path)
+    helper = tmp_path / "helper.py"
+    helper.write_text("X = 1\n")
+    before = found.source()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "other.py").write_text("X = 1\n")
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
+    assert found.source() == before
+    helper.write_text("X = 2\n")
+    assert found.source() != before

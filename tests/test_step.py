@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from karat import Context, Decision, RecipeError, Row, Table, step
@@ -250,3 +251,46 @@ def test_a_step_made_without_a_file_has_a_source():
     exec("async def f(row, ctx): return row", space)
     exec("async def g(row, ctx): return None", space)
     assert step(space["f"]).source() != step(space["g"]).source()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_refused_at_any_depth(value):
+    @step
+    async def lax(row: Row, ctx: Context, *, minimum: float | None = None, what: Any = None) -> Row:
+        return row
+
+    with pytest.raises(RecipeError, match=r"^parameter 'minimum': must be a finite number$"):
+        lax(minimum=value)
+    with pytest.raises(RecipeError, match=r"^parameter 'what': must be a finite number$"):
+        lax(what={"a": [1, value]})
+
+
+class Price(msgspec.Struct, forbid_unknown_fields=True):
+    input: float = 0.0
+    output: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"price": {"outptu": 1}}, "price: no key 'outptu'; did you mean 'output'?"),
+        ({"each": [{}, {"inptu": 1}]}, "each[1]: no key 'inptu'; did you mean 'input'?"),
+        ({"by": {"x": {"inptu": 1}}}, "by[...]: no key 'inptu'; did you mean 'input'?"),
+        (
+            {"names": "teacher"},
+            "parameter 'names': expected array, got str; write a list: [teacher]",
+        ),
+        ({"names": 5}, "parameter 'names': expected array, got int"),
+    ],
+)
+def test_a_mistake_inside_a_parameter_says_what_to_write(params, message):
+    @step
+    async def priced(
+        row: Row, ctx: Context, *, price: Price | None = None, each: list[Price] = [],  # noqa: B006
+        by: dict[str, Price] = {}, names: list[str] = [],  # noqa: B006
+    ) -> Row:  # fmt: skip
+        return row
+
+    with pytest.raises(RecipeError) as caught:
+        priced(**params)
+    assert str(caught.value) == message

@@ -23,7 +23,7 @@ from karat.errors import RecipeError
 from karat.executors.local import GRACE_S
 from karat.finish import write_results
 from karat.journal import Journal
-from karat.mill import Mill, Monitor
+from karat.mill import Mill
 from karat.models.budget import Budget
 from karat.models.client import Client
 from karat.planning import StepPlan
@@ -34,6 +34,7 @@ from karat.report.build import build, ranking_of
 from karat.row import Row
 from karat.rundir import Lock, Run, write_atomic
 from karat.stage import read_rows, scopes
+from karat.walk import Monitor
 
 T = TypeVar("T")
 STOPPING = (

@@ -262,8 +262,9 @@ def _least(call: StepCall) -> Iterator[tuple[str, str, float]]:
     if len(alone) == 1 and isinstance(params.get("minimum"), int | float):
         yield "minimum", alone[0], params["minimum"]
     for parameter, key in named:
-        if parameter == "floors" and isinstance(params[parameter], dict):
-            yield "floors", key, params[parameter][key]
+        floors = params[parameter] if parameter == "floors" else None
+        if isinstance(floors, dict) and isinstance(floors.get(key), int | float):
+            yield "floors", key, floors[key]
 
 
 def _check_readable(parameter: str, path: Path) -> None:

@@ -135,8 +135,7 @@ class StepCall:
         self.params = params
 
     def __repr__(self) -> str:
-        given = {f.name: self.params[f.name] for f in self.step.fields}
-        return f"{self.step.name}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+        return f"{self.step.name}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -157,12 +156,8 @@ class StepCall:
 
     def renamed(self, changes: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
         """The parameters with every name of a kind in `changes` changed; other text stays."""
-        return {
-            field.name: _renamed(
-                msgspec.inspect.type_info(field.type), self.params[field.name], changes
-            )
-            for field in self.step.fields
-        }
+        types = {field.name: msgspec.inspect.type_info(field.type) for field in self.step.fields}
+        return {name: _renamed(types[name], self.params[name], changes) for name in types}
 
 
 def _renamed(info: Any, value: Any, changes: Mapping[str, Callable[[str], Any]]) -> Any:
@@ -227,16 +222,12 @@ def _default(value: Any) -> Any:
 
 
 def explain(message: str, given: Any, kind: Any, label: str = "parameter '{}'") -> str:
-    """msgspec's words turned into ours: "Expected `int`, got `str` - at `$.n`".
-
-    It said them when it was `given` this for that `kind`; `label` is put around the place.
-    """
+    """msgspec's words on `given` this for that, turned into ours: "Expected `int` - at `$.n`"."""
     text, _, where = message.partition(" - at ")
     where = where.strip("`").removeprefix("$").lstrip(".")
-    path = re.findall(r"\w+|\.\.\.", where)
     if text.startswith("Object contains unknown field"):
-        key = text.split("`")[1]
-        known = _keys(msgspec.inspect.type_info(kind), path)
+        info, path = msgspec.inspect.type_info(kind), re.findall(r"\w+|\.\.\.", where)
+        key, known = text.split("`")[1], _keys(info, path)
         return f"{where}: no key '{key}'" + (f"; {did_you_mean(key, known)}" if known else "")
     if text.startswith("Expected `array") and isinstance(given.get(where), str):
         text += f"; write a list: [{given[where]}]"
@@ -250,13 +241,11 @@ def _keys(info: Any, path: list[str]) -> list[str]:
         return _keys(info.type, path)
     if isinstance(info, msgspec.inspect.UnionType):
         return [key for option in info.types for key in _keys(option, path)]
-    if isinstance(info, msgspec.inspect.StructType):
-        if not path:
-            return [field.encode_name for field in info.fields]
-        inner = [field.type for field in info.fields if field.encode_name == path[0]]
-    else:
-        inner = [getattr(info, "item_type", None) or getattr(info, "value_type", None)]
-    return [key for option in inner if path for key in _keys(option, path[1:])]
+    fields = {field.encode_name: field.type for field in getattr(info, "fields", ())}
+    if not path:
+        return list(fields)
+    item = getattr(info, "item_type", None) or getattr(info, "value_type", None)
+    return _keys(fields.get(path[0], item), path[1:])
 
 
 @cache

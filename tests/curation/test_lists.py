@@ -100,6 +100,44 @@ def test_a_list_is_read_as_a_person_would(name):
     assert parse_list(text) == items
 
 
+SEVERAL_LINES = {
+    "code": ("1. Fix the bug in this Python function:\n```python\ndef f(x):\n    return  x\n```\n2. Next", ["Fix the bug in this Python function:\n```python\ndef f(x):\n    return  x\n```", "Next"]),
+    "code set below its mark": ("1. Fix it:\n   ```python\n   def f(x):\n       return x  # 2. no\n   ```\n2. Next", ["Fix it:\n```python\ndef f(x):\n    return x  # 2. no\n```", "Next"]),
+    "code is not emphasis": ("1. Why?\n```\n__init__(**a, **b)\n```\nBe **short**.\n2. Next", ["Why?\n```\n__init__(**a, **b)\n```\nBe short.", "Next"]),
+    "code at the end": ("1. Next\n2. Explain the code below.\n\n```\nx\n```\n\nGood luck!", ["Next", "Explain the code below.\n\n```\nx\n```"]),
+    "code below bullets": ("- Fix this:\n```\na\n```\n- Next one", ["Fix this:\n```\na\n```", "Next one"]),
+    "code without a fence": ("1. Fix the function below.\ndef f(x):\n    return x\n\n2. Next", ["Fix the function below.\ndef f(x):\n    return x", "Next"]),
+    "code, windows": ("1. Fix this:\r\n```\r\ndef a():\r\n    b\r\n```\r\n2. Next", ["Fix this:\n```\ndef a():\n    b\n```", "Next"]),
+    "only code": ("1. ```python\nx = 1\n```\n2. ```python\ny = 2\n```", ["```python\nx = 1\n```", "```python\ny = 2\n```"]),
+    "paragraphs": ("1. Summarize the passage below.\nPassage:\nThe first line.\n\nThe second  paragraph.\n2. Next", ["Summarize the passage below.\nPassage:\nThe first line.\n\nThe second paragraph.", "Next"]),
+    "paragraphs at the end": ("1. Next\n2. Summarize the passage below.\nPassage:\nThe first.\nMore.\n\nHope it helps!", ["Next", "Summarize the passage below.\nPassage:\nThe first.\nMore."]),
+    "a passage": ("1. Passage: The Nile is long.\nIt flows north.\nQuestion: How long is it?", ["Passage: The Nile is long.\nIt flows north.\nQuestion: How long is it?"]),
+    "passages": ("1. Passage: A Nile.\nB.\nQuestion: C?\n\n2. Passage: D.\n\nE.\n\nQuestion: F?\n\nHope it helps!", ["Passage: A Nile.\nB.\nQuestion: C?", "Passage: D.\n\nE.\n\nQuestion: F?"]),
+    "passages without numbers": ("Passage: A.\nB.\nQuestion: C?\n\nPassage: D.\nE.\nQuestion: F?", ["Passage: A.\nB.\nQuestion: C?", "Passage: D.\nE.\nQuestion: F?"]),
+    "choices": ("1. Which is true?\na) one\nb) two\n2. Which is odd?\na) one\nb) two\n\nGood luck!", ["Which is true?\na) one\nb) two", "Which is odd?\na) one\nb) two"]),
+    "json": ('["Fix:\\n```\\nif x:\\n    y  = 1\\n```", "b  c\\nd"]', ["Fix:\n```\nif x:\n    y  = 1\n```", "b c\nd"]),
+    "answers are not taken": ("1. Why?\nThink.\n\nAnswer:\n```\nx\n```\n2. Next", ["Why?\nThink.", "Next"]),
+    "a remark and its code": ("1. Sort a list.\n2. Join a list.\n\n```\nx\n```", ["Sort a list.", "Join a list."]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL_LINES)
+def test_an_item_of_several_lines_keeps_them(name):
+    text, items = SEVERAL_LINES[name]
+    assert parse_list(text) == items
+
+
+def test_half_an_item_of_several_lines_is_none():
+    assert parse_list("1. Next\n2. Fix the code below:\n```\nx =", cut=True) == ["Next"]
+
+
+@pytest.mark.parametrize("line", ["```\nx\n```\n", "Question: a\n", "1. a.\n\n", "1.\n", "\n"])
+def test_many_lines_take_no_longer_each(line):
+    started = time.process_time()
+    parse_list("1. Do the following.\n" + line * 8000, cut=True)
+    assert time.process_time() - started < 5
+
+
 WRITTEN = [
     json.loads(line)
     for line in Path(__file__).with_name("lists_written.jsonl").read_text("utf-8").splitlines()

@@ -165,8 +165,8 @@ def _trimmed(block: list[str]) -> list[str]:
 
 def _dedented(block: list[str]) -> list[str]:
     """Without the indentation that all of its lines share."""
-    leads = [len(line) - len(line.lstrip()) for line in block if line.strip()]
-    return [line[min(leads, default=0) :].rstrip() for line in block]
+    least = min((len(line) - len(line.lstrip()) for line in block if line.strip()), default=0)
+    return [line[least:].rstrip() for line in block]
 
 
 def _is_wrapped(block: list[str]) -> bool:

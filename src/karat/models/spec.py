@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,7 +80,7 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         if self.provider not in providers() or not self.name:
             known = [f"{name}/…" for name in providers()]
             raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
-        if self.base_url is not None and any(sign in self.base_url for sign in "?#@"):
+        if self.base_url is not None and re.search(r"[?#]|//[^/]*@", self.base_url):
             raise RecipeError(  # not repeated here: what it holds may be a password
                 "base_url must have no query, fragment, user or password, which would land in "
                 "files; name the variable that holds the key in key_env"

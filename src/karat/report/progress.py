@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from karat.mill import Monitor
 from karat.report.text import money
+from karat.walk import Monitor
 
 REFRESH_S = 0.25
 PLAIN_EVERY_S = 5.0

@@ -113,7 +113,21 @@ def _copies_example(item: str, asked: list[Message]) -> bool:
 
 
 def _usable(prompt: str) -> bool:
-    """Whether it can be a message of a user: long enough, and more than one word where seen."""
+    """Whether it can be a message of a user: long enough, and more than one word where seen.
+
+    One that ends in a colon, or speaks of a passage below and has none, has lost its other half.
+    """
+    things = r"(?:passages?|texts?|paragraphs?|articles?|excerpts?|code|functions?|snippets?|lists?"
+    things += r"|programs?|sentences?|scripts?|tables?|quer(?:y|ies)|class|arrays?|data)\b"
+    told = re.search(
+        rf"\bfollowing (?:\w{{1,30}} ){{0,2}}{things}|\b{things} (?:\w{{1,30}} )?below\b|\bof the "
+        r"following\b|\bbelow[.!?]?$",
+        prompt,
+        re.IGNORECASE,
+    )
+    after = told and re.search(r"[:：]\s*\S|[\"“«「`\[({\d]| '", prompt[told.end() :])
+    if prompt.endswith((":", "：")) or (told and not after and "\n" not in prompt):
+        return False
     letters = sum(1 for character in prompt if character.isalpha())
     if len(_UNSPACED.findall(prompt)) * 2 > letters:
         return SHORTEST_UNSPACED <= len(prompt) <= LONGEST

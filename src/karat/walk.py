@@ -1,0 +1,112 @@
+"""One row through its steps: the loop everything else exists for.
+
+A row that cannot go on is data: it keeps its reason and travels on. A step that breaks is a bug:
+the run stops and names it, with the line in the step's own code.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from karat.context import Context, Services
+from karat.errors import KaratError, ProviderError, RowError, RunError
+from karat.row import Ids, Row
+from karat.stage import StepStats
+from karat.step import StepCall
+
+
+class Monitor:
+    """What is happening now, for progress lines and reports: stats per step, warnings, spending."""
+
+    def __init__(self, services: Services, labels: list[str]) -> None:
+        self.services = services
+        self.stats = {label: StepStats(label) for label in labels}
+        self.in_flight = dict.fromkeys(labels, 0)
+        self.sealed: set[str] = set()
+        self.expected: int | None = None  # rows that will enter the current stage
+        self.current: list[str] = []
+
+
+async def walk(
+    row: Row, calls: list[tuple[str, StepCall]], services: Services, monitor: Monitor
+) -> list[Row]:
+    """One row through consecutive steps; several rows come out where the last step fans out."""
+    for label, call in calls:
+        if row.dropped is not None:
+            break
+        stats = monitor.stats[label]
+        stats.rows_in += 1
+        monitor.in_flight[label] += 1
+        try:
+            with named(label, f" on row {row.id}"):
+                made = await call.step.function(row, Context(services, label, row), **call.params)
+                rows = _checked(made, call)
+        except (RowError, ProviderError) as error:
+            row.dropped, row.failed = f"call failed ({error})", True
+            rows = [row]
+        finally:
+            monitor.in_flight[label] -= 1
+        if not rows:
+            row.dropped = "nothing usable was written"
+            rows = [row]
+        if call.step.kind == "fan":
+            _name_apart(rows, row.id)
+        for out in rows:
+            count(stats, out)
+        if call.step.kind == "fan":
+            return rows
+        (row,) = rows
+    return [row]
+
+
+def _name_apart(rows: list[Row], parent: str) -> None:
+    """New ids for rows a step made by copying: decisions, seeds and provenance go by id."""
+    ids = {row.id for row in rows}
+    if len(rows) > 1 and (len(ids) < len(rows) or parent in ids):
+        names = Ids()
+        for row in rows:
+            row.id = names.assign(row.messages, row.meta, parent)
+
+
+def _place(error: Exception) -> str:
+    """Where in the step's own code an error came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not Path(f.filename).is_relative_to(Path(__file__).parent)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
+def count(stats: StepStats, row: Row) -> None:
+    """Books a row that leaves a step, and puts the step's label before the reason of a drop."""
+    if row.dropped is None:
+        stats.rows_out += 1
+    else:
+        stats.drop(row.dropped)
+        row.dropped = f"{stats.label}: {row.dropped}"
+
+
+def _checked(made: object, call: StepCall) -> list[Row]:
+    """What a step returned, as rows. Raises: TypeError when it is none."""
+    rows = made if call.step.kind == "fan" else [made]
+    if isinstance(made, list) and call.step.kind != "fan":
+        raise TypeError("it returned a list; annotate it `-> list[Row]` if it makes several rows")
+    if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
+        wanted = "a list of rows" if call.step.kind == "fan" else "the row"
+        raise TypeError(f"it must return {wanted}, and returned {made!r:.80}")
+    return rows
+
+
+@contextmanager
+def named(label: str, where: str = "") -> Iterator[None]:
+    """Turns whatever a step's own code raises into a RunError that names the step."""
+    try:
+        yield
+    except KaratError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"step '{label}' broke{where}: {type(error).__name__}: {error}{_place(error)}. Nothing "
+            "paid for is lost: mend the step and run again"
+        ) from error
