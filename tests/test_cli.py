@@ -153,3 +153,15 @@ def test_piped_progress_is_plain_lines(make_recipe, tmp_path):
     assert all("respond" in line and "rows/s" in line for line in lines), lines
     assert any("ETA" in line and "$" in line for line in lines)
     assert "\x1b" not in out + err
+
+
+def test_steps_are_listed_and_explained():
+    status, out, _ = run_karat("steps")
+    assert status == 0
+    assert {"read", "topics", "prompts", "respond", "grade", "reject", "dedupe", "mix"} <= {
+        line.split()[0] for line in out.splitlines() if line[:1].strip()
+    }
+    status, out, _ = run_karat("steps", "respond")
+    assert (status, "list[ModelName]" in out, "needed" in out) == (0, True, True)
+    status, _, err = run_karat("steps", "respnd")
+    assert (status, "did you mean 'respond'" in err) == (2, True)

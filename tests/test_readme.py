@@ -35,12 +35,13 @@ def test_the_recipe_is_a_recipe(desk):
     assert sum(line.calls for line in plan) > 1000
 
 
-@pytest.mark.parametrize("number", range(len([b for b in BLOCKS if b[0] == "python"])))
-def test_the_python_runs(desk, number, capsys):
-    body = [body for kind, body in BLOCKS if kind == "python"][number]
-    exec(compile(body, f"README python block {number}", "exec"), {"__name__": "readme"})
-    if "karat.run(" in body:
-        assert float(capsys.readouterr().out) > 0
+def test_the_python_runs_from_top_to_bottom(desk, capsys):
+    blocks = [body for kind, body in BLOCKS if kind == "python"]
+    for number, body in enumerate(blocks):
+        exec(compile(body, f"README python block {number}", "exec"), {"__name__": "readme"})
+    mean, record = capsys.readouterr().out.splitlines()
+    assert float(mean) > 0
+    assert record.startswith("('embedded/smollm2-135m', 'respond', ")
 
 
 def test_a_step_of_the_users_own_is_found_by_name(desk):

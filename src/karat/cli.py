@@ -149,6 +149,16 @@ def show(directory: Path, count: int) -> None:
             console.print(row_panel(row))
 
 
+@main.command()
+@click.argument("name", required=False)
+def steps(name: str | None) -> None:
+    """List the steps, or show the parameters of the step NAME."""
+    from karat.report.steps import step_list, step_page
+    from karat.step import find
+
+    _console().print(step_page(find(name)) if name else step_list())
+
+
 @main.group()
 def reward() -> None:
     """Train a reward model."""
