@@ -112,7 +112,10 @@ class Lock:
         self._held: int | None = None
 
     def __enter__(self) -> Lock:
-        import fcntl
+        try:
+            import fcntl
+        except ImportError:
+            raise RunError("karat runs on Linux and macOS; on Windows, use it inside WSL") from None
 
         folder = self._path.parent
         try:
