@@ -10,8 +10,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,8 +51,7 @@ def run(
     Running again replays what the directory's journal holds and pays only for what is missing.
     `out` defaults to runs/NAME. Raises: RecipeError before anything is spent, RunError after.
     """
-    checked = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    place = Run(out if out is not None else Path("runs") / checked.name)
+    checked, place = _checked(recipe, out)
     with _claimed(place):
         _drive(_run(checked, place, watch))
     return place
@@ -64,8 +63,7 @@ def preview(recipe: Recipe | str | Path, n: int = 3, out: str | Path | None = No
     Answers are paid for and kept in the run's journal, so the run that follows does not buy them
     again. Raises: RecipeError, RunError.
     """
-    checked = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    place = Run(out if out is not None else Path("runs") / checked.name)
+    checked, place = _checked(recipe, out)
     with _claimed(place), tempfile.TemporaryDirectory() as folder:
         return _drive(_preview(checked, place, Path(folder), n))
 
@@ -78,11 +76,15 @@ def plan(
     With `probe`, that many rows are run first (paid for, and kept in the run's journal) and the
     lengths and times of their answers are used. Raises: RecipeError, RunError.
     """
-    checked = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    checked, place = _checked(recipe, out)
     if probe:
         preview(checked, probe, out)
-    place = Run(out if out is not None else Path("runs") / checked.name)
     return plan_recipe(checked, place.journal, place.stages)
+
+
+def _checked(recipe: Recipe | str | Path, out: str | Path | None) -> tuple[Recipe, Run]:
+    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    return loaded, Run.at(out, loaded.name)
 
 
 @contextmanager
@@ -100,31 +102,42 @@ def _claimed(place: Run) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _services(recipe: Recipe, place: Run) -> Iterator[tuple[Services, Journal]]:
+@asynccontextmanager
+async def _opened(recipe: Recipe, place: Run) -> AsyncIterator[tuple[Services, Journal]]:
+    """The run's journal and services; whatever happens, both are closed, the journal last."""
     journal = Journal(place.journal)
-    ((spent,),) = journal.query("SELECT sum(cost_nano) FROM calls")
-    client = Client(recipe.models, journal, Budget(recipe.budget_usd, spent or 0))
-    yield Services(recipe, client, scopes(recipe)), journal
+    try:
+        ((spent,),) = journal.query("SELECT sum(cost_nano) FROM calls")
+        client = Client(recipe.models, journal, Budget(recipe.budget_usd, spent or 0))
+        services = Services(recipe, client, scopes(recipe))
+        try:
+            yield services, journal
+        finally:
+            await services.close()
+    finally:
+        await journal.close()
+
+
+@asynccontextmanager
+async def _watched(watch: Watcher | None, monitor: Monitor) -> AsyncIterator[None]:
+    """Progress while the block runs."""
+    watcher = watch(monitor) if watch else None
+    try:
+        yield
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
 
 
 async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
     write_atomic(place.recipe, dump(recipe.resolved()).encode())
     started = time.perf_counter()
-    with _services(recipe, place) as (services, journal):
+    async with _opened(recipe, place) as (services, journal):
         mill = Mill(recipe, services, place.stages)
-        watcher = watch(mill.monitor) if watch else None
-        try:
-            try:
-                last = await mill.turn()
-            finally:
-                await services.close()
-                if watcher is not None:
-                    watcher.cancel()
-                    await asyncio.gather(watcher, return_exceptions=True)
-            _finish(recipe, place, mill, journal, last, started)
-        finally:
-            await journal.close()
+        async with _watched(watch, mill.monitor):
+            last = await mill.turn()
+        _finish(recipe, place, mill, journal, last, started)
 
 
 def _finish(
@@ -167,15 +180,8 @@ def _forget_exports(place: Run) -> None:
 
 
 async def _preview(recipe: Recipe, place: Run, folder: Path, n: int) -> list[Row]:
-    with _services(recipe, place) as (services, journal):
-        try:
-            try:
-                last = await Mill(recipe, services, folder, limit=n).turn()
-            finally:
-                await services.close()
-        finally:
-            await journal.close()
-    return list(read_rows(last))
+    async with _opened(recipe, place) as (services, _):
+        return list(read_rows(await Mill(recipe, services, folder, limit=n).turn()))
 
 
 def _drive(work: Coroutine[Any, Any, T]) -> T:

@@ -108,10 +108,11 @@ def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) 
     from karat.api import plan as plan_recipe
     from karat.planning import spent_usd
     from karat.report.text import plan_table
+    from karat.rundir import Run
 
     loaded = _load(recipe, overrides)
     lines = plan_recipe(loaded, out, probe)
-    spent = spent_usd((out or Path("runs") / loaded.name) / "journal.sqlite")
+    spent = spent_usd(Run.at(out, loaded.name).journal)
     _console().print(plan_table(lines, spent, loaded.budget_usd))
 
 

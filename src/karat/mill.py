@@ -1,7 +1,7 @@
 """The mill: a recipe's stages one after another, each row through its steps.
 
-Around karat.walk: a stage that is sealed is skipped, a stage
-fed by failures is written but not sealed, and whatever ends a run early leaves the journal whole.
+Around karat.walk: a stage that is sealed is skipped, a stage fed by failures is written but not
+sealed, and whatever ends a run early leaves the journal whole.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Mill:
     ) -> bool:
         rows, calls = self._source(stage, before)
         self.monitor.current = [label for label, _ in calls]
-        self.monitor.expected = await asyncio.to_thread(self._expected, stage, before)
+        self.monitor.expected = await asyncio.to_thread(self._expected, stage)
         writer = StageWriter(path)
         failures = written = 0
         seen = len(self.services.warnings)
@@ -128,16 +128,21 @@ class Mill:
             rows = iter([Row(id="seed")])  # a recipe that begins with a model: one blank row
         return (rows if self.limit is None else islice(rows, self.limit)), calls
 
-    def _expected(self, stage: Stage, before: Path | None) -> int | None:
+    def _expected(self, stage: Stage) -> int | None:
         """How many rows will enter, where that is known without reading them."""
         rows: int | None = None
         first = stage.calls[0]
-        if before is not None:
-            rows = Table(before).count()
+        if stage.number > 1:
+            rows = self._live_before(stage)
         elif first.step.kind == "source" and first.step.forecast is not None:
             forecast = first.step.forecast(1, recipe=self.recipe, **first.params)
             rows = forecast.rows if forecast else None
         return rows if rows is None or self.limit is None else min(rows, self.limit)
+
+    def _live_before(self, stage: Stage) -> int:
+        """Live rows that enter a stage: what the step before it let out."""
+        before = self.stages[stage.number - 2].labels[-1]
+        return self.monitor.stats[before].rows_out
 
     def _read(self, label: str, rows: Iterator[Row]) -> Iterator[Row]:
         stats = self.monitor.stats[label]
@@ -174,7 +179,7 @@ class Mill:
             )
             if not isinstance(decision, Decision):
                 raise TypeError(f"it must return a Decision, and returned {decision!r:.80}")
-        stats.rows_in = Table(before).count()
+        stats.rows_in = self._live_before(stage)
         stats.notes = plain(decision.notes)
         self._keep_warnings(stats, seen)
         writer = StageWriter(path)

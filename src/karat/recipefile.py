@@ -7,6 +7,8 @@ all of them occur in recipes. A key written twice is an error: the second would 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,13 @@ SHIPPED = Path(__file__).with_name("recipes")
 WORDS = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
 
 
-class at:  # noqa: N801  reads as a word in `with at("step 3"):`
+@contextmanager
+def at(where: str) -> Iterator[None]:
     """Puts a place in front of the message of a RecipeError raised inside."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RecipeError):
-            raise RecipeError(f"{self._where}: {error}") from None
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
 
 
 def typed(value: Any, kind: type, key: str, where: str) -> Any:

@@ -45,6 +45,11 @@ class Run:
         return f"<run {self.path}>"
 
     @classmethod
+    def at(cls, out: str | Path | None, name: str) -> Run:
+        """The run in `out`, by default in runs/NAME; it need not exist yet."""
+        return cls(Path("runs") / name if out is None else out)
+
+    @classmethod
     def open(cls, path: str | Path) -> Run:
         """An existing run. Raises: RecipeError when the directory holds none."""
         run = cls(path)

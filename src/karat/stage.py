@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from hashlib import blake2b
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
@@ -142,20 +143,25 @@ def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
 
 def _content(path: Path) -> str:
     """A digest of a file's bytes, or of a folder's names and sizes."""
-    state = blake2b(digest_size=16)
     if path.is_dir():
+        state = blake2b(digest_size=16)
         for child in sorted(path.rglob("*")):
             stat = child.stat()
             state.update(
                 f"{child.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
             )
-    elif path.exists():
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                state.update(chunk)
-    else:
-        state.update(str(path).encode())
-    return state.hexdigest()
+        return state.hexdigest()
+    if not path.exists():
+        return digest(str(path)).hex()
+    stat = path.stat()
+    return _file_digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    """A file's digest; addresses and scopes both need it, and the file may be large."""
+    with path.open("rb") as stream:
+        return file_digest(stream, partial(blake2b, digest_size=16)).hexdigest()
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -249,19 +255,14 @@ class StageWriter:
             self._temporary.unlink(missing_ok=True)
 
 
-class _disk:  # noqa: N801  reads as a word in `with _disk(path):`
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
     """Turns what a full or forbidden disk raises into a RunError that says what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise RunError(
-                f"cannot write {self._path}: {reason}; make room or choose another --out, then run "
-                "again: everything paid for is kept"
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise RunError(
+            f"cannot write {path}: {reason}; make room or choose another --out, then run again: "
+            "everything paid for is kept"
+        ) from error
