@@ -16,7 +16,8 @@ import pytest
 from conftest import environment
 
 from karat import RunError
-from karat.journal import Journal, Record, look_up
+from karat.journal import Journal, look_up
+from karat.ledger import Attempt, Record
 from karat.row import digest
 
 
@@ -24,6 +25,11 @@ def record(number, **more):
     key = digest(str(number))
     fields = {"key": key, "request": key, "kind": "chat", "model": "m", "step": "s", "row": "r"}
     return Record(**{**fields, "sample": 0, "content": f"text {number}", **more})
+
+
+def attempt(number=0, **more):
+    fields = {"request": digest(str(number)), "kind": "chat", "role": "teacher", "model": "m"}
+    return Attempt(**{**fields, "route": "m", "step": "s", "row": "r", "started": 61.0, **more})
 
 
 def counted(path):
@@ -47,7 +53,7 @@ def with_journal(path, work):
 
 def test_a_record_is_there_for_others_once_put_returns(tmp_path):
     async def work(journal):
-        await journal.put([record(1)])
+        await journal.put([record(1)], attempt())
         return counted(tmp_path / "j")
 
     assert with_journal(tmp_path / "j", work) == 1
@@ -55,13 +61,12 @@ def test_a_record_is_there_for_others_once_put_returns(tmp_path):
 
 def test_records_come_back_whole(tmp_path):
     full = record(
-        1, finish_reason="stop", prompt_tokens=3, completion_tokens=2**40, estimated=True,
-        cost_nano=5, latency_ms=1.5, queue_ms=0.25, ttft_ms=None, status=200, retries=2,
-        started=1.25, body='{"a": "α\\u0000"}', content="two\nlines \x00 α",
+        1, finish_reason="stop", prompt_tokens=3, completion_tokens=2**40, cost_nano=5,
+        started=1.25, more='{"a": "α\\u0000"}', content="two\nlines \x00 α",
     )  # fmt: skip
 
     async def work(journal):
-        await journal.put([full])
+        await journal.put([full], attempt())
         (found,) = journal.query("SELECT * FROM calls")
         return found
 
@@ -71,16 +76,16 @@ def test_records_come_back_whole(tmp_path):
 
 def test_get_finds_what_is_recorded_and_nothing_else(tmp_path):
     async def work(journal):
-        await journal.put([record(1, sample=4, finish_reason="length")])
+        await journal.put([record(1, sample=4, finish_reason="length")], attempt())
         return journal.get([digest("1"), digest("2")])
 
-    assert with_journal(tmp_path / "j", work) == {digest("1"): (4, "text 1", "length")}
+    assert with_journal(tmp_path / "j", work) == {digest("1"): (4, "text 1", "length", None)}
 
 
 def test_the_first_record_of_a_key_stays(tmp_path):
     async def work(journal):
-        await journal.put([record(1)])
-        await journal.put([record(1, content="later")])
+        await journal.put([record(1)], attempt())
+        await journal.put([record(1, content="later")], attempt())
         return journal.get([digest("1")])[digest("1")][1]
 
     assert with_journal(tmp_path / "j", work) == "text 1"
@@ -92,11 +97,11 @@ def test_records_put_together_are_committed_together(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Journal,
         "_commit",
-        lambda self, batch: (commits.append(len(batch.rows)), commit(self, batch)),
+        lambda self, batch: (commits.append(len(batch.records)), commit(self, batch)),
     )
 
     async def work(journal):
-        await asyncio.gather(*(journal.put([record(i)]) for i in range(500)))
+        await asyncio.gather(*(journal.put([record(i)], attempt()) for i in range(500)))
         return counted(tmp_path / "j")
 
     assert with_journal(tmp_path / "j", work) == 500
@@ -105,7 +110,7 @@ def test_records_put_together_are_committed_together(tmp_path, monkeypatch):
 
 def test_a_cancelled_writer_loses_nothing(tmp_path):
     async def work(journal):
-        task = asyncio.ensure_future(journal.put([record(1)]))
+        task = asyncio.ensure_future(journal.put([record(1)], attempt()))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -116,22 +121,23 @@ def test_a_cancelled_writer_loses_nothing(tmp_path):
 
 def test_close_writes_what_nobody_waited_for(tmp_path):
     async def work(journal):
-        journal.note_failure(1.0, "m", "s", "r", 400, 0, "refused")
-        task = asyncio.ensure_future(journal.put([record(1)]))
+        journal.note(attempt(outcome="failed", status=400, message="refused"))
+        task = asyncio.ensure_future(journal.put([record(1)], attempt()))
         await asyncio.sleep(0)
         return task
 
     with_journal(tmp_path / "j", work)
     assert counted(tmp_path / "j") == 1
     with sqlite3.connect(tmp_path / "j") as base:
-        assert base.execute("SELECT status, message FROM failures").fetchall() == [(400, "refused")]
+        found = base.execute("SELECT status, message FROM attempts WHERE outcome = 'failed'")
+        assert found.fetchall() == [(400, "refused")]
     base.close()
 
 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from test_journal import record
+from test_journal import attempt, record
 from karat.journal import Journal
 
 async def main():
@@ -139,7 +145,7 @@ async def main():
     async def writer(number):
         i = 0
         while True:
-            await journal.put([record(f"{number}-{i}")])
+            await journal.put([record(f"{number}-{i}")], attempt())
             print(f"{number}-{i}", flush=True)
             i += 1
     await asyncio.gather(*(writer(n) for n in range(20)))
@@ -172,7 +178,7 @@ def test_kill_9_leaves_everything_acknowledged(tmp_path):
 
 def opened(path):
     async def work(journal):
-        await journal.put([record(1)])
+        await journal.put([record(1)], attempt())
 
     with_journal(path, work)
 
@@ -221,7 +227,7 @@ def test_a_lock_held_too_long_is_named(tmp_path, monkeypatch):
     other.execute("BEGIN IMMEDIATE")
 
     async def work(journal):
-        await journal.put([record(2)])
+        await journal.put([record(2)], attempt())
 
     with pytest.raises(RunError, match="in use by another program"):
         with_journal(tmp_path / "j", work)
@@ -232,7 +238,7 @@ def test_a_lock_held_too_long_is_named(tmp_path, monkeypatch):
 
 def test_damage_inside_is_told_as_damage(tmp_path):
     async def fill(journal):
-        await journal.put([record(i, content="x" * 500) for i in range(400)])
+        await journal.put([record(i, content="x" * 500) for i in range(400)], attempt())
 
     with_journal(tmp_path / "j", fill)
     data = bytearray((tmp_path / "j").read_bytes())
@@ -249,7 +255,7 @@ def test_damage_inside_is_told_as_damage(tmp_path):
 FULL = """
 import asyncio, resource, sys
 from pathlib import Path
-from test_journal import record
+from test_journal import attempt, record
 from karat.errors import RunError
 from karat.journal import Journal
 
@@ -259,7 +265,7 @@ async def main():
     kept = 0
     try:
         while True:
-            await journal.put([record(kept, content="x" * 1000)])
+            await journal.put([record(kept, content="x" * 1000)], attempt())
             kept += 1
     except RunError as error:
         print(kept, error)
@@ -288,7 +294,7 @@ def test_a_full_disk_is_told_and_what_was_acknowledged_is_there(tmp_path):
 
 def test_looking_up_works_while_a_run_is_writing_and_finds_nothing_where_nothing_is(tmp_path):
     async def work(journal):
-        await journal.put([record(1)])
+        await journal.put([record(1)], attempt())
         return look_up(tmp_path / "j", "SELECT count(*) FROM calls")
 
     assert with_journal(tmp_path / "j", work) == [(1,)]

@@ -29,7 +29,7 @@ def test_it_ends_with_graded_accepted_rows(run):
     reward = report["scores"]["helpsteer2.reward"]
     assert reward["accepted"]["mean"] > reward["all"]["mean"]
     assert report["cost_usd"] == 0
-    (writer,) = [m for m in report["models"] if m["role"] == "writer"]
+    (writer,) = [m for m in report["models"] if m["role"] == "teacher"]
     assert writer["completion_tokens"] > 50
     assert not writer["tokens_estimated"]
     assert writer["latency_ms"]["p50"] > 0

@@ -23,6 +23,7 @@ from karat.errors import RecipeError
 from karat.executors.local import GRACE_S
 from karat.finish import write_results
 from karat.journal import Journal
+from karat.licences import Licences
 from karat.mill import Mill
 from karat.models.budget import Budget
 from karat.models.client import Client
@@ -107,7 +108,7 @@ async def _opened(recipe: Recipe, place: Run) -> AsyncIterator[tuple[Services, J
     """The run's journal and services; whatever happens, both are closed, the journal last."""
     journal = Journal(place.journal)
     try:
-        ((spent,),) = journal.query("SELECT sum(cost_nano) FROM calls")
+        ((spent,),) = journal.query("SELECT sum(cost_nano) FROM minutes")
         client = Client(recipe.models, journal, Budget(recipe.budget_usd, spent or 0))
         services = Services(recipe, client, scopes(recipe))
         try:
@@ -143,7 +144,9 @@ async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
 def _finish(
     recipe: Recipe, place: Run, mill: Mill, journal: Journal, last: Path, started: float
 ) -> None:
-    write_results(last, place, ranking_of(mill))
+    graders = {name for call in recipe.steps for _, name in call.named("reward")}
+    licences = Licences({n: recipe.reward(n).licence for n in graders}, place.journal)
+    write_results(last, place, ranking_of(mill), licences)
     report = build(place, recipe, mill, journal)
     exports = {}
     _forget_exports(place)

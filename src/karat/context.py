@@ -14,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from karat.errors import RowError
-from karat.journal import Record
-from karat.models.chat import ChatRequest, Completion
+from karat.ledger import Attempt, Record
+from karat.models.asks import DecideRequest, EmbedRequest, Question, RerankRequest, Verdict
+from karat.models.chat import ChatRequest, Completion, Tool
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.rewards.base import Reward
@@ -38,6 +41,7 @@ class Services:
     ) -> None:
         self.recipe = recipe
         self.client = client
+        client.warn = self.warn
         self.scopes = scopes or {}  # of each step, for the ledger; see karat.stage.scopes
         self.warnings: list[str] = []
         # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
@@ -101,20 +105,72 @@ class Context:
         n: int = 1,
         temperature: float | None = None,
         top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
+        logprobs: int | None = None,
+        schema: dict[str, Any] | None = None,
+        tries: int = 3,
+        tools: Sequence[Tool] = (),
+        tool_choice: str = "",
+        reasoning: str | None = None,
         index: int = 0,
+        role: str = "teacher",
     ) -> list[Completion]:
         """n independent answers, in order of their sample index, journaled before they return.
 
-        Ask the same thing again with another `index` to get fresh answers.
-        Raises: ProviderError, RunError; a step lets both pass.
+        Ask the same thing again with another `index` to get fresh answers. With a JSON `schema`
+        each answer is checked here, whatever the service promises, asked again with the fault
+        named up to `tries` times in all, and parsed into `value`. `role` is what the model is in
+        the ledger: teacher, judge or student.
+        Raises: RowError for answers that never fit; ProviderError, RunError; a step lets all pass.
         """
         turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         request = ChatRequest(
-            turns, n, temperature, top_p, max_tokens, tuple(stop), self.seed(index)
-        )
-        return await self._services.client.chat(model, request, self._asker)
+            turns, n, temperature, top_p, max_tokens, tuple(stop), self.seed(index), top_k, min_p,
+            presence_penalty, frequency_penalty, logprobs, schema, tuple(tools), tool_choice,
+            reasoning,
+        )  # fmt: skip
+        client, asker = self._services.client, self._asker._replace(role=role)
+        if schema is None:
+            return await client.chat(model, request, asker)
+        from karat.models.structured import chat_structured
+
+        async def ask(asked: ChatRequest) -> list[Completion]:
+            return await client.chat(model, asked, asker)
+
+        return await chat_structured(ask, request, tries)
+
+    async def embed(
+        self, model: str, texts: Sequence[str], *, purpose: str = "", dimensions: int | None = None
+    ) -> NDArray[np.float32]:
+        """A vector for each text: texts × dimensions. `purpose` is query or document, where the
+        model embeds the two apart. Raises: ProviderError, RunError."""
+        request = EmbedRequest(tuple(texts), dimensions, purpose)
+        return await self._services.client.embed(model, request, self._asker)
+
+    async def rerank(self, model: str, query: str, documents: Sequence[str]) -> list[float]:
+        """How relevant each document is to the query, in the order given, on the service's own
+        scale. Raises: ProviderError, RunError."""
+        request = RerankRequest(query, tuple(documents))
+        return await self._services.client.rerank(model, request, self._asker)
+
+    async def decide(
+        self, model: str, messages: Sequence[Message] | str, questions: Sequence[Question],
+        *, role: str = "judge",
+    ) -> list[Verdict]:  # fmt: skip
+        """Questions about a conversation, answered as probabilities without generated text.
+
+        Where a service has no such endpoint, the probabilities are those of the first token of an
+        answer by letter. Raises: ProviderError, RunError.
+        """
+        turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        request = DecideRequest(turns, tuple(questions))
+        asker = self._asker._replace(role=role)
+        return await self._services.client.decide(model, request, asker)
 
     async def score(
         self, reward: str, prompt: Sequence[Message], responses: Sequence[str]
@@ -154,9 +210,14 @@ class Context:
                 Record(
                     key=keys[i], request=keys[missing[0]], kind="score", model=grader.name,
                     step=self.label, row=self._row, sample=i, content=orjson.dumps(scores).decode(),
-                    cost_nano=0, latency_ms=elapsed_ms, started=started,
+                    cost_nano=0, started=started,
                 )
             )  # fmt: skip
         self._services.graded += len(records)
-        await self._services.client.journal.put(records)
+        attempt = Attempt(
+            request=keys[missing[0]], kind="score", role="reward", model=grader.name,
+            route=grader.identity, step=self.label, row=self._row, started=started,
+            samples=len(records), latency_ms=elapsed_ms,
+        )  # fmt: skip
+        await self._services.client.journal.put(records, attempt)
         return made

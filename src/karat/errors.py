@@ -37,23 +37,41 @@ class RunError(KaratError):
 
 
 class ProviderError(KaratError):
-    """One call failed for good.
+    """One call failed.
 
-    `status` is the HTTP status, or 0 when no answer came. `unreachable` means that nobody took the
-    connection: while that lasts, every other call would fail as well.
+    `kind` sorts it, once, where the provider's own words are read: `wait` (too many requests),
+    `retry` (it may pass), `timeout`, `connection` (likewise; `unreachable` where nobody took it),
+    `unreadable` (paid for, no answer in it), `row` (this request is refused), `context` (it is too
+    long), `content` (its content is refused), `model` (no request of ours will be answered: bad
+    key, no credit, no such model). `status` is the HTTP status, 0 when no answer came.
     """
 
-    def __init__(self, message: str, status: int = 0, *, unreachable: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int = 0,
+        *,
+        kind: str = "retry",
+        unreachable: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.kind = kind
         self.unreachable = unreachable
+        self.retry_after_s = retry_after_s
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _provider_error, (str(self), self.status, self.unreachable)
+        facts = (self.status, self.kind, self.unreachable, self.retry_after_s)
+        return _provider_error, (str(self), *facts)
 
 
-def _provider_error(message: str, status: int, unreachable: bool) -> ProviderError:
-    return ProviderError(message, status, unreachable=unreachable)
+def _provider_error(
+    message: str, status: int, kind: str, unreachable: bool, retry_after_s: float | None
+) -> ProviderError:
+    return ProviderError(
+        message, status, kind=kind, unreachable=unreachable, retry_after_s=retry_after_s
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -13,16 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from karat.columns import best_texts, first_kept, last_texts, score_values
+from karat.licences import Licences
 from karat.rundir import Run
 from karat.stage import StageWriter, read_batches
 from karat.table import SCHEMA
 
 FINAL_SCHEMA = pa.schema(
-    [("prompt", pa.string()), ("response", pa.string()), ("score", pa.float64()), *SCHEMA]
-)
+    [
+        ("prompt", pa.string()), ("response", pa.string()), ("score", pa.float64()), *SCHEMA,
+        ("licences", pa.list_(pa.string())), ("training", pa.string()),
+    ]
+)  # fmt: skip
 
 
-def write_results(last: Path, run: Run, ranking: str | None) -> tuple[int, int]:
+def write_results(last: Path, run: Run, ranking: str | None, licences: Licences) -> tuple[int, int]:
     """Splits the last stage into accepted and dropped rows; returns how many of each.
 
     `ranking` is the score the rows were chosen by; it fills the column `score` and is kept in the
@@ -33,7 +37,7 @@ def write_results(last: Path, run: Run, ranking: str | None) -> tuple[int, int]:
     counts = [0, 0]
     try:
         for batch in read_batches(last):
-            wide = _widen(batch, ranking)
+            wide = _widen(batch, ranking, licences)
             live = pc.is_null(wide.column("dropped"))
             for place, (writer, mask) in enumerate(((accepted, live), (dropped, pc.invert(live)))):
                 part = wide.filter(mask)
@@ -48,7 +52,7 @@ def write_results(last: Path, run: Run, ranking: str | None) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _widen(batch: pa.RecordBatch, ranking: str | None) -> pa.RecordBatch:
+def _widen(batch: pa.RecordBatch, ranking: str | None, licences: Licences) -> pa.RecordBatch:
     responses = batch.column("responses")
     scores = pa.nulls(batch.num_rows, pa.float64())
     if ranking is not None and batch.num_rows:
@@ -56,4 +60,5 @@ def _widen(batch: pa.RecordBatch, ranking: str | None) -> pa.RecordBatch:
         found = pa.array(flat, mask=np.isnan(flat))
         scores = found.take(first_kept(responses))
     columns = [last_texts(batch.column("messages")), best_texts(responses), scores]
-    return pa.RecordBatch.from_arrays([*columns, *batch.columns], schema=FINAL_SCHEMA)
+    columns += [*batch.columns, *licences.columns(batch)]
+    return pa.RecordBatch.from_arrays(columns, schema=FINAL_SCHEMA)

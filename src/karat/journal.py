@@ -2,82 +2,35 @@
 
 Keyed by content (model, request, sample index), so there is no resume mode: a run that starts again
 finds what it paid for and buys only what is missing. Cost and provenance cannot disagree, because
-they are one record. SQLite in WAL mode survives kill -9 with everything committed; commits are
-grouped over a few milliseconds on a thread of their own, about 5 µs a record instead of 33.
+answers and attempts are written in one transaction; karat.ledger says what is in them. SQLite in
+WAL mode survives kill -9 with everything committed; commits are grouped over a few milliseconds on
+a thread of their own, about 5 µs a record instead of 33.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from karat.errors import RunError
+from karat.ledger import SCHEMA, VERSION, Attempt, Batch, Record
 
 GROUP_COMMIT_S = 0.004
-VERSION = 2
+_READ = "SELECT sample, content, finish_reason, more FROM calls WHERE key = ?"
+Held = tuple[int, Any, str, str | None]  # sample, content, finish_reason, more
 
 
-class Record(msgspec.Struct):
-    """One sample of one call, and what it cost.
-
-    `request` is the key of the first sample bought by the same HTTP request: latency, status,
-    retries and the body are that request's. Tokens and cost are the sample's own share; over one
-    request they add up exactly. `cost_nano` is billionths of a dollar, None when no price is known.
-    """
-
-    key: bytes
-    request: bytes
-    kind: str  # chat or score
-    model: str
-    step: str
-    row: str
-    sample: int
-    content: str
-    finish_reason: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: bool = False  # the service reported no tokens; these are counted from characters
-    cost_nano: int | None = None
-    latency_ms: float = 0.0
-    queue_ms: float = 0.0
-    ttft_ms: float | None = None
-    status: int = 200
-    retries: int = 0
-    started: float = 0.0  # Unix seconds
-    body: str | None = None  # the request, on the first sample only
-    scope: str = ""  # run seed, step and its parameters but n: what a plan may count as recorded
-
-
-COLUMNS = Record.__struct_fields__
-_TYPES = {
-    "key": "BLOB NOT NULL UNIQUE", "request": "BLOB NOT NULL", "sample": "INTEGER",
-    "prompt_tokens": "INTEGER", "completion_tokens": "INTEGER", "estimated": "INTEGER",
-    "cost_nano": "INTEGER", "latency_ms": "REAL", "queue_ms": "REAL", "ttft_ms": "REAL",
-    "status": "INTEGER", "retries": "INTEGER", "started": "REAL",
-}  # fmt: skip
-_SCHEMA = f"""
-CREATE TABLE calls ({", ".join(f"{c} {_TYPES.get(c, 'TEXT')}" for c in COLUMNS)});
-CREATE TABLE failures (started REAL, model TEXT, step TEXT, row TEXT, status INTEGER,
-                       retries INTEGER, message TEXT);
-PRAGMA user_version = {VERSION};
-"""
-_INSERT = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(COLUMNS))})"
-_READ = "SELECT sample, content, finish_reason FROM calls WHERE key = ?"
-
-
-class _Batch:
-    """Records that will be committed together, and the event their writers wait for."""
+class _Batch(Batch):
+    """What will be committed together, and the event its writers wait for."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[Any, ...]] = []
-        self.failures: list[tuple[Any, ...]] = []
+        super().__init__()
         self.done = asyncio.Event()
         self.error: Exception | None = None
 
@@ -93,8 +46,8 @@ class Journal:
         self._batch: _Batch | None = None
         self._flushing: set[asyncio.Future[None]] = set()
 
-    def get(self, keys: Iterable[bytes]) -> dict[bytes, tuple[int, str, str]]:
-        """(sample, content, finish_reason) of every key that is recorded."""
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
+        """(sample, content, finish_reason, more) of every key that is recorded."""
         read = self._reader.execute
         found = {}
         try:
@@ -106,19 +59,22 @@ class Journal:
             raise _explain(error, self.path) from error
         return found
 
-    async def put(self, records: list[Record]) -> None:
-        """Returns once the records are committed. Raises: RunError (disk full, damaged file)."""
+    async def put(self, records: list[Record], attempt: Attempt) -> None:
+        """Returns once answers and attempt are committed. Raises: RunError (disk full, damage)."""
         batch = self._open_batch()
-        batch.rows += [msgspec.structs.astuple(record) for record in records]
+        batch.records += records
+        batch.attempts.append(attempt)
         await batch.done.wait()
         if batch.error is not None:
             raise _explain(batch.error, self.path)
 
-    def note_failure(
-        self, started: float, model: str, step: str, row: str, status: int, retries: int, text: str
-    ) -> None:
-        """Records a call that failed for good; written with the next commit."""
-        self._open_batch().failures.append((started, model, step, row, status, retries, text))
+    def note(self, attempt: Attempt) -> None:
+        """Records an attempt that brought no answer; written with the next commit."""
+        self._open_batch().attempts.append(attempt)
+
+    def note_replays(self, model: str, step: str, role: str, kind: str, count: int) -> None:
+        """Counts answers that were found here instead of bought."""
+        self._open_batch().replays[(int(time.time() // 60), model, step, role, kind)] += count
 
     def _open_batch(self) -> _Batch:
         if self._batch is None:
@@ -142,11 +98,7 @@ class Journal:
 
     def _commit(self, batch: _Batch) -> None:
         with self._writer:  # one transaction
-            self._writer.executemany(_INSERT, batch.rows)
-            if batch.failures:
-                self._writer.executemany(
-                    "INSERT INTO failures VALUES (?,?,?,?,?,?,?)", batch.failures
-                )
+            batch.write(self._writer)
 
     async def close(self) -> None:
         """Commits what is pending. Raises: RunError."""
@@ -160,7 +112,7 @@ class Journal:
             self._writer.close()
 
     def query(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """Rows of a SELECT over `calls` and `failures`, for reports. Raises: RunError."""
+        """Rows of a SELECT over the tables of karat.ledger, for reports. Raises: RunError."""
         try:
             yield from self._reader.execute(sql, values)
         except sqlite3.Error as error:
@@ -191,7 +143,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         if version == 0:
             if base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise RunError(f"{path} is another program's database; name another --out")
-            base.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            base.executescript(f"BEGIN; {SCHEMA} COMMIT;")
         _check_version(base, path)
     except sqlite3.Error as error:
         raise _explain(error, path) from error

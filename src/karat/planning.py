@@ -6,13 +6,16 @@ takes, comes from what the journal measured, else from stated assumptions; the a
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
 
 from karat.forecast import CallForecast, Forecast
 from karat.journal import look_up
-from karat.models.spec import Price, load_provider
+from karat.models.chat import Usage
+from karat.models.prices import Rates
+from karat.models.spec import load_wire
 from karat.recipe import Recipe
 from karat.stage import cut, read_meta, scopes, sealed
 
@@ -83,37 +86,38 @@ def _line(
     recorded: dict[tuple[str, str], int],
 ) -> StepPlan:
     spec = recipe.models[call.model]
-    provider = load_provider(spec.provider)
+    wire = load_wire(spec.format)
     known = measured.get((label, spec.model))
     limit = call.max_tokens or spec.max_tokens
     tokens_out = min(ASSUMED_COMPLETION_TOKENS, limit or ASSUMED_COMPLETION_TOKENS)
-    per = known or _Measured(ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / provider.TOKENS_PER_S)
+    per = known or _Measured(ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / wire.TOKENS_PER_S)
     samples = call.calls * call.n
     held = min(samples, recorded.get((label, spec.model), 0))
     left = samples - held
     prompt_tokens = round(call.calls * per.prompt_tokens * left / samples) if samples else 0
     completion_tokens = round(left * per.completion_tokens)
-    price = spec.rate()
-    width = provider.width(spec, call.n)
+    width = spec.width(call.n)
     return StepPlan(
         label, None, None, spec.model, -(-left // call.n), samples, held,
         prompt_tokens, completion_tokens,
-        _cost(price, left, prompt_tokens, completion_tokens),
+        _cost(spec.rates(), left, prompt_tokens, completion_tokens),
         left / call.n * per.latency_s / min(width, max(1, call.calls)),
         known is not None,
     )  # fmt: skip
 
 
-def _cost(price: Price | None, left: int, tokens_in: int, tokens_out: int) -> float | None:
+def _cost(rates: Rates | None, left: int, tokens_in: int, tokens_out: int) -> float | None:
     """Dollars still to pay: nothing where nothing is left, whatever the price."""
     if left == 0:
         return 0.0
-    return None if price is None else price.cost_nano(tokens_in, tokens_out) / 1e9
+    if rates is None:
+        return None
+    return rates.cost_nano(Usage(tokens_in, output=tokens_out), time.time()) / 1e9
 
 
 def spent_usd(journal: Path) -> float:
     """Dollars already paid in this run's directory, as far as prices were known."""
-    found = look_up(journal, "SELECT sum(cost_nano) FROM calls")
+    found = look_up(journal, "SELECT sum(cost_nano) FROM minutes")
     return (found[0][0] or 0) / 1e9 if found else 0.0
 
 
@@ -122,8 +126,8 @@ def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:
     found = look_up(
         journal,
         "SELECT step, model, sum(prompt_tokens), sum(completion_tokens), "
-        "avg(CASE WHEN key = request THEN latency_ms END) / 1000, "
-        "count(DISTINCT request), count(*) FROM calls WHERE kind = 'chat' GROUP BY step, model",
+        "sum(latency_ms) / 1000 / sum(attempts), sum(attempts), sum(answers) FROM minutes "
+        "WHERE kind = 'chat' AND error = '' AND attempts > 0 GROUP BY step, model",
     )
     return {
         (step, model): _Measured(tokens_in / calls, tokens_out / samples, latency or 0.0)

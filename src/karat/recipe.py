@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
+from karat.modelchecks import check_prices, check_rights, check_takes, check_twins
+from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
 from karat.recipefile import (
     at,
@@ -55,6 +57,8 @@ class Recipe:
         budget_usd: float | None = None,
         models: dict[str, Any] | None = None,
         rewards: dict[str, Any] | None = None,
+        providers: dict[str, Any] | None = None,
+        rights: str = "flag",
         export: Sequence[str] = ("jsonl",),
         origin: str | None = None,
         folder: Path | None = None,
@@ -66,10 +70,14 @@ class Recipe:
         self.folder = (folder or Path.cwd()).absolute()
         self.steps = list(steps)
         self.export = [export] if isinstance(export, str) else list(export)
+        with at(self.origin):
+            own = {key: parse_service(key, value) for key, value in (providers or {}).items()}
+        self._providers = own
+        self.rights = rights
         self.models: dict[str, ModelSpec] = {}
         for key, value in (models or {}).items():
             with at(f"{self.origin}, model '{key}'"):
-                self.models[str(key)] = parse_model(value)
+                self.models[str(key)] = parse_model(value, own)
         self.rewards: dict[str, str] = {
             str(key): typed(value, str, f"reward '{key}'", self.origin)
             for key, value in (rewards or {}).items()
@@ -137,8 +145,11 @@ class Recipe:
             with at(self.where(position)):
                 self._check_step(position, call, graded)
         self._check_unused()
-        if budget is not None:
-            self._check_prices()
+        for position, call in enumerate(self.steps):
+            with at(self.where(position)):
+                check_prices(call, self.models, limited=budget is not None)
+        with at(self.origin):
+            check_rights(self.rights, self.steps, self.models)
 
     def _check_unused(self) -> None:
         """Models and rewards that no step names: all but the keys, which only a call needs."""
@@ -156,7 +167,8 @@ class Recipe:
             )
         for parameter, name in call.named("model"):
             self._check_model(parameter, name)
-        self._check_twins(call)
+        check_twins(call, self.models)
+        check_takes(call, self.models)
         for parameter, name in call.named("reward"):
             if "/" not in name and name not in self.rewards:
                 known = did_you_mean(name, self.rewards)
@@ -183,29 +195,10 @@ class Recipe:
             if "/" not in name:
                 known = did_you_mean(name, self.models)
                 raise RecipeError(f"{parameter}: no model '{name}' in models; {known}")
-            self.models[name] = ModelSpec(model=name)
+            with at(f"model '{name}'"):
+                self.models[name] = parse_model(name, self._providers)
         with at(f"model '{name}'"):
             self.models[name].check()
-
-    def _check_twins(self, call: StepCall) -> None:
-        """Two names of one model would be paid twice for the same answers."""
-        seen: dict[tuple[Any, ...], str] = {}
-        names = list(dict.fromkeys(call.named("model")))
-        for parameter, name in names if len(names) > 1 else []:
-            spec = self.models[name]
-            same = (parameter, spec.identity(), spec.temperature, spec.top_p, spec.max_tokens)
-            if same in seen:
-                raise RecipeError(f"{parameter}: '{seen[same]}' and '{name}' are the same model")
-            seen[same] = name
-
-    def _check_prices(self) -> None:
-        for position, call in enumerate(self.steps):
-            for _, name in call.named("model"):
-                if self.models[name].rate() is None:
-                    raise RecipeError(
-                        f"{self.where(position)}: budget_usd needs the price of model '{name}'; "
-                        "add price: {input: …, output: …} in dollars per million tokens"
-                    )
 
     # --- as a file -----------------------------------------------------------------------------
 
@@ -219,6 +212,7 @@ class Recipe:
             "name": self.name,
             "seed": self.seed,
             **({} if self.budget_usd is None else {"budget_usd": self.budget_usd}),
+            **({} if self.rights == "flag" else {"rights": self.rights}),
             "folder": str(self.folder),
             "models": {name: _plain(spec) for name, spec in self.models.items()},
             "rewards": self.rewards,
@@ -290,5 +284,8 @@ def _labels(steps: Sequence[StepCall]) -> list[str]:
 
 
 def _plain(spec: ModelSpec) -> Any:
+    if spec.fallbacks:
+        first = msgspec.structs.replace(spec, fallbacks=())
+        return [_plain(one) for one in (first, *spec.fallbacks)]
     tree = msgspec.to_builtins(spec)
     return tree["model"] if list(tree) == ["model"] else tree

@@ -17,7 +17,11 @@ import yaml
 from karat.errors import RecipeError, did_you_mean
 from karat.step import StepCall, find
 
-KEYS = ("name", "seed", "budget_usd", "folder", "models", "rewards", "steps", "export")
+KEYS = (
+    "name", "seed", "budget_usd", "rights", "folder", "providers", "models", "rewards", "steps",
+    "export",
+)  # fmt: skip
+KINDS = {"providers": dict, "models": dict, "rewards": dict, "steps": list, "export": list}
 SHIPPED = Path(__file__).with_name("recipes")
 WORDS = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
 
@@ -76,7 +80,7 @@ def checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
         if key not in KEYS:
             raise RecipeError(f"{where}: no key '{key}'; {did_you_mean(str(key), KEYS)}")
     found = dict(tree)
-    for key, kind in (("models", dict), ("rewards", dict), ("steps", list), ("export", list)):
+    for key, kind in KINDS.items():
         value = tree.get(key)
         if value is not None:
             found[key] = kind(typed(value, kind, key, where))

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from karat.columns import READ_ROWS
 from karat.context import PROMPTS
 from karat.errors import RunError
+from karat.models.spec import DEFAULTS
 from karat.recipe import Recipe
 from karat.row import Row, canonical, digest
 from karat.step import StepCall
@@ -126,8 +127,10 @@ def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
     """
 
     def model(name: str) -> str:
-        spec = recipe.models[name]
-        return canonical([spec.identity(), spec.temperature, spec.top_p, spec.max_tokens]).decode()
+        route = recipe.models[name].route()
+        return canonical(
+            [[spec.identity(), *(getattr(spec, field) for field in DEFAULTS)] for spec in route]
+        ).decode()
 
     def dataset(name: str) -> str:
         path = recipe.path(name)

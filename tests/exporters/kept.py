@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from karat.finish import write_results
+from karat.licences import Licences
 from karat.row import Message, Response, Row
 from karat.rundir import Run
 from karat.stage import StageWriter
@@ -28,7 +29,7 @@ def run_of(folder: Path, rows: list[Row], ranking: str | None = "rm.reward") -> 
     writer = StageWriter(last)
     writer.add(rows)
     writer.close({})
-    write_results(last, run, ranking)
+    write_results(last, run, ranking, Licences({}, run.journal))
     return run
 
 

@@ -10,6 +10,7 @@ from asking import ask, ledger, request, with_client
 from server import Server
 
 from karat.errors import ProviderError, RunError
+from karat.models.call import Call
 from karat.models.endpoint import Asker
 
 
@@ -38,8 +39,10 @@ def test_what_may_pass_is_tried_again(journal, fault):
         ((answer,),) = ask(journal, server.model(), request())
         assert len(server.requests) == 2
     assert answer.content
-    assert [row["retries"] for row in ledger(journal)] == [1]
-    assert ledger(journal, table="failures") == []
+    attempts = ledger(journal, table="attempts")
+    assert [row["outcome"] for row in attempts] == ["retried", "answered"]
+    assert [row["attempt"] for row in attempts] == [0, 1]
+    assert attempts[0]["error"]
 
 
 def test_a_text_cut_within_a_character_is_an_answer(journal):
@@ -66,12 +69,12 @@ def test_no_retry_after_can_make_a_run_hang(journal, value):
         task = asyncio.ensure_future(client.chat("m", request(), Asker("s", "r")))
         slept = []
 
-        async def short(seconds):
+        async def short(call, seconds):
             slept.append(seconds)
             await asyncio.sleep(0)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(client, "_pause", short)
+            patch.setattr(Call, "_pause", short)
             await asyncio.wait([task], timeout=5)
         assert endpoint.tally.calls == 1
         return max(slept)
@@ -85,8 +88,10 @@ def test_giving_up_says_what_was_tried_and_is_written_down(journal):
         with pytest.raises(ProviderError, match=r"HTTP 500: out of order \(after 2 tries\)"):
             ask(journal, server.model(attempts=2), request())
         assert len(server.requests) == 2
-    (failure,) = ledger(journal, table="failures")
+    first, failure = ledger(journal, table="attempts")
+    assert (first["outcome"], failure["outcome"]) == ("retried", "failed")
     assert (failure["status"], failure["step"], failure["row"]) == (500, "respond", "row")
+    assert (failure["error"], failure["cost_nano"]) == ("retry", 0)
 
 
 def test_a_refused_request_is_not_sent_again(journal):

@@ -62,7 +62,7 @@ def test_a_key_the_server_echoes_is_not_repeated(journal, key, status, echo):
     server = Server(script=lambda number, body: (status, payload, {}))
     with server, pytest.raises(KaratError) as caught:
         ask(journal, server.model(key_env=key, attempts=1), request())
-    told = str(caught.value) + str(ledger(journal, table="failures"))
+    told = str(caught.value) + str(ledger(journal, table="attempts"))
     assert SECRET[:12] not in told
 
 

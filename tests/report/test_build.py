@@ -48,7 +48,7 @@ def test_rows_in_dropped_by_step_and_reason_and_accepted(run):
 
 
 def test_what_each_model_did(run):
-    (model,) = [m for m in run.report["models"] if m["role"] == "writer"]
+    (model,) = [m for m in run.report["models"] if m["role"] == "teacher"]
     assert (model["model"], model["calls"], model["samples"]) == ("openai/loop", 39, 156)
     assert (model["prompt_tokens"], model["completion_tokens"]) == (390, 39 * 28)
     assert model["cost_usd"] == pytest.approx((390 * 2 + 39 * 28 * 3) / 1e6, abs=1e-12)

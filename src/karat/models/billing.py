@@ -1,82 +1,98 @@
-"""The bill of one reply: a journal record per answer, tokens and cost split so that they add up."""
+"""The bill of one reply: a ledger row for the request, a record for each answer.
+
+Order of truth for the cost: what the provider says it cost, the user's rate, the shipped map, else
+unknown, never 0. Shares of tokens and cost add up exactly.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from karat.journal import Record
-from karat.models.chat import ChatReply
-from karat.models.endpoint import Call
-from karat.models.spec import Price
+from karat.ledger import Attempt, Record
+from karat.models.orders import Answer, Bought
+
+if TYPE_CHECKING:
+    from karat.models.call import Call
 
 CHARACTERS_PER_TOKEN = 4  # for services that report no usage; marked as estimated
+REDUCED = "karat-batch"  # reply header: this answer was bought at the batch API's price
 
 
-def bill(call: Call, reply: ChatReply, samples: Sequence[int], keys: list[bytes]) -> list[Record]:
-    """One record per answer; the request's tokens and cost split so that they add up exactly."""
-    choices = reply.choices[: len(samples)]
-    tokens, estimated = _split(reply, len(choices))
-    prompt_tokens = reply.prompt_tokens
-    if prompt_tokens is None:
-        prompt_tokens, estimated = len(call.body) // CHARACTERS_PER_TOKEN, True
-    costs = _costs(call.endpoint.price, prompt_tokens, tokens)
-    made = []
-    call.endpoint.tally.tokens_out += sum(tokens)
-    call.endpoint.tally.answers += len(tokens)
-    for place, (sample, choice) in enumerate(zip(samples, choices, strict=False)):
-        paid_in = prompt_tokens if place == 0 else 0
-        made.append(
-            Record(
-                key=keys[sample],
-                request=keys[samples[0]],
-                kind="chat",
-                model=call.endpoint.spec.model,
-                step=call.step,
-                scope=call.scope,
-                row=call.row,
-                sample=sample,
-                content=choice.content.encode("utf-8", "replace").decode(),
-                finish_reason=choice.finish_reason,
-                prompt_tokens=paid_in,
-                completion_tokens=tokens[place],
-                estimated=estimated,
-                cost_nano=costs[place],
-                latency_ms=call.latency_ms,
-                queue_ms=call.queue_ms,
-                retries=call.retries,
-                started=call.started,
-                body=call.body.decode() if place == 0 else None,
-            )
-        )
-    return made
+def bill(call: Call, bought: Bought, keys: list[bytes]) -> tuple[list[Record], Attempt]:
+    """One record per answer, and the attempt that bought them."""
+    endpoint, usage, places = call.endpoint, bought.usage, call.places
+    answers = bought.answers[: len(places)]
+    estimated = usage.input is None
+    if usage.input is None:
+        usage.input = call.prompt_tokens
+    tokens, guessed = _tokens(answers, usage.output)
+    usage.output = sum(tokens)
+    made = call.record()
+    cost: int | None = None
+    if usage.cost_nano is not None:
+        cost, made.price = usage.cost_nano, "provider"
+    elif endpoint.rates is not None:
+        cost = endpoint.rates.cost_nano(usage, call.started, call.busy_s)
+        made.price = endpoint.rates.version
+    made.cost_nano = cost
+    made.served = bought.served
+    made.samples = len(answers)
+    made.prompt_tokens, made.completion_tokens = usage.input, usage.output
+    made.cached_tokens, made.cache_write_tokens = usage.cached, usage.cache_write
+    made.reasoning_tokens = usage.reasoning
+    made.tokens_from = "estimated" if estimated or guessed else "reported"
+    made.finish_reason = answers[0].finish_reason if answers else ""
+    made.body = call.post.body.decode()
+    endpoint.tally.tokens_out += usage.output
+    endpoint.tally.answers += len(answers)
+    prompt = shares(usage.input, [1] * len(answers))
+    costs: Sequence[int | None] = [None] * len(answers)
+    if cost is not None:
+        costs = shares(cost, tokens)
+    records = [
+        _record(call, made, keys, answer, place, i, prompt[place], tokens[place], costs[place])
+        for place, (i, answer) in enumerate(zip(places, answers, strict=False))
+    ]
+    return records, made
 
 
-def _costs(price: Price | None, prompt_tokens: int, tokens: list[int]) -> list[int | None]:
-    """Each answer's share of the bill; the prompt is the first one's."""
-    if price is None:
-        return [None] * len(tokens)
-    shares: list[int | None] = []
-    booked = upto = 0
-    for count in tokens:  # rounding carried along: the shares add up to the request's cost
-        upto += count
-        total = price.cost_nano(prompt_tokens, upto)
-        shares.append(total - booked)
-        booked = total
-    return shares
+def _record(
+    call: Call, made: Attempt, keys: list[bytes], answer: Answer, place: int, sample: int,
+    prompt: int, tokens: int, cost: int | None,
+) -> Record:  # fmt: skip
+    content = answer.content
+    if isinstance(content, str) and not content.isascii():
+        content = content.encode("utf-8", "replace").decode()
+    asker = call.asker
+    return Record(
+        keys[sample], made.request, made.kind, made.model, asker.step, asker.row, sample, content,
+        answer.finish_reason, answer.more, prompt, tokens, cost, made.started, asker.scope,
+    )  # fmt: skip
 
 
-def _split(reply: ChatReply, count: int) -> tuple[list[int], bool]:
+def _tokens(answers: Sequence[Answer], total: int | None) -> tuple[list[int], bool]:
     """Completion tokens per answer, and whether they had to be estimated."""
-    choices = reply.choices[:count]
-    own = [choice.tokens for choice in choices]
-    if all(tokens is not None for tokens in own):
+    own = [answer.tokens for answer in answers]
+    if None not in own:
         return [tokens or 0 for tokens in own], False
-    if reply.completion_tokens is None:
-        return [len(c.content) // CHARACTERS_PER_TOKEN + 1 for c in choices], True
-    lengths = [len(choice.content) + 1 for choice in choices]
-    total, shares, given = reply.completion_tokens, [], 0
-    for place in range(count):  # rounding carried along: the shares add up to the total
-        upto = round(total * sum(lengths[: place + 1]) / sum(lengths))
-        shares.append(upto - given)
-        given = upto
-    return shares, False
+    lengths = [len(a.content) + len(a.more or "") for a in answers]
+    if total is None:
+        return [length // CHARACTERS_PER_TOKEN + 1 for length in lengths], True
+    return shares(total, lengths), False
+
+
+def shares(total: int, weights: Sequence[int]) -> list[int]:
+    """`total` split by weight; rounding is carried along, so the shares add up to it."""
+    if len(weights) == 1:
+        return [total]
+    if not any(weights):
+        weights = [1] * len(weights)
+    whole, given, upto = sum(weights), 0, 0
+    found = []
+    for weight in weights:
+        upto += weight
+        share = total * upto // whole - given
+        found.append(share)
+        given += share
+    return found

@@ -14,23 +14,30 @@ from karat.errors import RunError
 NANO = 1_000_000_000
 
 
-class Budget:
-    """What a run has spent, in billionths of a dollar, and what it may spend (None: no limit)."""
+class BudgetError(RunError):
+    """The next call could cross the limit."""
 
-    def __init__(self, limit_usd: float | None, spent_nano: int = 0) -> None:
+
+class Budget:
+    """What was spent, in billionths of a dollar, and what may be (None: no limit)."""
+
+    def __init__(
+        self, limit_usd: float | None, spent_nano: int = 0, name: str = "the budget"
+    ) -> None:
         self.limit_nano = None if limit_usd is None else round(limit_usd * NANO)
         self.spent_nano = spent_nano
+        self.name = name
         self._reserved = 0
         self._settled = asyncio.Event()
 
     async def reserve(self, worst_nano: int) -> None:
-        """Waits until the call cannot cross the limit. Raises: RunError when it always could."""
+        """Waits until the call cannot cross the limit. Raises: BudgetError when it always could."""
         if self.limit_nano is None:
             return
         while self.spent_nano + self._reserved + worst_nano > self.limit_nano:
             if self._reserved == 0:
-                raise RunError(
-                    f"the budget of ${self.limit_nano / NANO:g} would be crossed: "
+                raise BudgetError(
+                    f"{self.name} of ${self.limit_nano / NANO:g} would be crossed: "
                     f"${self.spent_nano / NANO:.4f} spent, and the next call could cost "
                     f"${worst_nano / NANO:.4f}. Everything paid for is kept; raise budget_usd and "
                     "run again to go on"

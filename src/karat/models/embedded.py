@@ -11,24 +11,25 @@ top_p 0.95, min_p 0.05), not OpenAI's: without them a model this small drifts in
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from karat.errors import ProviderError, RecipeError, RunError, did_you_mean
-from karat.models.llama import CONTEXT, EXACT, SLOTS, Answer, Choice, Llama, server_count
-from karat.models.transport import HttpReply
+from karat.models.embedded_reply import failed, refuse, reply
+from karat.models.embedded_stream import first_heard
+from karat.models.llama import CONTEXT, EXACT, SLOTS, Choice, Llama, server_count
+from karat.models.transport import HttpReply, Stream
 from karat.models.weights import Say, Weights, fetch
 
 MAX_N = 128  # as OpenAI has it
@@ -118,25 +119,48 @@ class EmbeddedTransport:
         Not the whole answer: a busy machine makes this model slow, and giving up would throw away
         work that only has to be done again. Raises: ProviderError, RunError.
         """
+        return await self._run(url, body, timeout_s, None)
+
+    async def _run(
+        self, url: str, body: bytes, timeout_s: float, hear: Callable[[bytes], None] | None
+    ) -> HttpReply:
         if not url.endswith("/chat/completions"):
-            return _refuse(404, f"no such address: {url}")
+            return refuse(404, f"no such address: {url}")
         try:
             request = msgspec.json.decode(body, type=dict[str, Any])
         except msgspec.DecodeError as error:
-            return _refuse(400, f"not a JSON object: {error}")
-        call = _Call(request)
+            return refuse(400, f"not a JSON object: {error}")
+        call = _Call(request, hear)
         self._calls.add(call)
         answered = asyncio.wrap_future(self._pool.submit(self._answer, call))
         try:
             while not (await asyncio.wait({answered}, timeout=timeout_s / 2))[0]:
                 if call.silence_s() > timeout_s:
-                    raise ProviderError(f"no token within {timeout_s:g} s")
+                    raise ProviderError(f"no token within {timeout_s:g} s", kind="timeout")
             return answered.result()
         finally:
             self._calls.discard(call)
             if not answered.done():
                 answered.cancel()
                 self._abandon(call)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> AsyncIterator[Stream]:
+        """The same answer, as server-sent events; for n = 1."""
+        loop, heard = asyncio.get_running_loop(), asyncio.Queue[bytes | None]()
+
+        def hear(part: bytes) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, part)
+
+        answered = asyncio.ensure_future(self._run(url, body, timeout_s, hear))
+        answered.add_done_callback(lambda _: heard.put_nowait(None))
+        try:
+            yield await first_heard(answered, heard)
+        finally:
+            answered.cancel()
+            await asyncio.wait([answered])
 
     async def close(self) -> None:
         """Abandons what is under way and frees the memory."""
@@ -157,19 +181,19 @@ class EmbeddedTransport:
         n, seed = request.get("n"), request.get("seed")
         n = 1 if n is None else n
         if not isinstance(n, int) or not 1 <= n <= MAX_N:
-            return _refuse(400, f"n must be a number from 1 to {MAX_N}")
+            return refuse(400, f"n must be a number from 1 to {MAX_N}")
         for first in range(0, n, SLOTS):
             count = min(SLOTS, n - first)
             part = {**request, "n": count}
             if isinstance(seed, int):  # llama.cpp gives choice i the seed plus i
                 part["seed"] = seed + first
             with self._slots(call, count if EXACT else SLOTS) as llama:
-                answer = llama.chat(part, call.go_on)
+                answer = llama.chat(part, call.go_on, call.hear)
             if answer.error is not None:
-                return _failed(answer)
+                return failed(answer)
             choices += answer.choices
             prompt_tokens = answer.prompt_tokens
-        return _reply(self.name, request, choices, prompt_tokens)
+        return reply(self.name, request, choices, prompt_tokens)
 
     @contextmanager
     def _slots(self, call: _Call, count: int) -> Iterator[Llama]:
@@ -213,8 +237,10 @@ class EmbeddedTransport:
 class _Call:
     """One request under way. Written by the event loop and by one thread of the pool."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
-        self.request = request
+    def __init__(
+        self, request: dict[str, Any], hear: Callable[[bytes], None] | None = None
+    ) -> None:
+        self.request, self.hear = request, hear
         self.abandoned = False
         self._last_sign: float | None = None
 
@@ -242,49 +268,3 @@ def _load_one(path: Path) -> Llama:
 def _free(servers: list[Llama]) -> None:
     while servers:
         servers.pop().close()
-
-
-def _reply(
-    name: str, request: dict[str, Any], choices: list[Choice], prompt_tokens: int
-) -> HttpReply:
-    """OpenAI's body. Each choice also has its own `tokens`, which OpenAI's format cannot say."""
-    written = sum(choice.tokens for choice in choices)
-    said = [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": choice.content},
-            "finish_reason": choice.finish_reason,
-            "tokens": choice.tokens,
-            **({"logprobs": {"content": choice.logprobs}} if choice.logprobs is not None else {}),
-        }
-        for index, choice in enumerate(choices)
-    ]
-    digest = hashlib.blake2b(msgspec.json.encode(request), digest_size=12).hexdigest()
-    body = {
-        "id": f"chatcmpl-{digest}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": name,
-        "choices": said,
-        "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": written,
-            "total_tokens": prompt_tokens + written,
-        },
-    }
-    return _json(200, body)
-
-
-def _failed(answer: Answer) -> HttpReply:
-    error = answer.error or {}
-    code = error.get("code")
-    return _json(code if isinstance(code, int) else 500, {"error": error})
-
-
-def _refuse(status: int, message: str) -> HttpReply:
-    error = {"code": status, "message": message, "type": "invalid_request_error"}
-    return _json(status, {"error": error})
-
-
-def _json(status: int, body: object) -> HttpReply:
-    return HttpReply(status, {"content-type": "application/json"}, msgspec.json.encode(body))

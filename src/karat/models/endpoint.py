@@ -1,34 +1,24 @@
-"""One model of a run with its connection, limits and counters, and one request on its way to it."""
+"""One model of a run: its connection, limits, price, budget and counters, and whether it is up."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from karat.errors import ProviderError
-from karat.models.chat import ChatReply, ChatRequest
-from karat.models.limits import MAX_PAUSE_S, Limiter
-from karat.models.spec import ModelSpec, load_provider
-from karat.models.transport import HttpReply, Transport
+from karat.errors import RecipeError, RunError
+from karat.models.budget import Budget
+from karat.models.chat import ChatRequest
+from karat.models.limits import Limiter
+from karat.models.spec import ModelSpec, load_wire
+from karat.models.takes import refusals
+from karat.models.wire import Provider
+
+REST_S = (15.0, 240.0)  # how long a model that is down is left alone: at first, at most
+DOWN_AFTER = 5  # failures in a row, where another model can answer
 
 
-class Provider(Protocol):
-    """One open connection in one wire format. `concurrency` is how many calls it takes at once."""
-
-    concurrency: int
-    url: str
-
-    @property
-    def headers(self) -> dict[str, str]: ...
-    @property
-    def transport(self) -> Transport: ...
-    def encode(self, request: ChatRequest) -> bytes: ...
-    def decode(self, reply: HttpReply) -> ChatReply: ...
-    def error(self, reply: HttpReply) -> str: ...
-    def status(self, reply: HttpReply) -> int: ...
-    async def close(self) -> None: ...
+class ModelDownError(RunError):
+    """This model answers nothing more; another may."""
 
 
 class Tally:
@@ -38,78 +28,126 @@ class Tally:
         self.calls = self.answers = self.replayed = 0
         self.in_flight = self.retries = self.failures = 0
         self.tokens_out = 0
+        self.cost_nano = 0
 
 
-class Endpoint:
-    """A model of the recipe with its connection, limiter and counters."""
+class Meter:
+    """Each call's share of the time an endpoint is busy, for machines paid by the hour.
+
+    Time is split evenly among the calls under way, so shares add up to the busy time exactly.
+    """
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._share_s = 0.0  # of one call that was under way since the start
+        self._changed = 0.0
+
+    def enter(self, now: float) -> float:
+        self._tick(now)
+        self._under_way += 1
+        return self._share_s
+
+    def leave(self, entered: float, now: float) -> float:
+        """The share in seconds of a call for which `enter` returned `entered`."""
+        self._tick(now)
+        self._under_way -= 1
+        return self._share_s - entered
+
+    def _tick(self, now: float) -> None:
+        if self._under_way:
+            self._share_s += (now - self._changed) / self._under_way
+        self._changed = now
+
+
+class Accepted:
+    """Which requests a model takes, asked once for each form of request."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.spec = spec
-        self.identity = spec.identity()
-        self.price = spec.rate()
-        self.provider: Provider = load_provider(spec.provider).connect(spec)
-        self.limiter = Limiter(self.provider.concurrency)
-        self.tally = Tally()
-        self._by_sample: bool = getattr(self.provider, "counts_samples", False)
-        self.takes_n = False  # it has answered several samples of one request
-        self.max_n: int | None = None  # learned when a service answers fewer than asked
-        self.delivered_at = 0.0
+        self._spec = spec
+        self._said: dict[tuple[object, ...], list[str]] = {}
 
-    def weight(self, samples: int) -> int:
-        """Slots one request takes: one, or one a sample where the model writes them itself."""
-        return samples if self._by_sample else 1
+    def check(self, request: ChatRequest) -> None:
+        """Raises: RecipeError for a parameter the model does not take; nothing is sent."""
+        r = request
+        form = (
+            r.temperature, r.top_p, r.top_k, r.min_p, r.presence_penalty, r.frequency_penalty,
+            r.logprobs, r.reasoning, r.n > 1, len(r.stop), r.schema is None, not r.tools,
+        )  # fmt: skip
+        if form not in self._said:
+            self._said[form] = refusals(self._spec, request)
+        if self._said[form]:
+            raise RecipeError("; ".join(self._said[form]))
 
 
 class Asker(NamedTuple):
-    """Who asks: the step's label, the row's id, and what the step's answers depend on."""
+    """Who asks: the step's label, the row's id, what the step's answers depend on, and as what."""
 
     step: str
     row: str
     scope: str = ""
+    role: str = "teacher"
 
 
-class Call:
-    """One request on its way: the clock, the tries, the last error."""
+class Endpoint:
+    """A model of the recipe with its connection, limiter and counters.
 
-    def __init__(
-        self, endpoint: Endpoint, body: bytes, asker: Asker, worst_nano: int, weight: int
-    ) -> None:
-        self.endpoint, self.body = endpoint, body
-        self.step, self.row, self.scope = asker
-        self.worst_nano, self.weight = worst_nano, weight
-        self.reserved = False
-        self.unreachable = False
-        self.retries = 0
-        self.last_error, self.last_status = "", 0
-        self.retry_after_s: float | None = None
-        self.started = self.queue_ms = self.latency_ms = 0.0
-        self.first_try = asyncio.get_running_loop().time()
+    `stands_in` says that another model answers while this one is down.
+    """
 
-    def start(self, queued: float) -> None:
-        self.started = time.time()
-        self.queue_ms += (time.perf_counter() - queued) * 1000
-
-    async def post(self) -> ChatReply:
-        """Raises: ProviderError with the status of a reply that is no answer."""
-        provider = self.endpoint.provider
-        self.retry_after_s = None
-        sent = time.perf_counter()
-        reply: HttpReply = await provider.transport.post(
-            provider.url, self.body, provider.headers, self.endpoint.spec.timeout_s
+    def __init__(self, spec: ModelSpec, spent_nano: int = 0) -> None:
+        service = spec.offered_by()
+        self.spec = spec
+        self.identity = spec.identity()
+        self.rates = spec.rates()
+        self.provider: Provider = load_wire(spec.format).connect(spec)
+        self.limiter = Limiter(
+            self.provider.concurrency, rpm=spec.rpm or service.rpm, tpm=spec.tpm or service.tpm
         )
-        self.latency_ms = (time.perf_counter() - sent) * 1000
-        if reply.status != 200:
-            self.retry_after_s = _retry_after(reply.headers.get("retry-after"))
-            said = f"HTTP {reply.status}: {provider.error(reply)}"
-            raise ProviderError(said, provider.status(reply))
-        answer: ChatReply = provider.decode(reply)
-        return answer
+        self.budget = Budget(spec.budget_usd, spent_nano, f"the budget of model '{spec.model}'")
+        self.tally = Tally()
+        self.meter = Meter()
+        self.accepted = Accepted(spec)
+        self.takes_n = False  # it has answered several samples of one request
+        self.max_n = self.provider.max_n  # or learned, when a service answers fewer than asked
+        self.delivered_at = 0.0
+        self.stands_in = False
+        self.failed_in_a_row = 0
+        self.left = asyncio.Event()  # set while it is left alone
+        self.why_down = ""
+        self._rest_s = REST_S[0]
+        self._rests_until: float | None = None
 
+    def weight(self, samples: int) -> int:
+        """Slots one request takes: one, or one a sample where the model writes them itself."""
+        return samples if self.provider.counts_samples else 1
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header; its date form is rare and left to the backoff."""
-    try:
-        seconds = float(value or "nan")
-    except ValueError:
-        return None
-    return min(max(0.0, seconds), MAX_PAUSE_S) if math.isfinite(seconds) else None
+    def is_up(self) -> bool:
+        """Whether to ask it. After a rest it is tried with one call, then left alone again."""
+        if not self.left.is_set():
+            return True
+        now = asyncio.get_running_loop().time()
+        if self._rests_until is None or now < self._rests_until:
+            return False
+        self._rests_until = now + self._rest_s
+        return True
+
+    def leave_alone(self, why: str, *, for_good: bool = False) -> bool:
+        """Nothing more is sent for a while; says whether that is news."""
+        news = not self.left.is_set()
+        now = asyncio.get_running_loop().time()
+        if for_good:
+            self._rests_until = None
+        elif news or self._rests_until is not None:
+            self._rests_until = now + self._rest_s
+            self._rest_s = min(2 * self._rest_s, REST_S[1])
+        self.why_down = why
+        self.left.set()
+        return news
+
+    def delivered(self, began: float) -> None:
+        """It answered: whatever was thought of it before, it is up."""
+        self.delivered_at = began
+        self.failed_in_a_row = 0
+        if self.left.is_set():
+            self.left.clear()
+            self._rest_s = REST_S[0]

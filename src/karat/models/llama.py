@@ -122,8 +122,13 @@ class Llama:
         # A server that is dropped before its loop has begun never ends: wait for a first token.
         self.chat({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}, lambda: True)
 
-    def chat(self, body: dict[str, Any], go_on: Callable[[], bool]) -> Answer:
+    def chat(
+        self, body: dict[str, Any], go_on: Callable[[], bool],
+        hear: Callable[[bytes], None] | None = None,
+    ) -> Answer:  # fmt: skip
         """Blocks until the answer is complete, or `go_on`, asked after every token, says no.
+
+        `hear` gets every chunk as llama.cpp writes it.
 
         The same body gives the same bits whatever else the server does or did before. A token's
         sums must then not depend on how many tokens are computed beside it. They do in attention:
@@ -137,6 +142,8 @@ class Llama:
 
         def take(part: bytes) -> bool:
             parts.append(part)
+            if hear is not None:
+                hear(part)
             return not go_on()
 
         request = msgspec.json.encode({**body, "stream": True, "cache_prompt": EXACT})

@@ -9,53 +9,67 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
+from karat.models.prices import Price, Rates, check_price, find_rates
+from karat.models.services import COMPATIBLE, Service, own_services, shipped
 from karat.row import canonical, is_finite
 from karat.step import explain
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # a dollar a token: above is a slip
 DAY_S = 86_400
 # What every request says for itself; in `extra` it would win over that or lose to it, unseen.
 SAID = ("model", "messages", "n", "stream", "seed", "stop", "temperature", "top_p", "max_tokens")
-
-
-class Price(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """US dollars per million tokens."""
-
-    input: Rate
-    output: Rate
-
-    def cost_nano(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """What a call costs, in billionths of a dollar."""
-        return round((self.input * prompt_tokens + self.output * completion_tokens) * 1000)
+# Sampling values a model may have of its own: they apply where a step leaves them open.
+DEFAULTS = (
+    "temperature", "top_p", "top_k", "min_p", "max_tokens", "presence_penalty",
+    "frequency_penalty", "reasoning",
+)  # fmt: skip
 
 
 class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One model of a recipe.
 
-    `extra` is merged into every request body. `timeout_s` and `attempts` are per request.
-    `temperature`, `top_p` and `max_tokens` apply where a step leaves them open.
+    `extra` is merged into every request body. `timeout_s` and `attempts` are per request. `rpm` and
+    `tpm` are requests and tokens a minute that the service allows. `stream` reads answers as they
+    are written, which measures the time to the first token. `batch` buys through the service's
+    batch API: half the price, up to a day of waiting. `wire` is the format, where a service speaks
+    several. The names of DEFAULTS apply where a step leaves them open. `fallbacks` answer, in
+    their order, while the ones before are down: in a recipe, `[first, second]`.
     """
 
     model: str
     base_url: str | None = None
     key_env: str | None = None
+    wire: str | None = None
+    service: Service | None = None
     concurrency: Positive | None = None
+    rpm: Positive | None = None
+    tpm: Positive | None = None
     price: Price | None = None
+    role: Literal["teacher", "judge", "reward", "student"] | None = None
+    budget_usd: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=DAY_S)] = 180.0
     attempts: Positive = 8
+    stream: bool = False
+    batch: bool = False
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    top_k: Positive | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     max_tokens: Positive | None = None
+    presence_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] | None = None
+    reasoning: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     extra: dict[str, Any] = {}
+    fallbacks: tuple[ModelSpec, ...] = ()
 
     @property
     def provider(self) -> str:
@@ -66,20 +80,46 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         """The model's name as its service knows it."""
         return self.model.partition("/")[2]
 
+    def offered_by(self) -> Service:
+        """The service behind the provider's name: the spec's own, or one karat ships.
+
+        `openai/NAME` with a base_url is any compatible server, with none of OpenAI's own quirks.
+        """
+        if self.service is None and self.provider == "openai" and self.base_url is not None:
+            return COMPATIBLE
+        return self.service or shipped()[self.provider]
+
+    @property
+    def format(self) -> str:
+        """The wire format: the name of a module in models/providers."""
+        return self.wire or self.offered_by().wire
+
+    def route(self) -> tuple[ModelSpec, ...]:
+        """The model and its fallbacks, in the order they are asked."""
+        return (self, *self.fallbacks)
+
     def check(self) -> None:
-        """Raises: RecipeError when the model could not be called."""
+        """Raises: RecipeError when the model, or a fallback, could not be called."""
         self.check_written()
-        if self.key_env is not None and not os.environ.get(self.key_env):
-            raise RecipeError(
-                f"the key variable {self.key_env} is not set; export it, or name another in key_env"
-            )
-        load_provider(self.provider).check(self)
+        for spec in self.route():
+            if spec.key_env is not None and not os.environ.get(spec.key_env):
+                raise RecipeError(
+                    f"the key variable {spec.key_env} is not set; export it, or name another in "
+                    "key_env"
+                )
+            load_wire(spec.format).check(spec)
 
     def check_written(self) -> None:
         """Raises: RecipeError for what is wrong wherever it runs, whatever keys are set."""
-        if self.provider not in providers() or not self.name:
-            known = [f"{name}/…" for name in providers()]
+        for spec in self.route():
+            spec._check_alone()
+
+    def _check_alone(self) -> None:
+        if (self.service is None and self.provider not in shipped()) or not self.name:
+            known = [f"{name}/…" for name in shipped()]
             raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
+        if self.format not in wires():
+            raise RecipeError(f"no wire '{self.format}'; {did_you_mean(self.format, wires())}")
         if self.base_url is not None and re.search(r"[?#]|//[^/]*@", self.base_url):
             raise RecipeError(  # not repeated here: what it holds may be a password
                 "base_url must have no query, fragment, user or password, which would land in "
@@ -96,17 +136,35 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
                     f"extra must not hold '{key}'; say it as the model's or the step's own "
                     "parameter"
                 )
+        if self.price is not None:
+            check_price(self.price)
 
-    def rate(self) -> Price | None:
-        """The price of a token here: the recipe's, else the provider's own (embedded is free)."""
-        own: Price | None = getattr(load_provider(self.provider), "PRICE", None)
-        return self.price or own
+    def rates(self) -> Rates | None:
+        """The price of a token here: the recipe's, else the shipped map's; None: unknown."""
+        found = find_rates(self.provider, self.name, self.price)
+        return found.halved() if found and self.batch and self.price is None else found
 
     def identity(self) -> str:
-        """What the answers depend on beside the request: goes into keys and stage addresses."""
-        served: str = load_provider(self.provider).identity(self)
+        """What the answers depend on beside the request: goes into journal keys."""
+        wire = load_wire(self.format)
+        served = wire.identity(self) if hasattr(wire, "identity") else self._address()
         extra = canonical(self.extra).decode() if self.extra else ""
         return " ".join(part for part in (served, extra) if part)
+
+    def _address(self) -> str:
+        """The model and the server that answers for it, where that is not the service's own."""
+        where = self.base_url or (self.service.base_url if self.service else None)
+        return self.model if where is None else f"{self.model} {where.rstrip('/')}"
+
+    def width(self, n: int) -> int:
+        """How many requests of n samples are under way at once."""
+        wire = load_wire(self.format)
+        found: int = (
+            wire.width(self, n)
+            if hasattr(wire, "width")
+            else self.concurrency or self.offered_by().concurrency
+        )
+        return found
 
 
 def _is_url(text: str) -> bool:
@@ -118,15 +176,33 @@ def _is_url(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def parse_model(value: Any) -> ModelSpec:
-    """A model as a recipe writes it: `provider/name`, a mapping, or a ModelSpec.
+def parse_model(value: Any, services: Mapping[str, Service] | None = None) -> ModelSpec:
+    """A model as a recipe writes it: `provider/name`, a mapping, a list of these, or a ModelSpec.
 
+    `services` are the recipe's own; those of config.toml and karat's come after them.
     Raises: RecipeError.
     """
+    if isinstance(value, list):
+        if not value:
+            raise RecipeError("the list is empty; name a model, then those that stand in for it")
+        first, *others = (parse_model(item, services) for item in value)
+        if any(spec.fallbacks for spec in (first, *others)):
+            raise RecipeError("a list of fallbacks holds models, not lists")
+        return msgspec.structs.replace(first, fallbacks=tuple(others))
     if isinstance(value, ModelSpec):
         value = msgspec.to_builtins(value)  # made in Python, where nothing checked it
-    if isinstance(value, str):
-        return ModelSpec(model=value)
+    spec = ModelSpec(model=value) if isinstance(value, str) else _from_mapping(value)
+    if spec.service is None:
+        own = {**own_services(), **(services or {})}
+        if spec.provider in own:
+            spec.service = own[spec.provider]
+    if spec.fallbacks:
+        known = (parse_model(item, services) for item in spec.fallbacks)
+        spec.fallbacks = tuple(known)
+    return spec
+
+
+def _from_mapping(value: Any) -> ModelSpec:
     if not isinstance(value, dict):
         raise RecipeError(f"write provider/name, or a mapping with model: in it, not {value!r}")
     fields = ModelSpec.__struct_fields__
@@ -145,12 +221,12 @@ def parse_model(value: Any) -> ModelSpec:
 
 
 @cache
-def providers() -> tuple[str, ...]:
-    """Names of the providers: one file each in models/providers."""
+def wires() -> tuple[str, ...]:
+    """Names of the wire formats: one file each in models/providers."""
     folder = Path(__file__).with_name("providers")
     return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
 
 
-def load_provider(name: str) -> Any:
-    """The provider's module: see models/providers/__init__.py for what one holds."""
+def load_wire(name: str) -> Any:
+    """The format's module: see models/providers/__init__.py for what one holds."""
     return importlib.import_module(f"karat.models.providers.{name}")

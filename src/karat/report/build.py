@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from karat.columns import READ_ROWS, Table, first_kept, score_values
 from karat.curation.diversity import diversity
 from karat.journal import Journal
+from karat.ledger import quantile
 from karat.mill import Mill
 from karat.recipe import Recipe, recipe_hash
 from karat.rundir import Run
@@ -101,69 +102,59 @@ def ranking_of(mill: Mill) -> str | None:
 def models(journal: Journal) -> list[dict[str, Any]]:
     """One entry per model and kind of call, over everything this directory has paid for."""
     found = journal.query(
-        "SELECT kind, model, count(DISTINCT request), count(*), sum(prompt_tokens), "
-        "sum(completion_tokens), max(estimated), sum(cost_nano), sum(cost_nano IS NULL), "
-        "sum(CASE WHEN key = request THEN retries END) "
-        "FROM calls GROUP BY kind, model ORDER BY kind, model"
+        "SELECT kind, model, min(role), sum(CASE WHEN error = '' THEN attempts END), sum(answers), "
+        "sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens), "
+        "sum(estimated), sum(cost_nano), sum(unpriced), "
+        "sum(CASE WHEN error <> '' THEN attempts END) FROM minutes WHERE attempts > 0 "
+        "GROUP BY kind, model ORDER BY kind, model"
     )
+    names = (
+        "kind", "model", "role", "calls", "samples", "prompt_tokens", "cached_tokens",
+        "completion_tokens", "reasoning_tokens", "tokens_estimated", "cost_usd", "unpriced",
+        "retries",
+    )  # fmt: skip
     entries = []
-    for (
-        kind,
-        model,
-        calls,
-        samples,
-        tokens_in,
-        tokens_out,
-        estimated,
-        nano,
-        unpriced,
-        retries,
-    ) in list(found):
-        ((errors,),) = journal.query("SELECT count(*) FROM failures WHERE model = ?", model)
-        entries.append(
-            {
-                "model": model,
-                "role": "reward" if kind == "score" else "writer",
-                "calls": calls,
-                "samples": samples,
-                "prompt_tokens": tokens_in,
-                "completion_tokens": tokens_out,
-                "tokens_estimated": bool(estimated),
-                "cost_usd": None if unpriced else (nano or 0) / 1e9,
-                "latency_ms": _latency(journal, kind, model, calls),
-                "retries": retries or 0,
-                "errors": errors,
-            }
-        )
+    for row in list(found):
+        entry = dict(zip(names, row, strict=True))
+        failed = journal.query(
+            "SELECT count(*) FROM attempts WHERE model = ? AND outcome <> 'answered' "
+            "AND outcome <> 'retried'", entry["model"],
+        )  # fmt: skip
+        entry["errors"] = next(failed)[0]
+        entry["calls"] = entry["calls"] or 0
+        entry["retries"] = max(0, (entry["retries"] or 0) - entry["errors"])
+        entry["tokens_estimated"] = bool(entry["tokens_estimated"])
+        entry["cost_usd"] = None if entry.pop("unpriced") else (entry["cost_usd"] or 0) / 1e9
+        entry["latency_ms"] = _latency(journal, entry["model"])
+        entries.append(entry)
     return entries
 
 
-def _latency(journal: Journal, kind: str, model: str, calls: int) -> dict[str, float]:
-    """Exact percentiles; SQLite sorts, so nothing is held here."""
-    found = {}
-    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        rows = journal.query(
-            "SELECT latency_ms FROM calls WHERE kind = ? AND model = ? AND key = request "
-            "ORDER BY latency_ms LIMIT 1 OFFSET ?",
-            kind, model, min(calls - 1, int(share * calls)),
-        )  # fmt: skip
-        found[name] = next((round(value, 3) for (value,) in rows), 0.0)
-    return found
+def _latency(journal: Journal, model: str) -> dict[str, float]:
+    """Percentiles, within 4.5%, from the buckets of the ledger."""
+    counts = list(
+        journal.query(
+            "SELECT bucket, sum(count) FROM latencies WHERE model = ? AND measure = 'latency' "
+            "GROUP BY bucket", model,
+        )
+    )  # fmt: skip
+    shares = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+    return {name: round(quantile(counts, share), 3) for name, share in shares}
 
 
 def _failures(journal: Journal) -> list[dict[str, Any]]:
     found = journal.query(
-        "SELECT model, step, status, message, count(*) FROM failures "
-        "GROUP BY model, step, status, message ORDER BY count(*) DESC LIMIT 20"
+        "SELECT model, step, status, error, message, count(*) FROM attempts "
+        "WHERE outcome IN ('failed', 'moved') "
+        "GROUP BY model, step, status, error, message ORDER BY count(*) DESC LIMIT 20"
     )
-    return [
-        dict(zip(("model", "step", "status", "message", "count"), f, strict=True)) for f in found
-    ]
+    names = ("model", "step", "status", "error", "message", "count")
+    return [dict(zip(names, f, strict=True)) for f in found]
 
 
 def total_cost(journal: Journal) -> float | None:
     """Dollars paid so far; None when some call's price is unknown."""
-    ((nano, unpriced),) = journal.query("SELECT sum(cost_nano), sum(cost_nano IS NULL) FROM calls")
+    ((nano, unpriced),) = journal.query("SELECT sum(cost_nano), sum(unpriced) FROM minutes")
     return None if unpriced else (nano or 0) / 1e9
 
 

@@ -98,7 +98,7 @@ class Progress:
 def _spending(monitor: Monitor) -> str:
     client = monitor.services.client
     tallies = [endpoint.tally for endpoint in client.endpoints.values()]
-    unpriced = any(e.price is None for e in client.endpoints.values() if e.tally.calls)
+    unpriced = any(e.rates is None for e in client.endpoints.values() if e.tally.calls)
     spent = money(client.budget.spent_nano / 1e9)
     cost = f"{spent} + price unknown" if unpriced else spent
     calls, retries = sum(t.calls for t in tallies), sum(t.retries for t in tallies)

@@ -2,9 +2,13 @@
 
 A provider's module holds
     check(spec)                 RecipeError when this model cannot be called as asked
-    identity(spec) -> str       the model and whatever else decides its answers
-    connect(spec) -> Provider   an open connection; see models/endpoint.py for the protocol
-    width(spec, n) -> int       how many requests of n samples are under way at once
+    connect(spec) -> Provider   an open connection; see models/wire.py for the protocol
+    TAKES                       names of the fields of a ChatRequest its format has
     TOKENS_PER_S                what one answer is assumed to be written at, for plans
-    PRICE                       the price where the recipe names none (left out: unknown)
+and where the usual will not do
+    identity(spec) -> str       the model and whatever else decides its answers
+    width(spec, n) -> int       how many requests of n samples are under way at once
+    PRICE                       the price where the recipe names none
+Modules whose names begin with _ are what several share. Who speaks which format is data:
+models/data/services.toml.
 """

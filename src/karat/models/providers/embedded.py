@@ -9,9 +9,12 @@ from __future__ import annotations
 from karat.errors import RecipeError, did_you_mean
 from karat.models.embedded import MODELS, EmbeddedTransport, available
 from karat.models.providers.openai import OpenAI
-from karat.models.spec import ModelSpec, Price
+from karat.models.spec import ModelSpec
 
-PRICE = Price(0.0, 0.0)
+TAKES = (
+    "messages", "n", "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed",
+    "presence_penalty", "frequency_penalty", "logprobs", "schema",
+)  # fmt: skip
 TOKENS_PER_S = 7.0  # of one answer among the eight a server writes at once on a laptop's core
 
 
@@ -42,7 +45,7 @@ def _slots(spec: ModelSpec, transport: EmbeddedTransport) -> int:
 
 def connect(spec: ModelSpec) -> OpenAI:
     transport = EmbeddedTransport(spec.name)
-    return _Embedded(spec, transport, "embedded:", _slots(spec, transport), "")
+    return _Embedded(spec, transport, _slots(spec, transport), "embedded:")
 
 
 class _Embedded(OpenAI):

@@ -1,164 +1,139 @@
 """OpenAI's chat completions: the format most services speak.
 
-`openai/NAME` is OpenAI itself with OPENAI_API_KEY; with `base_url` it is any compatible server
-(vLLM, SGLang, llama.cpp, NIM …), which needs a key only where `key_env` names one.
-Source: the API reference of /v1/chat/completions.
+`openai/NAME` is OpenAI itself with OPENAI_API_KEY; with `base_url` it is any compatible server,
+which needs a key only where `key_env` names one. How a service differs is data, in
+data/services.toml: this file knows no service by name.
+Source: the API reference of /v1/chat/completions; the `openai` package 3.54, types/chat.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
+import re
 from typing import Any
 
 import orjson
 
 from karat.errors import ProviderError, RecipeError
-from karat.models.chat import ChatReply, ChatRequest, Choice
+from karat.models.asks import (
+    DecideReply,
+    DecideRequest,
+    EmbedReply,
+    EmbedRequest,
+    RerankReply,
+    RerankRequest,
+)
+from karat.models.chat import ChatReply, ChatRequest
+from karat.models.faults import fault
+from karat.models.providers import _openai_asks as asks
+from karat.models.providers._http import HttpProvider, base_url, check_reachable, key_of, parse
+from karat.models.providers._openai_body import Writer
+from karat.models.providers._openai_shapes import UNREADABLE, read_choice, read_usage
+from karat.models.providers._openai_stream import Reader
 from karat.models.spec import ModelSpec
+from karat.models.takes import service_of
 from karat.models.transport import HttpReply, HttpTransport, Transport
+from karat.models.wire import EventReader, Post
 
-OPENAI_URL = "https://api.openai.com/v1"
-DEFAULT_CONCURRENCY = 64
-NO_CREDIT = (b"insufficient_quota", b"billing_hard_limit_reached")
-UNREADABLE = "unreadable"  # finish_reason of a choice of unknown form
+TAKES = ChatRequest.__struct_fields__
 TOKENS_PER_S = 40.0  # a middling hosted model
+# An error under status 200 names itself in words where another would have a status.
+STATUS_WORDS = (
+    (429, re.compile(r"rate[ _-]?limit|too many requests|insufficient_quota", re.IGNORECASE)),
+    (404, re.compile(r"model_not_found|no such model|model .{0,80}does not exist", re.IGNORECASE)),
+)
 
 
 def check(spec: ModelSpec) -> None:
-    """Raises: RecipeError when OpenAI itself is meant and its key is missing."""
-    if spec.base_url is None and not os.environ.get(spec.key_env or "OPENAI_API_KEY"):
+    """Raises: RecipeError when the address or the key is missing, or batches are asked in vain."""
+    if spec.batch and not service_of(spec).batches:
         raise RecipeError(
-            f"model '{spec.model}' needs OPENAI_API_KEY; export it, name another variable in "
-            "key_env, or say base_url for a server of your own"
+            f"model '{spec.model}': karat knows no batch API of {spec.provider}; leave out batch"
         )
-    _key(spec)
-
-
-def _key(spec: ModelSpec) -> str:
-    """The key to send; OpenAI's own never goes to somebody else's server. Raises: RecipeError."""
-    if spec.base_url is not None and spec.key_env is None:
-        return ""
-    name = spec.key_env or "OPENAI_API_KEY"
-    key = os.environ.get(name, "").strip()  # a key read from a file brings its line end along
-    if not (key.isascii() and key.isprintable()):
-        raise RecipeError(f"the key in {name} holds characters that no key has; set it again")
-    return key
-
-
-def identity(spec: ModelSpec) -> str:
-    """The model and the server that answers for it."""
-    return spec.model if spec.base_url is None else f"{spec.model} {spec.base_url.rstrip('/')}"
-
-
-def width(spec: ModelSpec, n: int) -> int:
-    """Requests under way at once, whatever their n."""
-    return spec.concurrency or DEFAULT_CONCURRENCY
+    check_reachable(spec)
 
 
 def connect(spec: ModelSpec) -> OpenAI:
-    slots = width(spec, 1)
-    return OpenAI(spec, HttpTransport(slots), spec.base_url or OPENAI_URL, slots, _key(spec))
+    service = service_of(spec)
+    slots = spec.concurrency or service.concurrency
+    url = base_url(spec, service) or ""
+    return OpenAI(spec, HttpTransport(slots), slots, url, key_of(spec, service))
 
 
-class OpenAI:
+class OpenAI(HttpProvider):
     """Speaks /chat/completions over a transport."""
 
     def __init__(
-        self, spec: ModelSpec, transport: Transport, base_url: str, concurrency: int, key: str
+        self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
-        self.transport = transport
-        self.concurrency = concurrency
-        self.url = base_url.rstrip("/") + "/chat/completions"
-        self.headers: Mapping[str, str] = {
-            "content-type": "application/json",
-            **({"authorization": f"Bearer {key}"} if key else {}),
-        }
-        self._key = key
-        self._fixed = {"model": spec.name, **spec.extra}
+        super().__init__(spec, transport, concurrency, url.rstrip("/"), key)
+        self.service = service_of(spec)
+        self.max_n = self.service.max_n if self.service.n else 1
+        self._url = f"{self.address}/chat/completions"
+        self._writer = Writer(spec, self.service)
 
-    def encode(self, request: ChatRequest) -> bytes:
-        """The request's body."""
-        body: dict[str, Any] = {
-            **self._fixed,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
-        }
-        if request.n > 1:
-            body["n"] = request.n
-        for name in ("temperature", "top_p", "max_tokens", "seed"):
-            value = getattr(request, name)
-            if value is not None:
-                body[name] = value
-        if request.stop:
-            body["stop"] = list(request.stop)
-        return orjson.dumps(body)
+    def chat(self, request: ChatRequest, *, stream: bool = False) -> Post:
+        return Post(self._url, self._writer.write(request, stream=stream))
 
-    def decode(self, reply: HttpReply) -> ChatReply:
-        """The answers. Raises: ProviderError when the body is not a chat completion."""
+    def read_chat(self, reply: HttpReply) -> ChatReply:
+        """Raises: ProviderError when the body is no chat completion."""
         try:
-            body = _parse(reply.body)
-            choices = [_choice(choice) for choice in body["choices"]]
-            if all(choice.finish_reason == UNREADABLE for choice in choices):
-                raise TypeError("no choice holds an answer")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            said = self._quote(reply.body.decode("utf-8", "replace"))
-            raise ProviderError(f"not a chat completion: {said!r}", 200) from error
-        usage = body.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        return ChatReply(
-            choices,
-            _count(usage.get("prompt_tokens")),
-            _count(usage.get("completion_tokens")),
-            str(body.get("model") or ""),
-        )
+            body = parse(reply.body)
+            choices = body.get("choices")
+            if not choices and (body.get("error") or body.get("object") == "error"):
+                raise self.told(body.get("error") or body)
+            found = [read_choice(choice) for choice in choices]
+            if all(choice.finish_reason == UNREADABLE for choice in found):
+                raise self._no_answer(choices, reply.body)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise self.unreadable("a chat completion", reply.body) from error
+        usage = read_usage(body.get("usage"), self.service)
+        return ChatReply(found, usage, str(body.get("model") or ""))
 
-    def error(self, reply: HttpReply) -> str:
-        """What the service says went wrong, in one line."""
-        try:
-            body = orjson.loads(reply.body)
-            found = body.get("error", body)
-            said = found.get("message", found) if isinstance(found, dict) else found
-            return self._quote(said if isinstance(said, str) else orjson.dumps(said).decode())
-        except (ValueError, TypeError, AttributeError):
-            return repr(self._quote(reply.body.decode("utf-8", "replace")))
+    def reader(self) -> EventReader:
+        return Reader(self).read
 
-    def status(self, reply: HttpReply) -> int:
-        """The status to go by: an empty account is no rate limit, though OpenAI answers 429."""
-        if reply.status == 429 and any(word in reply.body for word in NO_CREDIT):
-            return 402
-        return reply.status
+    def told(self, error: Any) -> ProviderError:
+        """An error sent where an answer was due, under status 200, in its own words and sort."""
+        said, words = self._said(orjson.dumps({"error": error}))
+        status = _status_in(error)
+        if status is None:
+            named = f"{words} {said}"
+            status = next((s for s, pattern in STATUS_WORDS if pattern.search(named)), 400)
+            found = fault(status, said, words)
+            # Words that say nothing about the request itself speak of a mishap at the service.
+            if found.kind == "row" and "invalid_request" not in named:
+                return ProviderError(f"HTTP 200: {said}", 200, kind="retry")
+            return found
+        return fault(status, said, words)
 
-    def _quote(self, said: str, length: int = 300) -> str:
-        """A service's words, without the key it may echo and without control codes."""
-        hidden = said.replace(self._key, "[key]") if self._key else said
-        printable = "".join(c if c.isprintable() else " " for c in hidden[: 4 * length])
-        return " ".join(printable.split())[:length]
+    def _no_answer(self, choices: list[Any], body: bytes) -> ProviderError:
+        for choice in choices:
+            if isinstance(choice, dict) and choice.get("error"):
+                return self.told(choice["error"])
+        return self.unreadable("a chat completion", body)
 
-    async def close(self) -> None:
-        await self.transport.close()
+    def embed(self, request: EmbedRequest) -> Post:
+        return asks.embed_post(self, request)
 
+    def read_embed(self, request: EmbedRequest, reply: HttpReply) -> EmbedReply:
+        return asks.read_embed(self, request, reply)
 
-def _choice(choice: Any) -> Choice:
-    """One answer; what cannot be read is an empty one: it was paid for with the others."""
-    try:
-        content = choice["message"].get("content") or ""
-        if isinstance(content, list):  # parts, as some services answer
-            content = "".join(part.get("text") or "" for part in content)
-        if not isinstance(content, str):
-            raise TypeError("content is not text")
-        return Choice(content, str(choice.get("finish_reason") or ""), _count(choice.get("tokens")))
-    except (TypeError, KeyError, AttributeError):
-        return Choice("", UNREADABLE)
+    def rerank(self, request: RerankRequest) -> Post:
+        return asks.rerank_post(self, request)
 
+    def read_rerank(self, request: RerankRequest, reply: HttpReply) -> RerankReply:
+        return asks.read_rerank(self, request, reply)
 
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    def decide(self, request: DecideRequest) -> Post:
+        return asks.decide_post(self, request)
+
+    def read_decide(self, request: DecideRequest, reply: HttpReply) -> DecideReply:
+        return asks.read_decide(self, request, reply)
 
 
-def _parse(body: bytes) -> Any:
-    """JSON; half a surrogate pair, where a text was cut within a character, is let through."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return json.loads(body)
+def _status_in(error: Any) -> int | None:
+    """The HTTP status an error names as its code, as OpenRouter and vLLM do."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isdecimal():
+        code = int(code[:4])
+    return code if isinstance(code, int) and 400 <= code < 600 else None

@@ -1,0 +1,210 @@
+"""What the journal writes down: answers, the attempts that bought them, and minutes of both.
+
+`calls` holds one row an answer: what was paid for, under the key it is found by. `attempts` holds
+one row an HTTP request, failed ones too: who was asked, how long it took, what it used and cost.
+`minutes` and `latencies` are sums of the attempts, written in the same transaction, so that a page
+or a query over a million of them reads a few hundred rows. Cost is counted on attempts; an answer's
+share of it is there so that a row of data can say what it cost, and the shares add up exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+VERSION = 3
+PER_OCTAVE = 8  # latency buckets: each 9% wider than the one before
+
+
+class Record(msgspec.Struct):
+    """One answer. `request` is the key of the first answer bought by the same HTTP request.
+
+    Tokens and cost are the answer's own share; over one request they add up exactly. `cost_nano` is
+    billionths of a dollar, None when no price is known. `more` is JSON: reasoning, tool calls and
+    log-probabilities, where there are any.
+    """
+
+    key: bytes
+    request: bytes
+    kind: str  # chat, embed, rerank, decide or score
+    model: str
+    step: str
+    row: str
+    sample: int
+    content: str | bytes
+    finish_reason: str = ""
+    more: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nano: int | None = None
+    started: float = 0.0  # Unix seconds
+    scope: str = ""  # run seed, step and its parameters but n: what a plan may count as recorded
+
+
+class Attempt(msgspec.Struct):
+    """One request on the wire and what became of it.
+
+    `model` is what was asked for, `served` what the service says answered, `route` the model with
+    its address. `outcome`: answered, retried, failed (given up for good) or moved (to a fallback).
+    `error` is a kind of ProviderError, empty for an answer. `prompt_tokens` counts cached ones too.
+    `tokens_from`: reported, estimated (from characters), worst (paid for, and not to be read), or
+    nothing. `price` names where the price is from: provider, recipe, or a map and its version.
+    """
+
+    request: bytes
+    kind: str
+    role: str  # teacher, judge, reward, student
+    model: str
+    route: str
+    step: str
+    row: str
+    started: float  # Unix seconds
+    served: str = ""
+    attempt: int = 0
+    samples: int = 1
+    queue_ms: float = 0.0
+    ttft_ms: float | None = None
+    latency_ms: float = 0.0
+    status: int = 200
+    outcome: str = "answered"
+    error: str = ""
+    message: str = ""
+    retry_after_s: float | None = None
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    tokens_from: str = ""
+    cost_nano: int | None = 0
+    price: str = ""
+    body: str | None = None  # of an answered request
+
+
+_CALLS = Record.__struct_fields__
+_ATTEMPTS = Attempt.__struct_fields__
+_TYPES = {
+    **dict.fromkeys(("key", "request", "content"), "BLOB"),
+    **dict.fromkeys(
+        ("sample", "samples", "attempt", "status", "cost_nano", "prompt_tokens", "cached_tokens",
+         "cache_write_tokens", "completion_tokens", "reasoning_tokens"), "INTEGER",
+    ),
+    **dict.fromkeys(("started", "queue_ms", "ttft_ms", "latency_ms", "retry_after_s"), "REAL"),
+}  # fmt: skip
+_BY = ("minute", "model", "step", "role", "kind", "error")
+_SUMS = (
+    "attempts", "answers", "replayed", "prompt_tokens", "cached_tokens", "completion_tokens",
+    "reasoning_tokens", "estimated", "cost_nano", "unpriced", "latency_ms", "queue_ms",
+)  # fmt: skip
+_BUCKETED = ("minute", "model", "step", "role", "measure", "bucket")
+
+
+def _columns(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {_TYPES.get(name, 'TEXT')}" for name in names)
+
+
+SCHEMA = f"""
+CREATE TABLE calls ({_columns(_CALLS)}, UNIQUE (key));
+CREATE TABLE attempts ({_columns(_ATTEMPTS)});
+CREATE INDEX attempts_request ON attempts (request);
+CREATE TABLE minutes (
+    minute INTEGER, model TEXT, step TEXT, role TEXT, kind TEXT, error TEXT,
+    {", ".join(f"{name} NUMERIC NOT NULL" for name in _SUMS)}, PRIMARY KEY ({", ".join(_BY)})
+) WITHOUT ROWID;
+CREATE TABLE latencies (
+    minute INTEGER, model TEXT, step TEXT, role TEXT, measure TEXT, bucket INTEGER,
+    count INTEGER NOT NULL, PRIMARY KEY ({", ".join(_BUCKETED)})
+) WITHOUT ROWID;
+CREATE TABLE batches (
+    id TEXT PRIMARY KEY, route TEXT, state TEXT, created REAL, remote TEXT, requests BLOB
+);
+PRAGMA user_version = {VERSION};
+"""
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(_CALLS))})"
+INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * len(_ATTEMPTS))})"
+_ADD_MINUTE = (
+    f"INSERT INTO minutes VALUES ({', '.join('?' * (len(_BY) + len(_SUMS)))}) ON CONFLICT "
+    f"DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMS)}"
+)
+_ADD_LATENCY = (
+    f"INSERT INTO latencies VALUES ({', '.join('?' * (len(_BUCKETED) + 1))}) ON CONFLICT "
+    "DO UPDATE SET count = count + excluded.count"
+)
+Replay = tuple[int, str, str, str, str]  # minute, model, step, role, kind
+
+
+def bucket(milliseconds: float) -> int:
+    """The latency bucket of a time: PER_OCTAVE to a doubling, 0 holds 1 ms."""
+    return math.floor(math.log2(max(milliseconds, 0.01)) * PER_OCTAVE)
+
+
+def bucket_ms(number: int) -> float:
+    """The middle of a bucket, in milliseconds."""
+    middle: float = 2 ** ((number + 0.5) / PER_OCTAVE)
+    return middle
+
+
+def quantile(counts: Iterable[tuple[int, int]], share: float) -> float:
+    """A quantile in milliseconds, within 4.5%, from (bucket, count) pairs; 0 where there are none.
+
+    The same rank as the exact one: the smallest time that `share` of all do not exceed.
+    """
+    found = sorted(counts)
+    wanted = max(1, math.ceil(share * sum(count for _, count in found)))
+    for number, count in found:
+        wanted -= count
+        if wanted <= 0:
+            return bucket_ms(number)
+    return 0.0
+
+
+class Batch:
+    """What will be committed together."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.attempts: list[Attempt] = []
+        self.replays: dict[Replay, int] = defaultdict(int)
+
+    def write(self, base: sqlite3.Connection) -> None:
+        """Everything, inside the caller's transaction."""
+        values = msgspec.structs.astuple
+        base.executemany(INSERT_CALL, map(values, self.records))
+        base.executemany(INSERT_ATTEMPT, map(values, self.attempts))
+        minutes, latencies = _rolled_up(self.attempts)
+        for (minute, model, step, role, kind), count in self.replays.items():
+            sums = minutes[(minute, model, step, role, kind, "")]
+            sums[_SUMS.index("replayed")] += count
+        base.executemany(_ADD_MINUTE, ((*by, *sums) for by, sums in minutes.items()))
+        base.executemany(_ADD_LATENCY, ((*by, count) for by, count in latencies.items()))
+
+
+def _rolled_up(
+    attempts: Iterable[Attempt],
+) -> tuple[dict[tuple[Any, ...], list[float]], dict[tuple[Any, ...], int]]:
+    minutes: dict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0] * len(_SUMS))
+    latencies: dict[tuple[Any, ...], int] = defaultdict(int)
+    for a in attempts:
+        minute = int(a.started // 60)
+        sums = minutes[(minute, a.model, a.step, a.role, a.kind, a.error)]
+        made = (
+            1, a.samples if not a.error else 0, 0, a.prompt_tokens, a.cached_tokens,
+            a.completion_tokens, a.reasoning_tokens, a.tokens_from not in ("", "reported"),
+            a.cost_nano or 0, a.cost_nano is None, a.latency_ms, a.queue_ms,
+        )  # fmt: skip
+        for place, value in enumerate(made):
+            sums[place] += value
+        if a.error:
+            continue
+        where = (minute, a.model, a.step, a.role)
+        latencies[(*where, "latency", bucket(a.latency_ms))] += 1
+        latencies[(*where, "queue", bucket(a.queue_ms))] += 1
+        if a.ttft_ms is not None:
+            latencies[(*where, "ttft", bucket(a.ttft_ms))] += 1
+    return minutes, latencies

@@ -1,0 +1,77 @@
+"""What a recipe's steps ask of its models, checked before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from karat.errors import RecipeError
+from karat.models.chat import ChatRequest
+from karat.models.client import with_defaults
+from karat.models.rights import Rights, rights_of
+from karat.models.spec import DEFAULTS, ModelSpec
+from karat.models.takes import refusals
+from karat.row import Message
+from karat.step import StepCall
+
+Models = Mapping[str, ModelSpec]
+# A step's parameters of these names are what it asks of its models.
+SAMPLING = (*DEFAULTS, "n", "stop", "logprobs")
+
+
+def check_twins(call: StepCall, models: Models) -> None:
+    """Raises: RecipeError for two names of one model: its answers would be paid for twice."""
+    seen: dict[tuple[Any, ...], str] = {}
+    names = list(dict.fromkeys(call.named("model")))
+    for parameter, name in names if len(names) > 1 else []:
+        spec = models[name]
+        same = (parameter, spec.identity(), *(getattr(spec, field) for field in DEFAULTS))
+        if same in seen:
+            raise RecipeError(f"{parameter}: '{seen[same]}' and '{name}' are the same model")
+        seen[same] = name
+
+
+def check_takes(call: StepCall, models: Models) -> None:
+    """Raises: RecipeError for what a step asks of its models and they do not take."""
+    asked = {k: v for k, v in call.params.items() if k in SAMPLING and v is not None}
+    if "stop" in asked:
+        asked["stop"] = tuple(asked["stop"])
+    for _, name in call.named("model"):
+        for spec in models[name].route():
+            request = with_defaults(ChatRequest((Message("user", ""),), **asked), spec)
+            said = refusals(spec, request)
+            if said:
+                raise RecipeError("; ".join(said))
+
+
+def check_prices(call: StepCall, models: Models, *, limited: bool) -> None:
+    """Raises: RecipeError where a budget is set and a price is not known."""
+    for _, name in call.named("model"):
+        for spec in models[name].route():
+            if (limited or spec.budget_usd is not None) and spec.rates() is None:
+                raise RecipeError(
+                    f"budget_usd needs the price of model '{name}' ({spec.model}); add "
+                    "price: {input: …, output: …} in dollars per million tokens"
+                )
+
+
+def check_rights(rights: str, steps: Sequence[StepCall], models: Models) -> None:
+    """With `rights: refuse`, raises RecipeError for models whose terms do not clearly allow
+    training on what they write."""
+    if rights not in ("flag", "refuse"):
+        raise RecipeError(f"rights must be flag or refuse, not {rights!r}")
+    for name, spec, found in training_rights(steps, models):
+        if rights == "refuse" and found.training in ("no", "unknown"):
+            raise RecipeError(
+                f"model '{name}': {spec.model} ({found.licence}): training on its output: "
+                f"{found.training}. {found.note} Use another model, or say rights: flag"
+            )
+
+
+def training_rights(
+    steps: Sequence[StepCall], models: Models
+) -> Iterator[tuple[str, ModelSpec, Rights]]:
+    """(name, model, what its terms say) of every model that a step names, once."""
+    for name in dict.fromkeys(name for call in steps for _, name in call.named("model")):
+        for spec in models[name].route():
+            yield name, spec, rights_of(spec.provider, spec.name)

@@ -1,0 +1,485 @@
+"""Gemini's generateContent: what is sent, what is refused, what a reply and an error mean."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from native import GOOGLE, JSON, PATHS, failed, mutated, recorded, reply, served
+
+from karat.errors import ProviderError, RecipeError
+from karat.models.asks import EmbedRequest, RerankRequest
+from karat.models.chat import ChatRequest, TokenLogprob, Tool, ToolCall, Turn, Usage
+from karat.models.providers import gemini
+from karat.models.spec import ModelSpec
+from karat.row import Message
+
+KEY = "AIzaSyA-secret"
+URL = "https://generativelanguage.googleapis.com/v1beta"
+TIDE = Tool("tide", "The tide at a place.", {"type": "object", "properties": {"place": {}}})
+
+
+def provider(model="gemini-2.5-flash", service=GOOGLE, **more):
+    spec = ModelSpec(model=f"google/{model}", service=service, **more)
+    return gemini.Gemini(spec, None, 1, URL, KEY)
+
+
+def ask(*messages, **more):
+    return ChatRequest(messages or (Message("user", "Why are there tides?"),), **more)
+
+
+def body(request, model="gemini-2.5-flash", **spec):
+    return json.loads(provider(model, **spec).chat(request).body)
+
+
+def config(model="gemini-2.5-flash", **asked):
+    return body(ask(**asked), model).get("generationConfig", {})
+
+
+def refusal(request, model="gemini-2.5-flash"):
+    with pytest.raises(ProviderError) as caught:
+        provider(model).chat(request)
+    assert caught.value.kind == "row"
+    return str(caught.value)
+
+
+# --- what is sent ----------------------------------------------------------------------------
+
+
+def test_a_plain_request_is_small():
+    post = provider().chat(ask())
+    assert post.url == f"{URL}/models/gemini-2.5-flash:generateContent"
+    sent = {"contents": [{"role": "user", "parts": [{"text": "Why are there tides?"}]}]}
+    assert json.loads(post.body) == sent
+
+
+def test_the_key_goes_in_a_header_and_never_in_the_url():
+    made = provider()
+    assert made.headers["x-goog-api-key"] == KEY
+    for post in (made.chat(ask()), made.chat(ask(), stream=True), made.embed(EmbedRequest(("a",)))):
+        assert KEY not in post.url
+        assert KEY.encode() not in post.body
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("gemini-2.5-flash", "models/gemini-2.5-flash"),
+        ("models/gemini-2.5-flash", "models/gemini-2.5-flash"),
+        ("tunedModels/mine-1", "tunedModels/mine-1"),
+        ("odd?name#x", "models/odd%3Fname%23x"),
+    ],
+)
+def test_a_name_may_say_models_or_not(name, path):
+    assert provider(name).chat(ask()).url == f"{URL}/{path}:generateContent"
+    assert provider(name).chat(ask(), stream=True).url == (
+        f"{URL}/{path}:streamGenerateContent?alt=sse"
+    )
+
+
+def test_every_field_has_its_place():
+    asked = {
+        "n": 3, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "max_tokens": 64, "stop": ("END",),
+        "seed": 7, "presence_penalty": 0.1, "frequency_penalty": 0.2, "logprobs": 2,
+    }  # fmt: skip
+    assert config(**asked) == {
+        "candidateCount": 3, "temperature": 0.5, "topP": 0.9, "topK": 40, "maxOutputTokens": 64,
+        "stopSequences": ["END"], "seed": 7, "presencePenalty": 0.1, "frequencyPenalty": 0.2,
+        "responseLogprobs": True, "logprobs": 2,
+    }  # fmt: skip
+    assert config(logprobs=0) == {"responseLogprobs": True}
+    assert config(temperature=0.0, seed=0) == {"temperature": 0.0, "seed": 0}
+
+
+def test_a_schema_is_sent_as_it_is():
+    schema = {"type": "object", "properties": {"grade": {"type": "integer", "maximum": 4}}}
+    assert config(schema=schema) == {
+        "responseMimeType": "application/json",
+        "responseJsonSchema": schema,
+    }
+
+
+def test_the_system_text_stands_apart():
+    sent = body(
+        ask(Message("system", "Be brief."), Message("system", "Be kind."), Message("user", "?"))
+    )
+    assert sent["systemInstruction"] == {"parts": [{"text": "Be brief.\n\nBe kind."}]}
+    assert sent["contents"] == [{"role": "user", "parts": [{"text": "?"}]}]
+
+
+def test_what_the_format_has_no_place_for_is_refused():
+    late = ask(Message("user", "a"), Message("system", "b"))
+    assert "system" in refusal(late)
+    stray = ask(Message("user", "a"), Turn("tool", "4", tool_call_id="nobody's"))
+    assert "nobody's" in refusal(stray)
+    broken = Turn("assistant", "", tool_calls=(ToolCall("t", "tide", "[1]"),))
+    assert "'tide'" in refusal(ask(Message("user", "a"), broken))
+
+
+def test_turns_of_one_role_are_joined():
+    sent = body(ask(Message("user", "a"), Message("user", "b"), Message("assistant", "c")))
+    assert sent["contents"] == [
+        {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
+        {"role": "model", "parts": [{"text": "c"}]},
+    ]
+
+
+def test_calls_and_their_results_come_back_as_parts():
+    calls = (ToolCall("a", "tide", '{"place": "Brest"}'), ToolCall("b", "now", ""))
+    asked = ask(
+        Message("user", "?"),
+        Turn("assistant", "A moment.", tool_calls=calls),
+        Turn("tool", '{"high": 4}', tool_call_id="a"),
+        Turn("tool", "3 pm", tool_call_id="b"),
+        tools=(TIDE, Tool("now")),
+    )
+    sent = body(asked)
+    assert sent["contents"][1:] == [
+        {
+            "role": "model",
+            "parts": [
+                {"text": "A moment."},
+                {"functionCall": {"id": "a", "name": "tide", "args": {"place": "Brest"}}},
+                {"functionCall": {"id": "b", "name": "now", "args": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "parts": [
+                {"functionResponse": {"id": "a", "name": "tide", "response": {"high": 4}}},
+                {"functionResponse": {"id": "b", "name": "now", "response": {"output": "3 pm"}}},
+            ],
+        },
+    ]
+    assert sent["tools"] == [
+        {
+            "functionDeclarations": [
+                {
+                    "name": "tide",
+                    "description": TIDE.description,
+                    "parametersJsonSchema": TIDE.parameters,
+                },
+                {"name": "now"},
+            ]
+        }
+    ]
+    # Another model made the calls, so they are unsigned; Gemini 3 wants that said, once a turn.
+    parts = body(asked, "gemini-3-flash-preview")["contents"][1]["parts"]
+    assert [part.get("thoughtSignature") for part in parts] == [
+        None, "skip_thought_signature_validator", None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        ("auto", {"mode": "AUTO"}),
+        ("none", {"mode": "NONE"}),
+        ("required", {"mode": "ANY"}),
+        ("tide", {"mode": "ANY", "allowedFunctionNames": ["tide"]}),
+    ],
+)
+def test_a_tool_choice_is_written_their_way(choice, sent):
+    found = body(ask(tools=(TIDE,), tool_choice=choice))["toolConfig"]
+    assert found == {"functionCallingConfig": sent}
+    assert "toolConfig" not in body(ask(tool_choice=choice))
+
+
+def test_extra_is_merged_and_what_the_request_says_wins():
+    extra = {
+        "safetySettings": [],
+        "generationConfig": {"mediaResolution": "LOW", "maxOutputTokens": 1},
+    }
+    sent = body(ask(max_tokens=5), extra=extra)
+    assert sent["safetySettings"] == []
+    assert sent["generationConfig"] == {"mediaResolution": "LOW", "maxOutputTokens": 5}
+    assert extra["generationConfig"]["maxOutputTokens"] == 1
+
+
+# --- what each model takes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        ("gemini-2.5-pro", 8),
+        ("gemini-2.0-flash", 8),
+        ("gemini-2.5-flash-image", 1),
+        ("gemini-3-flash-preview", 1),
+        ("gemini-3.1-pro-preview", 1),
+        ("gemini-flash-latest", 1),
+        ("gemma-4-31b-it", 1),
+    ],
+)
+def test_how_many_answers_a_request_may_ask_for(model, most):
+    assert provider(model).max_n == most
+    few = GOOGLE.__class__(wire="gemini", max_n=2)
+    assert provider(model, few).max_n == min(most, 2)
+    assert provider(model, GOOGLE.__class__(wire="gemini", n=False)).max_n == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "sent"),
+    [
+        ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
+        ("gemini-2.5-pro", "low", {"includeThoughts": True, "thinkingBudget": 1024}),
+        ("models/gemini-2.5-flash", "xhigh", {"includeThoughts": True, "thinkingBudget": 24576}),
+        ("gemini-3-flash", "minimal", {"includeThoughts": True, "thinkingLevel": "MINIMAL"}),
+        ("gemini-3.1-pro-preview", "minimal", {"includeThoughts": True, "thinkingLevel": "LOW"}),
+        ("gemini-3.8-flash", "minimal", {"includeThoughts": True, "thinkingLevel": "LOW"}),
+        ("gemini-3.8-flash", "xhigh", {"includeThoughts": True, "thinkingLevel": "HIGH"}),
+        ("gemini-4-argon", "xhigh", {"includeThoughts": True, "thinkingLevel": "XHIGH"}),
+        ("gemini-flash-latest", "medium", {"includeThoughts": True, "thinkingLevel": "MEDIUM"}),
+        ("gemini-2.0-flash", "none", None),
+        ("gemma-4-31b-it", "none", None),
+        ("gemini-3.8-flash", None, None),
+    ],
+)  # fmt: skip
+def test_an_effort_is_asked_for_as_the_model_takes_it(model, effort, sent):
+    assert config(model, reasoning=effort).get("thinkingConfig") == sent
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "words"),
+    [
+        ("gemini-2.5-pro", {"reasoning": "none"}, "always thinks"),
+        ("gemini-3.8-flash", {"reasoning": "none"}, "always thinks"),
+        ("gemini-2.0-flash", {"reasoning": "low"}, "does not think"),
+        ("gemini-3.6-flash", {"temperature": 0.5}, "ignores temperature"),
+        ("gemini-3.5-flash-lite", {"top_p": 0.9, "top_k": 3}, "ignores topP and topK"),
+        ("gemini-pro-latest", {"temperature": 0.5}, "ignores temperature"),
+    ],
+)
+def test_what_would_be_refused_or_dropped_is_refused_first(model, asked, words):
+    assert words in refusal(ask(**asked), model)
+
+
+def test_a_temperature_that_is_there_anyway_is_not_said():
+    assert config("gemini-3.8-flash", temperature=1.0) == {}
+    assert config("gemini-3.5-flash", temperature=0.5) == {"temperature": 0.5}
+
+
+# --- what is read ----------------------------------------------------------------------------
+
+
+def test_an_answer():
+    got = provider().read_chat(reply(recorded("gemini", "text.json")))
+    assert (got.choices[0].content, got.choices[0].finish_reason) == (
+        "The moon pulls the water.", "stop",
+    )  # fmt: skip
+    assert got.usage == Usage(8, output=6)
+    assert got.served_model == "gemini-2.5-flash"
+
+
+def test_several_answers_thoughts_apart_cached_tokens_counted_in():
+    got = provider().read_chat(reply(recorded("gemini", "thinking.json")))
+    first, second = got.choices
+    assert (first.content, first.reasoning) == ("The moon pulls.", "**Gravity**\n\nThe moon, then.")
+    assert (second.content, second.finish_reason) == ("Gravi", "length")
+    assert got.usage == Usage(4008, cached=4000, output=129, reasoning=120)
+
+
+def test_calls_of_tools_and_back():
+    choice = provider().read_chat(reply(recorded("gemini", "tools.json"))).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    first, second = choice.tool_calls
+    assert (first.name, first.arguments) == ("tide", '{"place":"Brest","day":3}')
+    assert second == ToolCall("function-call-7", "now", "{}")
+    again = provider().read_chat(reply(recorded("gemini", "tools.json"))).choices[0]
+    assert again.tool_calls == choice.tool_calls  # an id that karat made is the same every time
+    turns = (
+        Message("user", "?"),
+        Turn("assistant", "", tool_calls=choice.tool_calls),
+        Turn("tool", "4", tool_call_id=first.id),
+    )
+    sent = body(ask(*turns), "gemini-3-flash-preview")["contents"]
+    assert sent[1]["parts"][0]["thoughtSignature"] == "CtoBAdHtim+Q/8s="
+    assert "thoughtSignature" not in sent[1]["parts"][1]
+    made = sent[1]["parts"][0]["functionCall"]["id"]
+    assert sent[2]["parts"][0]["functionResponse"] == {
+        "id": made, "name": "tide", "response": {"output": "4"},
+    }  # fmt: skip
+    assert "CtoBAdHtim" not in made
+
+
+def test_a_blocked_prompt_is_refused_content():
+    with pytest.raises(ProviderError, match="PROHIBITED_CONTENT") as caught:
+        provider().read_chat(reply(recorded("gemini", "blocked.json")))
+    assert (caught.value.kind, caught.value.status) == ("content", 200)
+
+
+def test_a_filtered_answer_is_an_answer_with_its_reason():
+    got = provider().read_chat(reply(recorded("gemini", "filtered.json")))
+    assert (got.choices[0].content, got.choices[0].finish_reason) == ("", "content_filter")
+    assert got.usage == Usage(30, output=0)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "content_filter"),
+        ("BLOCKLIST", "content_filter"),
+        ("PROHIBITED_CONTENT", "content_filter"),
+        ("SPII", "content_filter"),
+        ("MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL"),
+        (None, ""),
+    ],
+)
+def test_reasons_to_stop(said, means):
+    answer = json.loads(recorded("gemini", "text.json"))
+    answer["candidates"][0]["finishReason"] = said
+    assert provider().read_chat(reply(answer)).choices[0].finish_reason == means
+
+
+def test_logprobs():
+    got = provider().read_chat(reply(recorded("gemini", "logprobs.json")))
+    assert got.choices[0].logprobs == [
+        TokenLogprob("Yes", -0.1, [("Yes", -0.1), ("No", -2.4)]),
+        TokenLogprob(".", 0.0, [(".", 0.0)]),  # a zero is left out of the JSON
+    ]
+
+
+def test_usage_that_is_not_said_is_unknown():
+    answer = json.loads(recorded("gemini", "text.json"))
+    del answer["usageMetadata"]
+    assert provider().read_chat(reply(answer)).usage == Usage()
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"<html>", b"[]", b"null", b"{}", b'{"candidates": []}', b"[" * 100_000]
+)
+def test_a_body_that_holds_no_answer_is_unreadable(broken):
+    with pytest.raises(ProviderError) as caught:
+        provider().read_chat(reply(broken))
+    assert (caught.value.kind, caught.value.status) == ("unreadable", 200)
+
+
+@given(JSON)
+def test_any_json_is_read_or_unreadable(tree):
+    sorts = ("", "unreadable", "content")
+    assert failed(lambda: provider().read_chat(reply(tree))) in sorts
+    assert failed(lambda: provider().read_embed(EmbedRequest(("a",)), reply(tree))) in sorts
+
+
+@given(st.sampled_from(["text", "thinking", "tools", "logprobs", "blocked"]), PATHS, JSON)
+def test_an_answer_with_anything_in_any_place_is_read_or_unreadable(name, path, value):
+    tree = mutated(json.loads(recorded("gemini", f"{name}.json")), path, value)
+    assert failed(lambda: provider().read_chat(reply(tree))) in ("", "unreadable", "content")
+
+
+def test_a_number_no_float_can_hold_is_unreadable():
+    huge = recorded("gemini", "logprobs.json").replace(b"-0.1", b"1" + b"0" * 400)
+    assert failed(lambda: provider().read_chat(reply(huge))) == "unreadable"
+
+
+# --- embeddings ------------------------------------------------------------------------------
+
+
+def test_embeddings():
+    request = EmbedRequest(("tide", "moon"), 3, "query")
+    post = provider("gemini-embedding-001").embed(request)
+    assert post.url == f"{URL}/models/gemini-embedding-001:batchEmbedContents"
+    first = {
+        "model": "models/gemini-embedding-001",
+        "content": {"parts": [{"text": "tide"}]},
+        "taskType": "RETRIEVAL_QUERY",
+        "outputDimensionality": 3,
+    }
+    second = {**first, "content": {"parts": [{"text": "moon"}]}}
+    assert json.loads(post.body) == {"requests": [first, second]}
+    got = provider().read_embed(request, reply(recorded("gemini", "embeddings.json")))
+    assert got.vectors == [[0.25, -0.5, 0.125], [1.0, 0.0, 0.5]]
+    assert got.usage == Usage(9)
+
+
+def test_the_newer_embeddings_are_told_the_purpose_in_words():
+    post = provider("gemini-embedding-2").embed(EmbedRequest(("a {}",), purpose="document"))
+    (sent,) = json.loads(post.body)["requests"]
+    assert "taskType" not in sent
+    assert sent["content"]["parts"][0]["text"] == "title: none | text: a {}"
+    plain = json.loads(provider("gemini-embedding-2").embed(EmbedRequest(("a",))).body)
+    assert plain["requests"][0]["content"]["parts"][0]["text"] == "a"
+
+
+@pytest.mark.parametrize("texts", [("a",), ("a", "b", "c")])
+def test_a_vector_too_many_or_too_few_is_unreadable(texts):
+    with pytest.raises(ProviderError, match="not embeddings"):
+        provider().read_embed(EmbedRequest(texts), reply(recorded("gemini", "embeddings.json")))
+
+
+def test_it_ranks_nothing():
+    with pytest.raises(ProviderError, match="no rerank"):
+        provider().rerank(RerankRequest("a", ("b",)))
+
+
+# --- what errors mean ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", json.loads(recorded("gemini", "errors.json")))
+@pytest.mark.parametrize("listed", [False, True])
+def test_errors_are_sorted(case, listed):
+    sent = {"error": case["error"]}
+    found = provider().fault(reply([sent] if listed else sent, case["status"]))
+    assert found.kind == case["kind"]
+    assert found.status == case.get("becomes", case["status"])
+    assert case["error"]["message"][:40] in str(found)
+
+
+def test_the_key_is_in_no_error():
+    echo = {"error": {"code": 400, "message": f"bad {KEY}", "status": "INVALID_ARGUMENT"}}
+    assert KEY not in str(provider().fault(reply(echo, 400)))
+    blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": f"saw {KEY}"}}
+    with pytest.raises(ProviderError, match=r"OTHER: saw \[key\]") as caught:
+        provider().read_chat(reply(blocked))
+    assert KEY not in str(caught.value)
+
+
+@given(JSON, st.sampled_from([400, 404, 429, 500]))
+def test_any_error_body_is_sorted(tree, status):
+    assert isinstance(provider().fault(reply(tree, status)), ProviderError)
+
+
+# --- before anything is spent ----------------------------------------------------------------
+
+
+def test_check_wants_one_of_two_keys(monkeypatch):
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+    spec = ModelSpec(model="google/gemini-2.5-flash", service=GOOGLE)
+    with pytest.raises(RecipeError, match="GEMINI_API_KEY or GOOGLE_API_KEY"):
+        gemini.check(spec)
+    monkeypatch.setenv("GOOGLE_API_KEY", KEY)
+    gemini.check(spec)
+
+
+@pytest.mark.parametrize("said", [{"temperature": 0.7}, {"reasoning": "none"}, {"top_k": 3}])
+def test_check_refuses_what_the_model_says_of_itself_in_vain(monkeypatch, said):
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    spec = ModelSpec(model="google/gemini-3.8-flash", service=GOOGLE, **said)
+    with pytest.raises(RecipeError, match=r"google/gemini-3\.8-flash"):
+        gemini.check(spec)
+
+
+def test_one_answer_over_http(monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+
+    async def work(url):
+        spec = ModelSpec(
+            model="google/gemini-2.5-flash", service=GOOGLE, base_url=f"{url}/v1beta/",
+            key_env="MY_KEY",
+        )  # fmt: skip
+        made = gemini.connect(spec)
+        try:
+            post = made.chat(ask())
+            return made.read_chat(await made.transport.post(*post, made.headers, 10))
+        finally:
+            await made.close()
+
+    got, requests = asyncio.run(served(work, recorded("gemini", "text.json")))
+    assert got.choices[0].content == "The moon pulls the water."
+    path, headers, sent = requests[0]
+    assert path == "/v1beta/models/gemini-2.5-flash:generateContent"
+    assert headers["x-goog-api-key"] == KEY
+    assert sent["contents"][0]["parts"] == [{"text": "Why are there tides?"}]
