@@ -73,8 +73,7 @@ def compile_catalogue(built: str) -> tuple[bytes, list[str]]:
         differing += [f"{service}/{name}" for name in _add_cards(entries, known)]
         zero = (Period(input=0.0, output=0.0),)
         for name in free:
-            called = (f".+{re.escape(name[1:])}",) if name[:1] == "*" and name[1:] else ()
-            entry = entries.get(name, Entry(match=called))
+            entry = entries.get(name, Entry(match=(f".+{name[1:]}",) if "*:" in name else ()))
             entries[name] = replace(entry, price=zero, source="karat")
         services[service] = entries
     for service, others in own["fallback"].items():
@@ -82,8 +81,8 @@ def compile_catalogue(built: str) -> tuple[bytes, list[str]]:
         for name, entry in services[service].items():
             if entry.source == SECOND and any(shelf.find(name.lower()) for shelf in shelves):
                 services[service][name] = replace(entry, price=(), source="")
-    sources = {name: importlib.metadata.version(name) for name in (FIRST, SECOND)}
-    sources["karat"] = own.pop("version")
+    sources = {x: importlib.metadata.version(x) for x in (FIRST, SECOND)}
+    sources |= {"karat": own.pop("version")}
     head = {"about": ABOUT, "built": built, "sources": sources, "disagreements": len(differing)}
     return _written(head | {k: own[k] for k in own if k != "free"}, services), differing
 

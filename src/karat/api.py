@@ -145,7 +145,8 @@ def _finish(
     recipe: Recipe, place: Run, mill: Mill, journal: Journal, last: Path, started: float
 ) -> None:
     graders = {name for call in recipe.steps for _, name in call.named("reward")}
-    licences = Licences({n: recipe.reward(n).licence for n in graders}, place.journal)
+    rights = {spec.model: spec.rights() for m in recipe.models.values() for spec in m.route()}
+    licences = Licences(rights, {n: recipe.reward(n).licence for n in graders}, place.journal)
     write_results(last, place, ranking_of(mill), licences)
     report = build(place, recipe, mill, journal)
     exports = {}

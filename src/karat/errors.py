@@ -41,9 +41,10 @@ class ProviderError(KaratError):
 
     `kind` sorts it, once, where the provider's own words are read: `wait` (too many requests),
     `retry` (it may pass), `timeout`, `connection` (likewise; `unreachable` where nobody took it),
-    `unreadable` (paid for, no answer in it), `row` (this request is refused), `context` (it is too
-    long), `content` (its content is refused), `model` (no request of ours will be answered: bad
-    key, no credit, no such model). `status` is the HTTP status, 0 when no answer came.
+    `unreadable` (paid for, no answer in it), `broken` (off in the middle, with pieces of it already
+    given out), `row` (this request is refused), `context` (it is too long), `content` (its content
+    is refused), `model` (no request of ours will be answered: bad key, no credit, no such model).
+    `status` is the HTTP status, 0 when no answer came.
     """
 
     def __init__(

@@ -24,8 +24,12 @@ AT_ONCE = 500  # keys of one query
 class Licences:
     """Of the rows of one run."""
 
-    def __init__(self, rewards: Mapping[str, str], journal: Path) -> None:
-        """`rewards`: the licence of each, by the name its scores begin with."""
+    def __init__(
+        self, models: Mapping[str, Rights], rewards: Mapping[str, str], journal: Path
+    ) -> None:
+        """`models`: what the terms of each say, by `provider/name`; `rewards`: the licence of each,
+        by the name its scores begin with."""
+        self._models = models
         self._journal = journal
         self._rewards = rewards
         self._writers: dict[str, str] = {}  # call → model, of the prompts
@@ -55,7 +59,7 @@ class Licences:
         for response in chosen:
             models.add(response["model"])
             graders.update(score["key"].rpartition(".")[0] for score in response["scores"])
-        rights = [_rights(model) for model in sorted(models) if model]
+        rights = [self._models.get(m) or _rights(m) for m in sorted(models) if m]
         names = [one.licence for one in rights]
         names += [self._rewards[name] for name in sorted(graders) if name in self._rewards]
         if '"licence"' in meta:

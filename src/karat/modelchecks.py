@@ -8,7 +8,7 @@ from typing import Any
 from karat.errors import RecipeError
 from karat.models.chat import ChatRequest
 from karat.models.client import with_defaults
-from karat.models.rights import Rights, rights_of
+from karat.models.rights import Rights
 from karat.models.spec import DEFAULTS, ModelSpec
 from karat.models.takes import refusals
 from karat.row import Message
@@ -74,4 +74,4 @@ def training_rights(
     """(name, model, what its terms say) of every model that a step names, once."""
     for name in dict.fromkeys(name for call in steps for _, name in call.named("model")):
         for spec in models[name].route():
-            yield name, spec, rights_of(spec.provider, spec.name)
+            yield name, spec, spec.rights()

@@ -29,7 +29,7 @@ def run_of(folder: Path, rows: list[Row], ranking: str | None = "rm.reward") -> 
     writer = StageWriter(last)
     writer.add(rows)
     writer.close({})
-    write_results(last, run, ranking, Licences({}, run.journal))
+    write_results(last, run, ranking, Licences({}, {}, run.journal))
     return run
 
 

@@ -87,9 +87,9 @@ def test_it_reads_the_recorded_messages_as_karat_does(name):
 @pytest.mark.parametrize("name", ["text.sse", "tools.sse"])
 def test_it_reads_the_recorded_streams_as_karat_does(name):
     async def work(url):
-        async with anthropic.AsyncAnthropic(api_key=KEY, base_url=url, max_retries=0) as client:
-            async with client.messages.stream(**body(ask())) as stream:
-                return await stream.get_final_message()
+        client = anthropic.AsyncAnthropic(api_key=KEY, base_url=url, max_retries=0)
+        async with client, client.messages.stream(**body(ask())) as stream:
+            return await stream.get_final_message()
 
     message, _ = asyncio.run(served(work, recorded("anthropic", name), "text/event-stream"))
     deltas = read(provider(), recorded("anthropic", name))

@@ -162,7 +162,7 @@ class FakeLlama:
         type(self).loaded += 1
         self.free = SLOTS
 
-    def chat(self, body: dict[str, Any], go_on: Callable[[], bool]) -> Answer:
+    def chat(self, body: dict[str, Any], go_on: Callable[[], bool], hear: object = None) -> Answer:
         self.gate.wait(1)
         return Answer([Choice("hello", "stop", 2)] * body["n"], 30)
 
@@ -277,3 +277,21 @@ def run_script(script: str, environment: dict[str, str]) -> subprocess.Completed
         [sys.executable, "-W", "error", "-c", script], env={**os.environ, **environment},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+def test_a_streamed_answer_is_the_same_text_piece_by_piece(journal):
+    from asking import request, with_client
+
+    from karat.models.endpoint import Asker
+
+    async def work(client):
+        asked = request("Name three colours.", max_tokens=12)
+        pieces = [p async for p in client.stream("m", asked, Asker("s", "r"))]
+        other = request("Name three colours.", max_tokens=12, stop=("\x00",))
+        (plain,) = await client.chat("m", other, Asker("s", "r"))
+        return pieces, plain
+
+    pieces, plain = with_client(journal, "embedded/smollm2-135m", work)
+    assert len([p for p in pieces if p.content]) > 3
+    assert "".join(p.content for p in pieces) == plain.content
+    assert pieces[-1].usage.output == 12

@@ -136,10 +136,21 @@ def test_an_unreadable_choice_does_not_take_the_others_with_it():
     assert [c.finish_reason for c in found.choices] == ["stop", "unreadable", "unreadable"]
 
 
-def test_odd_logprobs_do_not_cost_the_answer():
-    body = {"choices": [{**choice("x"), "logprobs": {"content": [{"token": "x"}]}}]}
+@pytest.mark.parametrize(
+    ("place", "odd"),
+    [
+        ("logprobs", {"content": [{"token": "x"}]}),
+        ("logprobs", {"tokens": ["x"], "token_logprobs": []}),
+        ("message", {"content": "x", "tool_calls": {"function": 3}}),
+        ("message", {"content": "x", "reasoning_details": [3, {"text": 4}]}),
+        ("message", {"content": "x", "refusal": ["no"], "reasoning": {"effort": "low"}}),
+    ],
+)
+def test_what_is_odd_beside_an_answer_does_not_cost_the_answer(place, odd):
+    body = {"choices": [{**choice("x"), place: odd}]}
     found = provider().read_chat(reply(body)).choices[0]
-    assert (found.content, found.logprobs) == ("x", None)
+    assert (found.content, found.finish_reason) == ("x", "stop")
+    assert (found.logprobs, found.tool_calls, found.reasoning) == (None, (), "")
 
 
 def test_choices_may_count_their_own_tokens():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from karat.models.chat import ChatRequest, Tool, ToolCall, Turn
 from karat.models.providers import openai
@@ -225,6 +227,19 @@ def test_a_schema_in_words_ends_the_system_message(form, system):
 )
 def test_strict_mode_only_for_a_schema_that_fits_it(change, strict):
     assert is_strict({**CLOSED, **change}) is strict
+
+
+@given(
+    schema=st.recursive(
+        st.none() | st.booleans() | st.text(max_size=5) | st.just("object"),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "properties", "required", "items", "anyOf", "$defs", "not",
+                             "additionalProperties"]), inner),
+    )
+)  # fmt: skip
+def test_what_is_no_schema_breaks_nothing(schema):
+    body(asked(schema={"type": "object", "additionalProperties": False, "properties": schema}))
 
 
 @pytest.mark.parametrize("schema", [{}, {"type": "array"}, {**CLOSED, "properties": 3}])

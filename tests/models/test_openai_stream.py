@@ -68,6 +68,14 @@ def test_calls_come_in_pieces():
     assert joined(deltas)[2] == "tool_calls"
 
 
+def test_a_call_as_an_object_is_written_as_json():
+    call = {"function": {"name": "tide", "arguments": {"at": "Brest"}}}
+    chunk = {"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "stop"}]}
+    found = provider().reader()("", orjson.dumps(chunk))
+    assert found[0].finish_reason == "tool_calls"
+    assert found[1].tool == (0, "", "tide", '{"at":"Brest"}')
+
+
 def test_thoughts_beside_the_content():
     deltas = heard("stream_deepseek", "deepseek/x")
     assert joined(deltas) == ("Twice a day.", "The moon.", "stop")
@@ -117,6 +125,31 @@ def test_what_is_no_chunk_is_unreadable(data):
 def test_other_answers_than_the_first_were_not_asked_for():
     chunk = {"choices": [{"index": 1, "delta": {"content": "no"}}]}
     assert provider().reader()("", orjson.dumps(chunk)) == []
+
+
+NAMES = st.sampled_from(
+    ["choices", "delta", "content", "reasoning_content", "reasoning_details", "refusal", "type",
+     "tool_calls", "function", "name", "arguments", "index", "id", "finish_reason", "usage", "text",
+     "prompt_tokens", "error", "code", "message", "object", "x_groq", "model", "thinking"]
+)  # fmt: skip
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=9) | st.just("<think>"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
+)
+CHUNKS = TREES | st.fixed_dictionaries(
+    {"choices": st.lists(st.fixed_dictionaries({"delta": TREES}) | TREES, max_size=2)}
+)
+
+
+@given(chunks=st.lists(CHUNKS, max_size=4), event=st.sampled_from(["", "error"]))
+def test_no_json_breaks_the_reading(chunks, event):
+    read = provider().reader()
+    try:
+        for chunk in chunks:
+            for delta in read(event, orjson.dumps(chunk)):
+                assert isinstance(delta.content + delta.reasoning + delta.finish_reason, str)
+    except ProviderError:
+        pass
 
 
 def test_what_was_held_back_comes_when_the_stream_ends_without_a_reason():

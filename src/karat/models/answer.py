@@ -7,7 +7,7 @@ step gets is the same either way.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from karat.errors import ProviderError
 from karat.models.chat import ChatReply, Choice, Delta, ToolCall, Usage
@@ -15,6 +15,8 @@ from karat.models.orders import Bought, chat_answers
 from karat.models.sse import events
 from karat.models.transport import read_all
 from karat.models.wire import Post, Provider
+
+Hear = Callable[[Delta], None]
 
 
 class Assembly:
@@ -76,12 +78,17 @@ async def deltas(provider: Provider, post: Post, timeout_s: float) -> AsyncItera
 
 
 async def stream_answer(
-    provider: Provider, post: Post, timeout_s: float
+    provider: Provider, post: Post, timeout_s: float, hear: Hear | None = None
 ) -> tuple[Bought, float | None]:
-    """The whole answer, and when its first piece came (perf_counter). Raises: ProviderError."""
+    """The whole answer, and when its first piece came (perf_counter).
+
+    `hear` gets every piece as it comes. Raises: ProviderError.
+    """
     made, first = Assembly(), None
     async for delta in deltas(provider, post, timeout_s):
         if first is None and (delta.content or delta.reasoning or delta.tool):
             first = time.perf_counter()
         made.add(delta)
+        if hear is not None:
+            hear(delta)
     return chat_answers(made.reply()), first

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from karat.errors import ProviderError, RunError
 from karat.journal import Journal
 from karat.ledger import Attempt
-from karat.models.answer import stream_answer
+from karat.models.answer import Hear, stream_answer
 from karat.models.billing import CHARACTERS_PER_TOKEN
 from karat.models.budget import Budget
+from karat.models.chat import Delta
 from karat.models.endpoint import DOWN_AFTER, Asker, Endpoint, ModelDownError
 from karat.models.orders import Bought, Order
 from karat.models.rate_headers import read_limits, retry_after
@@ -44,11 +45,15 @@ class Call:
 
     def __init__(
         self, till: Till, endpoint: Endpoint, order: Order, places: Sequence[int], key: bytes,
-        asker: Asker,
+        asker: Asker, hear: Hear | None = None,
     ) -> None:  # fmt: skip
+        """`hear` gets the pieces of a chat answer as they come; what was heard is not asked for
+        again."""
         self.till, self.endpoint, self.order, self.places = till, endpoint, order, places
         self.key, self.asker = key, asker
-        self.streamed = endpoint.spec.stream and order.kind == "chat" and len(places) == 1
+        self.hear, self.heard = hear, False
+        wanted = endpoint.spec.stream or hear is not None
+        self.streamed = wanted and order.kind == "chat" and len(places) == 1
         self.post = order.post(endpoint.provider, places, stream=self.streamed)
         self.weight = endpoint.weight(len(places))
         self.prompt_tokens = len(self.post.body) // CHARACTERS_PER_TOKEN
@@ -94,8 +99,10 @@ class Call:
             self.queue_ms = (time.perf_counter() - queued) * 1000
             self.started = time.time()
             bought = await self._ask()
-        except BaseException:
+        except BaseException as error:
             self.let_go()
+            if isinstance(error, asyncio.CancelledError) and self.started:
+                self.till.journal.note(self.record("abandoned", 0))
             raise
         finally:
             self.busy_s = endpoint.meter.leave(entered, asyncio.get_running_loop().time())
@@ -127,7 +134,9 @@ class Call:
         sent = time.perf_counter()
         try:
             if self.streamed:
-                bought, first = await stream_answer(provider, self.post, timeout_s)
+                bought, first = await stream_answer(
+                    provider, self.post, timeout_s, self._hear if self.hear else None
+                )
                 self.ttft_ms = None if first is None else (first - sent) * 1000
                 return bought
             reply = await provider.transport.post(url, body, provider.headers, timeout_s)
@@ -141,6 +150,11 @@ class Call:
             return self.order.read(provider, self.places, reply)
         finally:
             self.latency_ms = (time.perf_counter() - sent) * 1000
+
+    def _hear(self, delta: Delta) -> None:
+        self.heard = True
+        if self.hear is not None:
+            self.hear(delta)
 
     def let_go(self) -> None:
         """Gives the slot back."""
@@ -185,7 +199,7 @@ class Call:
             self._note(error, "moved")
             endpoint.leave_alone(str(error))
             raise ModelDownError(str(error)) from error
-        if self.retries >= self._most_tries(error) - 1:
+        if self.heard or self.retries >= self._most_tries(error) - 1:
             self._give_up(error)
         self._note(error, "retried")
         first, longest = BACKOFF_S
@@ -213,8 +227,9 @@ class Call:
             )
             endpoint.leave_alone(why)
             raise ModelDownError(why) from error
+        kind = "broken" if self.heard else error.kind
         raise ProviderError(
-            text, error.status, kind=error.kind, retry_after_s=error.retry_after_s
+            text, error.status, kind=kind, retry_after_s=error.retry_after_s
         ) from error
 
     def _note(self, error: ProviderError, outcome: str) -> None:
@@ -246,7 +261,10 @@ class Call:
         )  # fmt: skip
 
     async def _pause(self, seconds: float) -> None:
-        """Sleeps, unless the run stops or another model takes over. Raises: RunError, ModelDownError."""
+        """Sleeps, unless the run stops or another model takes over.
+
+        Raises: RunError, ModelDownError.
+        """
         stopped, left = self.till.stopped, self.endpoint.left
         events = [stopped, left] if self.endpoint.stands_in and not left.is_set() else [stopped]
         waits = [asyncio.ensure_future(event.wait()) for event in events]

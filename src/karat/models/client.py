@@ -8,7 +8,7 @@ that is up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import msgspec
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from karat.errors import ProviderError, RunError
 from karat.journal import Held, Journal
+from karat.models.answer import Hear
 from karat.models.asks import DecideRequest, EmbedRequest, RerankRequest, Verdict
 from karat.models.budget import Budget, BudgetError
 from karat.models.call import PASSING, Till
-from karat.models.chat import ChatRequest, Completion
+from karat.models.chat import ChatRequest, Completion, Delta, Usage
 from karat.models.endpoint import Asker, Endpoint, ModelDownError
 from karat.models.orders import (
     ChatOrder,
@@ -95,6 +96,32 @@ class Client:
         )
         return [_completion(found, i) for i, found in enumerate(got)]
 
+    async def stream(self, model: str, request: ChatRequest, asker: Asker) -> AsyncIterator[Delta]:
+        """One answer piece by piece, recorded when it is whole; the last piece has the usage.
+
+        Once a piece was given out, what fails is not tried again. An answer the journal holds comes
+        in one piece. Raises: ProviderError, RunError.
+        """
+        heard: asyncio.Queue[Delta | None] = asyncio.Queue()
+        given = False
+
+        def make(spec: ModelSpec) -> Order:
+            return ChatOrder(with_defaults(msgspec.structs.replace(request, n=1), spec))
+
+        buying = asyncio.ensure_future(self._answers(model, make, asker, heard.put_nowait))
+        buying.add_done_callback(lambda _: heard.put_nowait(None))
+        try:
+            while (delta := await heard.get()) is not None:
+                given = True
+                yield delta
+            (got,) = await buying
+            if not given:
+                for delta in _pieces(_completion(got, 0)):
+                    yield delta
+        finally:
+            buying.cancel()  # whoever stops listening stops paying
+            await asyncio.wait([buying])
+
     async def embed(self, model: str, request: EmbedRequest, asker: Asker) -> NDArray[np.float32]:
         """A vector for each text: texts × dimensions. Raises: ProviderError, RunError."""
         got = await self._answers(model, lambda spec: EmbedOrder(request), asker)
@@ -113,7 +140,9 @@ class Client:
 
     # --- where answers come from ---------------------------------------------------------------
 
-    async def _answers(self, model: str, make: MakeOrder, asker: Asker) -> list[Got]:
+    async def _answers(
+        self, model: str, make: MakeOrder, asker: Asker, hear: Hear | None = None
+    ) -> list[Got]:
         """All answers of an order: from the journal, from other rows, or bought."""
         route = self.route(model)
         first = route[0]
@@ -125,7 +154,7 @@ class Client:
                 for place, got in self._recorded(endpoint, keys, asker).items():
                     found.setdefault(place, got)
         if len(found) < order.size:
-            await self._fill(route, make, asker, found)
+            await self._fill(route, make, asker, found, hear)
         return [found[place] for place in range(order.size)]
 
     def _recorded(self, endpoint: Endpoint, keys: list[bytes], asker: Asker) -> dict[int, Got]:
@@ -138,8 +167,9 @@ class Client:
         return {i: Got(held[key], key, endpoint) for i, key in enumerate(keys) if key in held}
 
     async def _fill(
-        self, route: list[Endpoint], make: MakeOrder, asker: Asker, found: dict[int, Got]
-    ) -> None:
+        self, route: list[Endpoint], make: MakeOrder, asker: Asker, found: dict[int, Got],
+        hear: Hear | None,
+    ) -> None:  # fmt: skip
         """Buys what is missing from the first model that is up and delivers."""
         last: ProviderError | RunError | None = None
         up = [endpoint for endpoint in route[:-1] if endpoint.is_up()]
@@ -148,7 +178,7 @@ class Client:
             try:
                 if isinstance(order, ChatOrder):
                     endpoint.accepted.check(order.request)
-                await self._buy(endpoint, order, asker, found)
+                await self._buy(endpoint, order, asker, found, hear)
             except (ModelDownError, BudgetError, ProviderError) as error:
                 passing = not isinstance(error, ProviderError) or error.kind in PASSING
                 if not (passing and endpoint.stands_in) or self.till.stopped.is_set():
@@ -162,11 +192,12 @@ class Client:
         raise last
 
     async def _buy(
-        self, endpoint: Endpoint, order: Order, asker: Asker, found: dict[int, Got]
-    ) -> None:
+        self, endpoint: Endpoint, order: Order, asker: Asker, found: dict[int, Got],
+        hear: Hear | None,
+    ) -> None:  # fmt: skip
         """Buys what is missing from one endpoint, each answer once however many rows want it."""
         keys = order.keys(endpoint.identity)
-        purchase = Purchase(self.till, endpoint, order, keys, asker)
+        purchase = Purchase(self.till, endpoint, order, keys, asker, hear)
         while len(found) < order.size:
             missing = [i for i in range(order.size) if i not in found]
             mine = [i for i in missing if keys[i] not in self._buying]
@@ -213,3 +244,14 @@ def _completion(got: Got, index: int) -> Completion:
         made.reasoning, made.tool_calls = extras.reasoning, extras.tool_calls
         made.logprobs = extras.logprobs
     return made
+
+
+def _pieces(answer: Completion) -> list[Delta]:
+    """A recorded answer as the pieces of a stream; it used nothing."""
+    tools = [
+        Delta(tool=(place, call.id, call.name, call.arguments))
+        for place, call in enumerate(answer.tool_calls)
+    ]
+    text = Delta(answer.content, answer.reasoning)
+    end = Delta(finish_reason=answer.finish_reason, usage=Usage(0, output=0))
+    return [text, *tools, end]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 from karat.errors import RunError
+from karat.models.neighbours import Neighbours
 from karat.models.pace import Pace
 from karat.models.quota import Hints, Quota
 from karat.models.rate_headers import MAX_PAUSE_S, RateLimits
+from karat.models.sharing import MOST_OF_THE_TIME, TICK_S, Sharing
 from karat.models.width import START_S, Width
 
 __all__ = ["MAX_PAUSE_S", "Limiter"]
@@ -17,7 +20,14 @@ __all__ = ["MAX_PAUSE_S", "Limiter"]
 class Limiter:
     """Slots in order of arrival. Times are the loop's clock, in seconds."""
 
-    def __init__(self, width: int, *, rpm: float | None = None, tpm: float | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         self.width = width
         self.in_flight = 0
         self._pace = Pace()
@@ -26,12 +36,19 @@ class Limiter:
         self._requests = Quota(rpm) if rpm else None
         self._tokens = Quota(tpm) if tpm else None
         self._tokens_a_call = 0.0
+        self._sharing = (
+            None
+            if neighbours is None
+            else Sharing(neighbours, self._pace, self._requests, self._tokens)
+        )
         self._waiting: deque[tuple[asyncio.Future[None], int, int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._opening: asyncio.TimerHandle | None = None
+        self._ticking: asyncio.TimerHandle | None = None
         self._closed = False
         self._held = False  # whether the pace alone holds the next start back
         self._blocked_until = 0.0
+        self._was_held = False  # by anything but the width, since the last tick
 
     @property
     def rate(self) -> float | None:
@@ -48,6 +65,9 @@ class Limiter:
             raise _stopped()
         loop = asyncio.get_running_loop()
         now = loop.time()
+        if self._ticking is None and self._sharing is not None:
+            self._sharing.begin(now)
+            self._ticking = loop.call_later(TICK_S, self._tick)
         if not self._waiting and self._room(weight) and now >= self._turn(now, tokens):
             return self._take(now, weight, tokens)
         turn: asyncio.Future[None] = loop.create_future()
@@ -94,10 +114,12 @@ class Limiter:
     def close(self) -> None:
         """Nothing starts any more: who waits in `acquire`, or comes later, gets a RunError."""
         self._closed = True
-        for timer in (self._timer, self._opening):
+        for timer in (self._timer, self._opening, self._ticking):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._opening = None
+        self._timer = self._opening = self._ticking = None
+        if self._sharing is not None:
+            self._sharing.rest()
         while self._waiting:
             turn, _, _ = self._waiting.popleft()
             if not turn.done():
@@ -129,6 +151,9 @@ class Limiter:
             self._tokens_a_call += 0.1 * (tokens - self._tokens_a_call)
             if self._tokens is not None:
                 self._tokens.take(now, tokens)
+        if self._sharing is not None:
+            self._sharing.calls += 1
+            self._sharing.tokens += tokens
         return now
 
     def _pump(self) -> None:
@@ -146,6 +171,7 @@ class Limiter:
                 if now < opens:
                     self._held = opens == self._pace.next_start
                     self._blocked_until = opens
+                    self._was_held = True
                     if self._timer is None:
                         self._timer = loop.call_at(max(opens, now + 0.001), self._on_timer)
                     return
@@ -165,6 +191,20 @@ class Limiter:
         self._timer = None
         self._blocked_until = 0.0
         self._pump()
+
+    def _tick(self) -> None:
+        """Once a second while calls are under way or wait, and neighbours may be there."""
+        assert self._sharing is not None
+        if not self._waiting and not self.in_flight and not self._sharing.calls:
+            self._ticking = None
+            self._sharing.rest()
+            return
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
+        self._sharing.tick(loop.time(), self._was_held)
+        took = time.perf_counter() - began
+        self._ticking = loop.call_later(max(TICK_S, MOST_OF_THE_TIME * took), self._tick)
+        self._was_held = False
+        self._changed()
 
     def _open(self) -> None:
         if self._width.still_starting():

@@ -146,7 +146,9 @@ class Llama:
                 hear(part)
             return not go_on()
 
-        request = msgspec.json.encode({**body, "stream": True, "cache_prompt": EXACT})
+        # Without `stream_options` each choice's last chunk brings its own counts.
+        asked = {name: value for name, value in body.items() if name != "stream_options"}
+        request = msgspec.json.encode({**asked, "stream": True, "cache_prompt": EXACT})
         try:
             self._server.handle_chat_completions(request, take)
         except (ValueError, RuntimeError) as error:  # how C++ refuses what is no chat request

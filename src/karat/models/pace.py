@@ -91,6 +91,11 @@ class Pace:
             self._dry_at = started
         return wait
 
+    @property
+    def settled(self) -> float | None:
+        """The rate, unless it is still being searched for."""
+        return None if self._searching or self._resume_at is not None else self.rate
+
     def shared(self, rate: float) -> None:
         """The neighbours' pace was agreed on: from here on this process adapts by itself."""
         self.rate = max(LOWEST_RATE, rate)

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from karat.errors import ProviderError, RunError
 from karat.ledger import Record
+from karat.models.answer import Hear
 from karat.models.billing import bill
 from karat.models.call import Call, Till
 from karat.models.endpoint import Asker, Endpoint
@@ -25,10 +26,11 @@ class Purchase:
     """Of an order whose answers go under `keys`."""
 
     def __init__(
-        self, till: Till, endpoint: Endpoint, order: Order, keys: list[bytes], asker: Asker
-    ) -> None:
+        self, till: Till, endpoint: Endpoint, order: Order, keys: list[bytes], asker: Asker,
+        hear: Hear | None = None,
+    ) -> None:  # fmt: skip
         self.till, self.endpoint, self.order = till, endpoint, order
-        self.keys, self.asker = keys, asker
+        self.keys, self.asker, self.hear = keys, asker, hear
 
     async def buy(self, places: Sequence[int]) -> list[Record]:
         """The answers at these places: one request, or side by side as many as it takes.
@@ -71,7 +73,10 @@ class Purchase:
 
     async def _request(self, places: Sequence[int]) -> list[Record]:
         """Sends one request for these places and records what came back."""
-        call = Call(self.till, self.endpoint, self.order, places, self.keys[places[0]], self.asker)
+        call = Call(
+            self.till, self.endpoint, self.order, places, self.keys[places[0]], self.asker,
+            self.hear,
+        )  # fmt: skip
         cost = 0
         try:
             bought = await call.answered()

@@ -19,12 +19,14 @@ import msgspec
 
 from karat.errors import RecipeError, did_you_mean
 from karat.models.prices import Price, Rates, check_price, find_rates
+from karat.models.rights import Rights, rights_of
 from karat.models.services import COMPATIBLE, Service, own_services, shipped
 from karat.row import canonical, is_finite
 from karat.step import explain
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 DAY_S = 86_400
+OWN_SERVER = "vllm"  # stands for any server that a user runs
 # What every request says for itself; in `extra` it would win over that or lose to it, unseen.
 SAID = ("model", "messages", "n", "stream", "seed", "stop", "temperature", "top_p", "max_tokens")
 # Sampling values a model may have of its own: they apply where a step leaves them open.
@@ -139,9 +141,20 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         if self.price is not None:
             check_price(self.price)
 
+    @property
+    def seller(self) -> str:
+        """Whose prices and terms apply: a server of one's own has none but the model's licence."""
+        service = self.offered_by()
+        own = service is COMPATIBLE or (self.service is not None and service.local)
+        return OWN_SERVER if own else self.provider
+
+    def rights(self) -> Rights:
+        """Whether its answers may train another model."""
+        return rights_of(self.seller, self.name)
+
     def rates(self) -> Rates | None:
         """The price of a token here: the recipe's, else the shipped map's; None: unknown."""
-        found = find_rates(self.provider, self.name, self.price)
+        found = find_rates(self.seller, self.name, self.price)
         return found.halved() if found and self.batch and self.price is None else found
 
     def identity(self) -> str:

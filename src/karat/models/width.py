@@ -154,6 +154,8 @@ class Width:
         narrower = self._rate(steps + 2)
         if narrower and rate < WORTH * narrower:
             self.starting = False
+            self._calls.clear()  # what was delivered so far were the short calls
+            self._seconds.clear()
             return steps + 2 if rate < narrower else steps
         if steps <= 2:
             self.starting = False

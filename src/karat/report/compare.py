@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -173,6 +172,8 @@ def print_comparison(console: Console, found: Comparison) -> None:
     console.print(comparison_table(found))
     width = max((len(name) for name in found.files), default=0)
     lines = "\n".join(f"{name:<{width}}  {path}" for name, path in found.files.items())
+    if "png" not in found.files:
+        lines += "\nno png  (needs `pip install 'karat[plots]'` and a font)"
     console.print("\n" + clean(lines, 100 * LINE).plain, soft_wrap=True, markup=False)
 
 
@@ -190,14 +191,14 @@ def _pages() -> Environment:
 def page(found: Comparison) -> str:
     """The whole page. Charts are drawn twice, for wide and for narrow windows: letters in a
     picture that is made smaller become too small to read."""
-    drawn: list[tuple[Markup, Markup]] = []
+    drawn: list[tuple[str, str]] = []
     wide, narrow = charts(found, WIDE), charts(found, NARROW)
     for place, (one, other) in enumerate(zip(wide, narrow, strict=True)):
         told_of = in_words(found)
         drawn.append(
             (
-                Markup(figure([one], one.title, told_of, key=f"wide{place}")),
-                Markup(figure([other], one.title, told_of, key=f"narrow{place}")),
+                figure([one], one.title, told_of, key=f"wide{place}"),
+                figure([other], one.title, told_of, key=f"narrow{place}"),
             )
         )  # fmt: skip
     values: dict[str, Any] = {

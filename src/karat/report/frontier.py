@@ -18,6 +18,7 @@ from karat.report.recommendation import decimals, rounded, said, seconds
 from karat.report.svg import SIZE, Panel, figure
 
 WIDE, NARROW = 560.0, 344.0
+VERDICTS = {"even": "cannot be told apart", "plain": "behind"}
 MEANINGS = {"best": "recommended", "good": "frontier", "other": "beaten on both"}
 
 
@@ -127,17 +128,15 @@ def _differences(found: Comparison, width: float) -> Panel | None:
     across = fit([0.0, *ends], "points of quality", log=False)
     if min(ends) >= 0:  # the line of no difference stands at the edge, not on it
         across = across._replace(low=-0.06 * across.high)
-    up = Axis(f"behind {found.leader}, on the same prompts", names=names)
-    panel = Panel("How far behind the best", across, up, width,
-                  96 + 34 * len(names))  # fmt: skip
+    up = Axis(f"behind {found.leader}", names=names)
+    kinds = {"even" if pair.apart.low <= 0 else "plain" for pair in known}
+    legend = [(kind, word) for kind, word in VERDICTS.items() if kind in kinds]
+    height = (96 if width > 450 else 114) + 34 * len(names)
+    panel = Panel("How far behind the best", across, up, width, height, legend)
     panel.line([(0.0, -0.5), (0.0, len(names) - 0.5)], "k-axis")
     for place, pair in enumerate(reversed(known)):
-        same = pair.apart.low <= 0
-        line = "k-grey-line" if same else "k-gold-line"
+        kind, line = ("even", "k-gold-line") if pair.apart.low <= 0 else ("plain", "k-grey-line")
         panel.spread((pair.apart.low, place), (pair.apart.high, place), line)
-        word = "cannot be told apart" if same else "behind"
-        panel.dot(
-            pair.apart.value, place, "other" if same else "good",
-            f"{pair.second}: {word} ({said(pair.apart, decimals(pair.apart))})",
-        )  # fmt: skip
+        apart = said(pair.apart, decimals(pair.apart))
+        panel.dot(pair.apart.value, place, kind, f"{pair.second}: {VERDICTS[kind]} ({apart})")
     return panel

@@ -117,7 +117,8 @@ class Panel:
         self._block(drawn)
 
     def dot(self, x: float, y: float, kind: str, told: str = "", label: str = "") -> None:
-        """A point: `best` (ringed), `good` (full) or `other` (hollow); `told` is its tooltip."""
+        """A point: `best` (gold, ringed), `good` (gold), `even` (gold, hollow), `plain` (grey) or
+        `other` (grey, hollow). `told` is its tooltip."""
         px, py = self.at(x, y)
         self._marks.append(_dot(px, py, kind, told))
         self._taken.append(Box.around(px, py, 17 if kind == "best" else 12, 12))
@@ -174,8 +175,15 @@ class Panel:
         ):
             if (tie := box.tie(wish.x, wish.y)) is not None:
                 yield _rule(*tie, "k-axis", opacity=0.6)
+            # Held at the side that faces the point, wherever the reader's font ends.
+            if box.right <= wish.x:
+                x, anchor = box.right, "end"
+            elif box.left >= wish.x:
+                x, anchor = box.left, "start"
+            else:
+                x, anchor = (box.left + box.right) / 2, "middle"
             yield _text(
-                box.left, box.bottom - 3.5, wish.text, "k-ink k-halo", SIZE, halo=True,
+                x, box.bottom - 3.5, wish.text, "k-ink k-halo", SIZE, anchor, halo=True,
                 weight=600 if wish.bold else 400, told=wish.told,
             )  # fmt: skip
 
@@ -183,12 +191,13 @@ class Panel:
 def _dot(x: float, y: float, kind: str, told: str = "") -> str:
     place = f'cx="{number(x)}" cy="{number(y)}"'
     title = f"<title>{words(told)}</title>" if told else ""
-    if kind == "other":
-        mark = f'<circle class="k-paper k-grey-line" {place} r="4.5" stroke-width="1.8"/>'
+    colour = "k-grey" if kind in ("plain", "other") else "k-gold"
+    if kind in ("even", "other"):
+        mark = f'<circle class="k-paper {colour}-line" {place} r="4.5" stroke-width="1.8"/>'
     else:
-        mark = f'<circle class="k-gold" {place} r="4.8"/>'
-        if kind == "best":
-            mark += f'<circle class="k-gold-line" fill="none" {place} r="8" stroke-width="1.6"/>'
+        mark = f'<circle class="{colour}" {place} r="4.8"/>'
+    if kind == "best":
+        mark += f'<circle class="k-gold-line" fill="none" {place} r="8" stroke-width="1.6"/>'
     return f"<g>{title}{mark}</g>"
 
 

@@ -100,9 +100,9 @@ def thoughts(message: Any) -> str:
         if message.get(name) and isinstance(message[name], str):
             return str(message[name])
     details = message.get("reasoning_details")  # OpenRouter: text, summary, or encrypted
-    if not isinstance(details, list):
-        return ""
-    return "".join(part.get("text") or part.get("summary") or "" for part in details)
+    parts = [p for p in details if isinstance(p, dict)] if isinstance(details, list) else []
+    found = (part.get("text") or part.get("summary") for part in parts)
+    return "".join(text for text in found if isinstance(text, str))
 
 
 def _tool_calls(message: Any) -> tuple[ToolCall, ...]:

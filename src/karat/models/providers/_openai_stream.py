@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import orjson
+
 from karat.errors import ProviderError
 from karat.models.chat import Delta
 from karat.models.providers._http import parse
@@ -101,10 +103,8 @@ def _is_error(event: str, chunk: Any) -> bool:
 
 def _tool(call: Any, place: int) -> tuple[int, str, str, str]:
     function = call.get("function") or {}
-    index = call.get("index")
-    return (
-        index if isinstance(index, int) else place,
-        str(call.get("id") or ""),
-        str(function.get("name") or ""),
-        str(function.get("arguments") or ""),
-    )
+    index, arguments = call.get("index"), function.get("arguments") or ""
+    if not isinstance(arguments, str):  # the whole object at once, as some servers write it
+        arguments = orjson.dumps(arguments).decode()
+    name, called = str(call.get("id") or ""), str(function.get("name") or "")
+    return index if isinstance(index, int) else place, name, called, arguments
