@@ -136,6 +136,10 @@ async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
     started = time.perf_counter()
     async with _opened(recipe, place) as (services, journal):
         mill = Mill(recipe, services, place.stages)
+        if watch is not None:
+            for line in plan_recipe(recipe, place.journal, place.stages):
+                known = mill.monitor.planned_usd.get(line.label, 0.0)
+                mill.monitor.planned_usd[line.label] = known + (line.cost_usd or 0.0)
         async with _watched(watch, mill.monitor):
             last = await mill.turn()
         _finish(recipe, place, mill, journal, last, started)

@@ -106,6 +106,7 @@ def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
 def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) -> None:
     """Say what running RECIPE would do, call and cost."""
     from karat.api import plan as plan_recipe
+    from karat.modelchecks import rights_notes
     from karat.planning import spent_usd
     from karat.report.text import plan_table
     from karat.rundir import Run
@@ -113,7 +114,8 @@ def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) 
     loaded = _load(recipe, overrides)
     lines = plan_recipe(loaded, out, probe)
     spent = spent_usd(Run.at(out, loaded.name).journal)
-    _console().print(plan_table(lines, spent, loaded.budget_usd))
+    rights = rights_notes(loaded.steps, loaded.models)
+    _console().print(plan_table(lines, spent, loaded.budget_usd, rights))
 
 
 @main.command()

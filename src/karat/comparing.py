@@ -39,8 +39,9 @@ from karat.trial import Trial
 MOST_ROWS = 10_000  # beyond, no interval gets narrower than what prompts were chosen by
 # Names that models of one family share. Source of the concern: preference leakage (2502.01534).
 FAMILIES = (
-    "claude", "command", "deepseek", "falcon", "gemini", "gemma", "glm", "gpt", "granite", "grok",
-    "kimi", "llama", "mistral", "mixtral", "nemotron", "olmo", "phi", "qwen", "smollm", "yi",
+    "chatgpt", "claude", "codestral", "command", "deepseek", "falcon", "gemini", "gemma", "glm",
+    "gpt", "granite", "grok", "kimi", "llama", "magistral", "ministral", "mistral", "mixtral",
+    "nemotron", "olmo", "phi", "qwen", "smollm", "yi",
 )  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def compare(
 
     `models` are names of the recipe's models or `provider/model`; left open, those its `respond`
     names. compare.json, .html and .svg (and .png where resvg-py is installed) are written to `out`,
-    by default runs/NAME-compare, whose journal keeps what is paid for: running again is free.
+    by default runs/NAME-compare, whose journal keeps what is paid for: running again is free. `out`
+    may be the recipe's own run: what either of them has paid for serves the other.
     Raises: RecipeError before anything is spent, RunError after.
     """
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -71,7 +73,7 @@ def compare(
     trial = Trial.of(loaded, list(dict.fromkeys(models)))
     place = Run.at(out, f"{loaded.name}-compare")
     with _claimed(place), tempfile.TemporaryDirectory() as folder:
-        write_atomic(place.recipe, dump(trial.recipe.resolved()).encode())
+        write_atomic(place.path / "compare.yaml", dump(trial.recipe.resolved()).encode())
         outcomes, shared = _drive(_ask_all(trial, place, Path(folder), n, watch))
         found = _judged(trial, outcomes, shared)
         _write(found, place)
@@ -213,8 +215,7 @@ def _leakage(trial: Trial, outcomes: list[_Outcome]) -> list[str]:
 
 def families(name: str) -> set[str]:
     """The families a model's name speaks of; a guess, by the words in it."""
-    words = re.split(r"[^a-z]+", name.lower())
-    return {family for family in FAMILIES if any(word.startswith(family) for word in words)}
+    return set(FAMILIES) & set(re.split(r"[^a-z]+", name.lower()))
 
 
 # --- files ---------------------------------------------------------------------------------------

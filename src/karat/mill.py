@@ -84,7 +84,7 @@ class Mill:
         self, stage: Stage, before: Path | None, path: Path, fed_whole: bool
     ) -> bool:
         rows, calls = self._source(stage, before)
-        self.monitor.current = [label for label, _ in calls]
+        self.monitor.begin([label for label, _ in calls])
         self.monitor.expected = await asyncio.to_thread(self._expected, stage)
         writer = StageWriter(path)
         failures = written = 0
@@ -170,7 +170,7 @@ class Mill:
                 "reads some"
             )
         stats = self.monitor.stats[label]
-        self.monitor.current, self.monitor.expected = [label], None
+        self.monitor.begin([label])
         context = Context(self.services, label)
         seen = len(self.services.warnings)
         with named(label):

@@ -18,6 +18,9 @@ from karat.stage import StepStats
 from karat.step import StepCall
 
 
+LEAST_DONE = 0.02  # of a stage, before its cost is projected
+
+
 class Monitor:
     """What is happening now, for progress lines and reports: stats per step, warnings, spending."""
 
@@ -28,6 +31,30 @@ class Monitor:
         self.sealed: set[str] = set()
         self.expected: int | None = None  # rows that will enter the current stage
         self.current: list[str] = []
+        self.planned_usd: dict[str, float] = {}  # by step, what a plan said is still to pay
+        self._spent_before = 0
+
+    def begin(self, labels: list[str]) -> None:
+        """A stage of these steps begins."""
+        self.current, self.expected = labels, None
+        self._spent_before = self.services.client.budget.spent_nano
+
+    def projected_usd(self) -> float | None:
+        """What the run will have cost in all, or None while too little is known.
+
+        The stage under way goes on as it went so far; those to come cost what the plan said.
+        """
+        if not self.expected or not self.current:
+            return None
+        last = self.stats[self.current[-1]]
+        done = (last.rows_out + sum(last.dropped.values())) / self.expected
+        if done < LEAST_DONE:
+            return None
+        spent = self.services.client.budget.spent_nano
+        rest = (spent - self._spent_before) * (1 / done - 1)
+        place = list(self.stats).index(self.current[-1])
+        later = list(self.stats)[place + 1 :]
+        return max(0.0, spent + rest) / 1e9 + sum(self.planned_usd.get(name, 0) for name in later)
 
 
 async def walk(

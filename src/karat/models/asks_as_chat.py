@@ -38,8 +38,9 @@ class Answered(Protocol):
 def as_chat(request: DecideRequest, max_tokens: int = 1, top: int = TOP) -> list[ChatRequest]:
     """One request a question, in order.
 
-    `max_tokens` is for services that refuse to write a single one, `top` for those that give fewer
-    alternatives. Raises: ProviderError(kind="row") for a question with under 2 options or over 20.
+    `max_tokens` is for services that refuse to write a single one (OpenAI's Responses: 16), `top`
+    for those that give fewer alternatives.
+    Raises: ProviderError(kind="row") for a question with under 2 options or over 20.
     """
     return [
         ChatRequest(

@@ -2,7 +2,7 @@
 
 The library is behind the transport that a service would be behind, so that limits, retries, prices
 and the journal are karat's own: it turns OpenAI's body into a service's, and the answer back, once.
-Why any-llm 1.40 and not litellm 1.109, which reaches more: 26 packages (106 MB) against 60 (272 MB);
+Why any-llm 1.40 and not litellm 1.109, which reaches more: 26 packages (106 MB) against 60 (272);
 1.4 s to load against 6.5 off line, where litellm waits for a price list from the web; it fits
 beside huggingface-hub 2, which litellm shuts out; litellm had two releases that stole keys, in
 March 2026 (BerriAI/litellm, issue 24518); and any-llm can tell most SDKs beneath it not to retry.

@@ -57,9 +57,19 @@ class Quota:
         self._level -= change
 
     def share(self, now: float, per_minute: float) -> None:
-        """From now on this process has `per_minute` of the stated limit."""
+        """From now on this process has `per_minute` of the stated limit.
+
+        What it used counts by the same part: others take over what it gives away, and it answers
+        for what they used of what it is given.
+        """
+        if per_minute == self.per_minute:
+            return
+        self._advance(now)
+        part = per_minute / self.per_minute
         if self._level is not None:
-            self._level, self._filled_at = self._level_at(now), now
+            self._level, self._filled_at = self._level_at(now) * part, now
+        self._slots = [used * part for used in self._slots]
+        self._used *= part
         self.per_minute = per_minute
 
     def _rate_and_burst(self) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from karat.curation.diversity import diversity
 from karat.journal import Journal
 from karat.ledger import quantile
 from karat.mill import Mill
+from karat.modelchecks import rights_notes
 from karat.recipe import Recipe, recipe_hash
 from karat.rundir import Run
 from karat.stage import StepStats
@@ -70,6 +71,7 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         },
         "human_share": human,
         "cut_off_share": cut_off,
+        "licence_notes": rights_notes(recipe.steps, recipe.models),
         "warnings": warnings,
         "versions": _versions(),
     }

@@ -103,6 +103,9 @@ def _spending(monitor: Monitor) -> str:
     cost = f"{spent} + price unknown" if unpriced else spent
     calls, retries = sum(t.calls for t in tallies), sum(t.retries for t in tallies)
     tokens = sum(t.tokens_out for t in tallies)
+    projected = monitor.projected_usd()
+    if projected and not unpriced:
+        cost += f" of about {money(projected)}"
     return f"{calls:,} calls, {tokens:,} tokens, {retries:,} retries, {cost}"
 
 

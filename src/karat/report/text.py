@@ -125,6 +125,7 @@ def summary(report: dict[str, Any]) -> RenderableType:
     if report["models"]:
         parts += [model_table(report), Text()]
     parts += [_facts(report), Text(_effort(this, len(report["funnel"])))]
+    parts += [clean(f"licence: {note}", 10 * LINE) for note in report["licence_notes"]]
     for warning in report["warnings"]:
         parts.append(clean(f"warning: {warning}", 10 * LINE, "yellow"))
     return Group(*parts)
@@ -202,7 +203,10 @@ def row_panel(row: Row) -> RenderableType:
 
 
 def plan_table(
-    lines: Sequence[StepPlan], spent_usd: float = 0.0, budget_usd: float | None = None
+    lines: Sequence[StepPlan],
+    spent_usd: float = 0.0,
+    budget_usd: float | None = None,
+    rights: Sequence[str] = (),
 ) -> RenderableType:
     """A plan, with totals, the budget, and a word on where its figures come from."""
     table = _grid(
@@ -256,7 +260,8 @@ def plan_table(
         notes.append(
             "lengths and times are assumed where nothing was measured; --probe 5 measures them"
         )
-    return Group(table, Text(), *(Text(note) for note in notes))
+    flags = [clean(f"licence: {note}", 10 * LINE, "yellow") for note in rights]
+    return Group(table, Text(), *(Text(note) for note in notes), *flags)
 
 
 def print_report(console: Console, run: Run) -> None:

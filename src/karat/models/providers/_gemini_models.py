@@ -20,7 +20,7 @@ _GEMINI = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 _NEWEST = (99, 0)
 
 
-class Gemini(NamedTuple):
+class Takes(NamedTuple):
     """One model. `thinking`: level, budget or none. `signed`: wants its calls' signatures back."""
 
     thinking: str = "level"
@@ -33,22 +33,22 @@ class Gemini(NamedTuple):
     tasks: bool = True  # takes the purpose of an embedding as taskType
 
 
-def gemini(name: str) -> Gemini:
+def gemini(name: str) -> Takes:
     """What the model of this name takes; one without a version is taken for the newest."""
     name = name.lower().rpartition("/")[2]
     if not name.startswith("gemini"):
-        return Gemini(off=True)  # Gemma and others: what they refuse, the service says
+        return Takes(off=True)  # Gemma and others: what they refuse, the service says
     found = _GEMINI.match(name)
     version = (int(found[1]), int(found[2] or 0)) if found else _NEWEST
     if "embedding" in name:
-        return Gemini(tasks="embedding-2" not in name)
+        return Takes(tasks="embedding-2" not in name)
     if version < (3, 0):
-        return Gemini(
+        return Takes(
             thinking="budget" if version >= (2, 5) else "none",
             off="pro" not in name,
             max_n=MAX_CANDIDATES if version >= (2, 0) and "image" not in name else 1,
         )
-    return Gemini(
+    return Takes(
         minimal="flash" in name and version < (3, 7),
         xhigh=version >= (4, 0),
         sampling=version < (3, 6) and not name.startswith("gemini-3.5-flash-lite"),
@@ -56,7 +56,7 @@ def gemini(name: str) -> Gemini:
     )
 
 
-def thinking(model: Gemini, effort: str | None) -> dict[str, Any]:
+def thinking(model: Takes, effort: str | None) -> dict[str, Any]:
     """The thinkingConfig for an effort; none for None, which leaves it to the model.
 
     An effort the model has no level for is the nearest it has: `minimal` is low from 3.7 on and
@@ -80,7 +80,7 @@ def thinking(model: Gemini, effort: str | None) -> dict[str, Any]:
     return {"thinkingConfig": {"includeThoughts": True, "thinkingLevel": level}}
 
 
-def sampling(model: Gemini, request: ChatRequest) -> dict[str, Any]:
+def sampling(model: Takes, request: ChatRequest) -> dict[str, Any]:
     """temperature, topP and topK. Raises: ProviderError where the model ignores them."""
     said = {"temperature": request.temperature, "topP": request.top_p, "topK": request.top_k}
     found: dict[str, Any] = {name: value for name, value in said.items() if value is not None}

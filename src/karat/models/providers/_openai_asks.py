@@ -32,6 +32,8 @@ from karat.models.asks import (
 from karat.models.chat import Usage
 from karat.models.providers import _decisions as decisions
 from karat.models.providers._http import HttpProvider, count, parse
+from karat.models.providers._openai_shapes import cost_nano
+from karat.models.services import Service
 from karat.models.transport import HttpReply
 from karat.models.wire import Post
 
@@ -81,7 +83,7 @@ def read_embed(provider: HttpProvider, request: EmbedRequest, reply: HttpReply) 
             raise ValueError("vectors of different lengths")
     except UNREADABLE as error:
         raise provider.unreadable("a vector for every text", reply.body) from error
-    usage = read_usage(body.get("usage"), provider.service.cost, silent=True)
+    usage = read_usage(body.get("usage"), provider.service, silent=True)
     return EmbedReply(vectors, usage, _model(body))
 
 
@@ -126,7 +128,7 @@ def read_rerank(provider: HttpProvider, request: RerankRequest, reply: HttpReply
     except UNREADABLE as error:
         raise provider.unreadable("a score for every document", reply.body) from error
     usage = body.get("usage") or (body.get("meta") or {}).get("tokens")
-    usage = read_usage(usage, provider.service.cost, silent=True)
+    usage = read_usage(usage, provider.service, silent=True)
     return RerankReply(scores, usage, _model(body))
 
 
@@ -148,32 +150,23 @@ def read_decide(provider: HttpProvider, request: DecideRequest, reply: HttpReply
         verdicts = decisions.FORMATS[form].read(request, body["answers"])
     except UNREADABLE as error:
         raise provider.unreadable("an answer to every question", reply.body) from error
-    usage = read_usage(body.get("usage"), provider.service.cost, silent=True)
+    usage = read_usage(body.get("usage"), provider.service, silent=True)
     return DecideReply(verdicts, usage, _model(body))
 
 
-def read_usage(usage: Any, cost: str = "", *, silent: bool = False) -> Usage:
-    """Tokens under either of OpenAI's names; `cost` is the field that holds dollars, if any.
-
-    `silent`: the request writes no tokens, so that a total is what it read.
-    """
+def read_usage(usage: Any, service: Service, *, silent: bool = False) -> Usage:
+    """Tokens under either of OpenAI's names. `silent`: the request writes none."""
     usage = usage if isinstance(usage, dict) else {}
     read, wrote = usage.get("input_tokens_details"), usage.get("output_tokens_details")
     read, wrote = (part if isinstance(part, dict) else {} for part in (read, wrote))
-    total = usage.get("total_tokens") if silent else None
-    dollars = usage.get(cost) if cost else None
-    known = isinstance(dollars, int | float) and not isinstance(dollars, bool)
+    total, nothing = (usage.get("total_tokens"), 0) if silent and usage else (None, None)
     return Usage(
         input=_first_count(usage.get("input_tokens"), usage.get("prompt_tokens"), total),
         cached=count(read.get("cached_tokens")) or 0,
         cache_write=count(read.get("cache_write_tokens")) or 0,
-        output=_first_count(
-            usage.get("output_tokens"),
-            usage.get("completion_tokens"),
-            0 if silent and usage else None,
-        ),
+        output=_first_count(usage.get("output_tokens"), usage.get("completion_tokens"), nothing),
         reasoning=count(wrote.get("reasoning_tokens")) or 0,
-        cost_nano=round(dollars * 1e9) if known and isfinite(dollars) and dollars >= 0 else None,
+        cost_nano=cost_nano(usage, service),
     )
 
 

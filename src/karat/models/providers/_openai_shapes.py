@@ -176,11 +176,12 @@ def read_usage(usage: Any, service: Service) -> Usage:
         wrote = (wrote or 0) + reasoning  # xAI counts thoughts beside the answer; OpenAI within it
     return Usage(
         read, min(cached, read or 0), count(prompt.get("cache_write_tokens")) or 0, wrote,
-        reasoning, _cost_nano(usage, service),
+        reasoning, cost_nano(usage, service),
     )  # fmt: skip
 
 
-def _cost_nano(usage: dict[str, Any], service: Service) -> int | None:
+def cost_nano(usage: dict[str, Any], service: Service) -> int | None:
+    """What the service says the request cost, in billionths of a dollar."""
     if service.cost_ticks:
         ticks = count(usage.get(service.cost_ticks))
         return None if ticks is None else round(ticks / TICKS_PER_NANO)

@@ -74,7 +74,7 @@ class Reader:
     def _end(self, response: Any) -> Delta:
         return Delta(
             finish_reason=finish_reason(response, self._refused, bool(self._calls)),
-            usage=read_usage(response.get("usage"), self._provider.service.cost),
+            usage=read_usage(response.get("usage"), self._provider.service),
             served_model=str(response.get("model") or ""),
         )
 

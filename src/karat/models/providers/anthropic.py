@@ -3,7 +3,8 @@
 A request's fields that Claude does not take as they are said are translated by a stated rule or
 refused before anything is sent: see _anthropic_models.py for efforts and sampling. The version
 asked for is 2023-06-01: the one after it takes no temperature from any model.
-A schema goes to output_config.format, and for models before 4.5 into a tool the model must call.
+A schema goes to output_config.format, for models before 4.5 into a tool the model must call, and
+into the system text for a service that takes none.
 Source: Anthropic's API reference, "Messages", "Errors", "API versioning"; the `anthropic` package
 2.12, types/message_create_params.py.
 """
@@ -18,7 +19,7 @@ import orjson
 from karat.errors import ProviderError, RecipeError
 from karat.models.chat import ChatReply, ChatRequest
 from karat.models.faults import fault
-from karat.models.providers._anthropic_models import claude, sampling, thinking
+from karat.models.providers._anthropic_models import Claude, claude, sampling, thinking
 from karat.models.providers._anthropic_read import WRONG, Reader, read_message, text
 from karat.models.providers._anthropic_schema import closed
 from karat.models.providers._anthropic_turns import answer_tool, conversation, tools
@@ -29,8 +30,11 @@ from karat.models.providers._http import (
     key_of,
     parse,
     refused,
+    schema_told,
 )
+from karat.models.services import Service
 from karat.models.spec import ModelSpec
+from karat.models.takes import service_of
 from karat.models.transport import HttpReply, HttpTransport, Transport
 from karat.models.wire import EventReader, Post
 from karat.row import Message
@@ -39,6 +43,7 @@ TAKES = (
     "messages", "temperature", "top_p", "max_tokens", "stop", "top_k", "schema", "tools",
     "tool_choice", "reasoning",
 )  # fmt: skip
+MAX_TEMPERATURE = 1.0
 TOKENS_PER_S = 60.0  # a middling Claude
 VERSION = "2023-06-01"
 # The statuses of errors that come inside a stream, where there is none.
@@ -61,13 +66,13 @@ def check(spec: ModelSpec) -> None:
         reasoning=spec.reasoning,
     )
     try:
-        _body(spec, said)
+        _body(spec, service_of(spec), claude(spec.name), said)
     except ProviderError as error:
         raise RecipeError(f"model '{spec.model}': {error}") from None
 
 
 def connect(spec: ModelSpec) -> Anthropic:
-    service = spec.offered_by()
+    service = service_of(spec)
     slots = spec.concurrency or service.concurrency
     url = base_url(spec, service) or ""
     return Anthropic(spec, HttpTransport(slots), slots, url, key_of(spec, service))
@@ -80,13 +85,15 @@ class Anthropic(HttpProvider):
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
         super().__init__(spec, transport, concurrency, url.rstrip("/"), key)
+        self.service = service_of(spec)
         self.headers = {"anthropic-version": VERSION, **self.headers}
         self.max_n = 1  # the format has no n
         self._url = f"{self.address}/messages"
+        self._model = claude(spec.name)
 
     def chat(self, request: ChatRequest, *, stream: bool = False) -> Post:
         """Raises: ProviderError for what this model does not take."""
-        body = _body(self.spec, request)
+        body = _body(self.spec, self.service, self._model, request)
         if stream:
             body["stream"] = True
         return Post(self._url, orjson.dumps(body))
@@ -115,13 +122,14 @@ class Anthropic(HttpProvider):
         return said, words
 
 
-def _body(spec: ModelSpec, request: ChatRequest) -> dict[str, Any]:
+def _body(
+    spec: ModelSpec, service: Service, model: Claude, request: ChatRequest
+) -> dict[str, Any]:
     """The request as JSON. Raises: ProviderError for what the model does not take."""
-    model = claude(spec.name)
     max_tokens = request.max_tokens or model.max_tokens
     system, turns = conversation(request.messages)
     body: dict[str, Any] = {
-        **spec.offered_by().extra,
+        **service.extra,
         **spec.extra,
         "model": spec.name,
         "max_tokens": max_tokens,
@@ -129,15 +137,18 @@ def _body(spec: ModelSpec, request: ChatRequest) -> dict[str, Any]:
         **sampling(model, request),
         **tools(request.tools, request.tool_choice),
     }
-    if system:
-        body["system"] = system
+    in_words = request.schema is not None and service.schema != "json_schema"
+    if system or in_words:
+        body["system"] = schema_told(system, request.schema) if in_words else system
     if request.stop:
         body["stop_sequences"] = list(request.stop)
     asked = thinking(model, request.reasoning, max_tokens)
     config = {**_mapping(body.get("output_config")), **asked.pop("output_config", {})}
-    if request.schema is not None and model.structured:
+    if request.schema is None or in_words:
+        pass
+    elif model.structured:
         config["format"] = {"type": "json_schema", "schema": closed(request.schema)}
-    elif request.schema is not None:
+    else:
         body.update(_early_schema(request))
     if config:
         body["output_config"] = config

@@ -18,7 +18,7 @@ from karat.errors import ProviderError, RecipeError
 from karat.models.asks import EmbedReply, EmbedRequest
 from karat.models.chat import ChatReply, ChatRequest, Usage
 from karat.models.faults import fault
-from karat.models.providers._gemini_models import gemini, sampling, thinking
+from karat.models.providers._gemini_models import Takes, gemini, sampling, thinking
 from karat.models.providers._gemini_read import WRONG, BlockedError, Reader, read_reply, text
 from karat.models.providers._gemini_turns import conversation, tools
 from karat.models.providers._http import (
@@ -28,8 +28,11 @@ from karat.models.providers._http import (
     count,
     key_of,
     parse,
+    schema_told,
 )
+from karat.models.services import Service
 from karat.models.spec import ModelSpec
+from karat.models.takes import service_of
 from karat.models.transport import HttpReply, HttpTransport, Transport
 from karat.models.wire import EventReader, Post
 from karat.row import Message
@@ -62,13 +65,13 @@ def check(spec: ModelSpec) -> None:
         reasoning=spec.reasoning,
     )
     try:
-        _body(spec, said)
+        _body(spec, service_of(spec), gemini(spec.name), said)
     except ProviderError as error:
         raise RecipeError(f"model '{spec.model}': {error}") from None
 
 
 def connect(spec: ModelSpec) -> Gemini:
-    service = spec.offered_by()
+    service = service_of(spec)
     slots = spec.concurrency or service.concurrency
     url = base_url(spec, service) or ""
     return Gemini(spec, HttpTransport(slots), slots, url, key_of(spec, service))
@@ -81,15 +84,18 @@ class Gemini(HttpProvider):
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
         super().__init__(spec, transport, concurrency, url.rstrip("/"), key)
-        most = gemini(spec.name).max_n
+        self.service = service_of(spec)
+        self._model = gemini(spec.name)
+        most = self._model.max_n
         self.max_n = most if self.max_n is None else min(most, self.max_n)
         self._name = spec.name if "/" in spec.name else f"models/{spec.name}"
         self._url = f"{self.address}/{quote(self._name)}"
 
     def chat(self, request: ChatRequest, *, stream: bool = False) -> Post:
         """Raises: ProviderError for what this model does not take."""
+        body = _body(self.spec, self.service, self._model, request)
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        return Post(f"{self._url}:{method}", orjson.dumps(_body(self.spec, request)))
+        return Post(f"{self._url}:{method}", orjson.dumps(body))
 
     def read_chat(self, reply: HttpReply) -> ChatReply:
         """Raises: ProviderError when the prompt was blocked or the body holds no answer."""
@@ -104,7 +110,7 @@ class Gemini(HttpProvider):
         return Reader(self._told, self.unreadable, self._blocked).read
 
     def embed(self, request: EmbedRequest) -> Post:
-        tasks = gemini(self.spec.name).tasks
+        tasks = self._model.tasks
         form = "{}" if tasks else TASK_WORDS.get(request.purpose, "{}")
         common: dict[str, Any] = {"model": self._name}
         if tasks and request.purpose in TASKS:
@@ -158,16 +164,19 @@ class Gemini(HttpProvider):
         return ProviderError(f"the prompt was refused: {said}", 200, kind="content")
 
 
-def _body(spec: ModelSpec, request: ChatRequest) -> dict[str, Any]:
+def _body(
+    spec: ModelSpec, service: Service, model: Takes, request: ChatRequest
+) -> dict[str, Any]:
     """The request as JSON. Raises: ProviderError for what the model does not take."""
-    model = gemini(spec.name)
     system, contents = conversation(request.messages, signed=model.signed)
     body: dict[str, Any] = {
-        **spec.offered_by().extra,
+        **service.extra,
         **spec.extra,
         "contents": contents,
         **tools(request.tools, request.tool_choice),
     }
+    if request.schema is not None and service.schema != "json_schema":
+        system = schema_told(system, request.schema)
     if system:
         body["systemInstruction"] = {"parts": [{"text": system}]}
     there = body.get("generationConfig")
@@ -184,8 +193,9 @@ def _body(spec: ModelSpec, request: ChatRequest) -> dict[str, Any]:
         config["responseLogprobs"] = True
         if request.logprobs:
             config["logprobs"] = request.logprobs
-    if request.schema is not None:
+    if request.schema is not None and service.schema != "prompt":
         config["responseMimeType"] = "application/json"
+    if request.schema is not None and service.schema == "json_schema":
         config["responseJsonSchema"] = request.schema
     if config:
         body["generationConfig"] = config

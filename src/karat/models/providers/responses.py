@@ -125,7 +125,7 @@ class Responses(HttpProvider):
             if body.get("status") == "failed" or (body.get("error") and not body.get("output")):
                 raise self.told(body.get("error"))
             choice = read_choice(body)
-            usage = asks.read_usage(body.get("usage"), self.service.cost)
+            usage = asks.read_usage(body.get("usage"), self.service)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self.unreadable("a response", reply.body) from error
         return ChatReply([choice], usage, str(body.get("model") or ""))
@@ -139,7 +139,8 @@ class Responses(HttpProvider):
         code = str(error.get("code") or "") if isinstance(error, dict) else ""
         if code.endswith(("_policy", "_policy_violation")):
             return ProviderError(f"HTTP 200: {said}", 200, kind="content")
-        return fault(STATUS.get(code, 400 if code else 500), said, words)
+        status = int(code) if code.isdecimal() else STATUS.get(code, 400 if code else 500)
+        return fault(status if 400 <= status < 600 else 500, said, words)
 
     def embed(self, request: EmbedRequest) -> Post:
         return asks.embed_post(self, request)
