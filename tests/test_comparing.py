@@ -33,8 +33,8 @@ def writes(mean, spread=40):
 
     def answer(body, place):
         prompt = body["messages"][-1]["content"]
-        if "JSON" in prompt:
-            return json.dumps([f"Why do {body['seed'] % 1000} tides turn?"])
+        if "questions" in prompt.split():
+            return f"1. Why do {body['seed'] % 1000} tides turn?"
         hard = int(hashlib.sha256(prompt.encode()).hexdigest()[:4], 16) % 60
         luck = hashlib.sha256(repr((body["seed"], place, mean)).encode()).digest()
         return "x" * (mean - hard + luck[0] * spread // 256)
@@ -182,6 +182,32 @@ def test_a_reply_that_was_paid_for_and_unreadable_is_in_the_cost(world, tmp_path
     assert good.answered == 5
     assert poor.cost_usd == pytest.approx(5 * 24e-6)
     assert good.cost_usd > 5 * 24e-6
+
+
+def test_calls_that_failed_for_good_are_in_the_cost_of_their_model(world, tmp_path):
+    def garble(number, body):
+        return (200, b"{}", {}) if body["messages"][-1]["content"] == "What is number 2?" else None
+
+    recipe, _ = world(
+        good={"answer": writes(210), "script": garble}, poor={"answer": writes(170)},
+        models={"good": {"price": CHEAP}, "poor": {"price": CHEAP}},
+    )  # fmt: skip
+    found = compare(recipe, ["good", "poor"], 5, tmp_path / "out")
+    good, poor = found.candidates
+    assert (good.answered, poor.answered) == (4, 5)
+    assert poor.cost_usd == pytest.approx(5 * 24e-6)
+    assert good.cost_usd > 5 * 24e-6
+
+
+def test_another_respond_before_the_choice_is_left_out(world, tmp_path):
+    steps = [*STEPS[:2], {"respond": {"models": ["even"], "n": 1}}, *STEPS[2:4]]
+    recipe, servers = world(
+        steps=steps, good={"answer": writes(210)}, even={"answer": writes(390)},
+        poor={"answer": writes(170)},
+    )  # fmt: skip
+    found = compare(recipe, ["good", "poor"], 4, tmp_path / "out")
+    assert servers["even"].requests == []
+    assert [c.answers for c in found.candidates] == [8, 8]
 
 
 def test_a_model_that_hardly_answers_is_not_compared(world, tmp_path):

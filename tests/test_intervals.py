@@ -23,6 +23,23 @@ def test_a_mean_agrees_with_scipy():
     assert ours.high == pytest.approx(theirs.high, abs=0.04 * width)
 
 
+def test_few_skewed_values_agree_with_scipy_at_the_widened_level():
+    values = np.random.default_rng(8).exponential(size=30)
+    ours = Resamples(30, 7).mean(values)
+    level = 2 * stats.norm.cdf(math.sqrt(30 / 29) * stats.t.ppf(0.975, 29)) - 1
+    theirs = {
+        method: stats.bootstrap(
+            (values,), np.mean, n_resamples=20_000, method=method, confidence_level=level,
+            rng=np.random.default_rng(2),
+        ).confidence_interval
+        for method in ("BCa", "percentile")
+    }  # fmt: skip
+    width = theirs["BCa"].high - theirs["BCa"].low
+    assert ours.low == pytest.approx(theirs["BCa"].low, abs=0.03 * width)
+    assert ours.high == pytest.approx(theirs["BCa"].high, abs=0.03 * width)
+    assert theirs["BCa"].high - theirs["percentile"].high > 0.06 * width  # the two do differ
+
+
 def test_a_ratio_agrees_with_scipy():
     random = np.random.default_rng(3)
     cost = random.lognormal(size=300)

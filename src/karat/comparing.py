@@ -105,6 +105,8 @@ async def _ask_all(
                 paid = paid._replace(cost=None)
             shared = shared_cost(journal, trial.label)
             outcomes.append(_Outcome(name, spec, rows, paid, services.warnings))
+        if len(rows) < 2:
+            break  # nothing to compare, whatever the others would do
     return outcomes, shared
 
 

@@ -17,7 +17,6 @@ from karat.row import Ids, Row
 from karat.stage import StepStats
 from karat.step import StepCall
 
-
 LEAST_DONE = 0.02  # of a stage, before its cost is projected
 
 

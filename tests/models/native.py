@@ -6,10 +6,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 from hypothesis import strategies as st
 
 from karat.errors import ProviderError
+from karat.models.chat import Tool
 from karat.models.services import Service
 from karat.models.sse import events
 from karat.models.transport import HttpReply
@@ -58,6 +60,21 @@ def failed(call):
     except ProviderError as error:
         return error.kind
     return ""
+
+
+# One value a field that none has where nobody said anything.
+SAID = {
+    "n": 2, "temperature": 0.5, "top_p": 0.96, "max_tokens": 2000, "stop": ("END",), "seed": 5,
+    "top_k": 7, "min_p": 0.1, "presence_penalty": 0.5, "frequency_penalty": 0.5, "logprobs": 1,
+    "schema": {"type": "object", "properties": {}}, "tools": (Tool("tide"),), "reasoning": "low",
+}  # fmt: skip
+
+
+def written(provider, request):
+    """The fields that change what is sent."""
+    plain = provider.chat(request).body
+    said = {name: msgspec.structs.replace(request, **{name: SAID[name]}) for name in SAID}
+    return {name for name, asked in said.items() if provider.chat(asked).body != plain}
 
 
 def recorded(vendor, name):

@@ -3,8 +3,9 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
-from native import ANTHROPIC, recorded, reply, served
+from native import ANTHROPIC, recorded, reply, served, written
 
 from karat.errors import ProviderError, RecipeError
 from karat.models.asks import EmbedRequest
@@ -161,6 +162,11 @@ def test_extra_is_merged_and_what_the_request_says_wins():
     assert sent["output_config"] == {"effort": "low", "x": 1}
 
 
+def test_what_it_says_to_take_is_what_it_writes():
+    always = {"messages", "tool_choice"}
+    assert written(provider("claude-haiku-4-5"), ask()) == set(anthropic.TAKES) - always
+
+
 # --- efforts ---------------------------------------------------------------------------------
 
 
@@ -176,6 +182,7 @@ def test_extra_is_merged_and_what_the_request_says_wins():
         ("claude-opus-4-6-20260205", "none", {"type": "disabled"}, None),
         ("claude-sonnet-4-5-20250929", "low", {"type": "enabled", "budget_tokens": 3276}, None),
         ("claude-opus-4-20250514", "minimal", {"type": "enabled", "budget_tokens": 1638}, None),
+        ("claude-sonnet-4-5", "xhigh", {"type": "enabled", "budget_tokens": 15564}, None),
         ("claude-haiku-4-5", "none", None, None),
         ("claude-3-7-sonnet-latest", "high", {"type": "enabled", "budget_tokens": 13107}, None),
         ("glm-5", "medium", {"type": "enabled", "budget_tokens": 8192}, None),
@@ -296,6 +303,18 @@ def test_a_schema_goes_to_the_output_format():
     assert schema["properties"]["grade"]["maximum"] == 4  # the caller's own is left alone
 
 
+@pytest.mark.parametrize("model", ["claude-opus-4-8", "claude-3-haiku-20240307"])
+def test_a_service_that_takes_no_schema_is_told_it_in_words(model):
+    told = msgspec.structs.replace(ANTHROPIC, schema="prompt")
+    spec = ModelSpec(model=f"mine/{model}", service=told)
+    made = anthropic.Anthropic(spec, None, 1, "http://h/v1")
+    for said in ((), (Message("system", "Be brief."),)):
+        sent = json.loads(made.chat(ask(*said, Message("user", "?"), schema=GRADE)).body)
+        assert sent["system"].startswith("Be brief.\n\n" if said else "Answer with")
+        assert '"grade"' in sent["system"]
+        assert not {"output_config", "tools"} & set(sent)
+
+
 def test_an_early_model_answers_a_schema_through_a_tool():
     sent = body(ask(schema=GRADE), "claude-3-haiku-20240307")
     assert sent["tools"][0]["input_schema"] == GRADE
@@ -336,7 +355,7 @@ def test_check_wants_a_key(monkeypatch):
 def test_check_refuses_what_the_model_says_of_itself_in_vain(monkeypatch, said):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     spec = ModelSpec(model="anthropic/claude-opus-5-5", service=ANTHROPIC, **said)
-    with pytest.raises(RecipeError, match="anthropic/claude-opus-5-5"):
+    with pytest.raises(RecipeError, match="claude-opus-5-5"):
         anthropic.check(spec)
 
 

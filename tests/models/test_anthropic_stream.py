@@ -54,6 +54,16 @@ def test_the_tool_that_carries_an_answer_streams_as_text():
     assert last(deltas, "finish_reason") == "stop"
 
 
+def test_a_block_may_begin_with_text_and_thoughts_are_kept_apart():
+    reader = provider().reader()
+    deltas = []
+    for place, kind in enumerate(["thinking", "text", "thinking"]):
+        block = {"type": kind, kind: f"{kind} {place}"}
+        start = {"type": "content_block_start", "index": place, "content_block": block}
+        deltas += reader("", json.dumps(start).encode())
+    assert joined(deltas) == ("text 1", "thinking 0\n\nthinking 2", [])
+
+
 def test_arguments_that_come_whole_are_taken_whole():
     start = {
         "type": "content_block_start",
@@ -73,21 +83,26 @@ def test_an_error_in_the_stream_is_sorted_like_any_other():
 
 
 @pytest.mark.parametrize(
-    ("kind", "sort"),
+    ("kind", "sort", "status"),
     [
-        ("invalid_request_error", "row"),
-        ("authentication_error", "model"),
-        ("billing_error", "model"),
-        ("rate_limit_error", "wait"),
-        ("api_error", "retry"),
-        ("something_new", "retry"),
+        ("invalid_request_error", "row", 400),
+        ("authentication_error", "model", 401),
+        ("billing_error", "model", 402),
+        ("permission_error", "model", 403),
+        ("not_found_error", "model", 404),
+        ("request_too_large", "context", 413),
+        ("rate_limit_error", "wait", 429),
+        ("api_error", "retry", 500),
+        ("timeout_error", "retry", 504),
+        ("overloaded_error", "retry", 529),
+        ("something_new", "retry", 500),
     ],
 )
-def test_every_kind_of_error_in_a_stream(kind, sort):
+def test_every_kind_of_error_in_a_stream(kind, sort, status):
     event = json.dumps({"type": "error", "error": {"type": kind, "message": f"no {KEY}"}}).encode()
     with pytest.raises(ProviderError) as caught:
         provider().reader()("error", event)
-    assert caught.value.kind == sort
+    assert (caught.value.kind, caught.value.status) == (sort, status)
     assert KEY not in str(caught.value)
 
 

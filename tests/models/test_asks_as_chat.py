@@ -50,7 +50,8 @@ def test_each_question_is_one_lettered_request():
         assert (chat.n, chat.temperature, chat.max_tokens, chat.logprobs) == (1, 0.0, 1, 20)
         (message,) = chat.messages  # the user's turn goes on: no two in a row
         assert message.content.startswith("My card was charged twice.\n\n")
-    assert "A: yes\nB: no" in chats[0].messages[0].content
+    assert chats[0].messages[0].content.endswith("Answer with yes or no and nothing else.")
+    assert chats[1].messages[0].content.endswith("Answer with one letter and nothing else.")
     assert "A: billing - payments\nB: sales" in chats[1].messages[0].content
     assert "A: calm\nB: cross\nC: furious - shouts" in chats[2].messages[0].content
     after = as_chat(DecideRequest((*SAID, Message("assistant", "Sorry.")), ASKED.questions[:1]), 4)
@@ -75,20 +76,20 @@ def test_a_score_is_the_expected_level():
 
 
 def test_a_predicate_says_how_likely_it_is_true():
-    verdict = only(ASKED.questions[0], answer({"B": 0.6, "A": 0.2, "x": 0.2}))
+    verdict = only(ASKED.questions[0], answer({"No": 0.4, " no": 0.2, "Yes": 0.2, "Nothing": 0.2}))
     assert (verdict.value, verdict.score) == ("no", None)
     assert verdict.probability == pytest.approx(0.25)
 
 
 def test_a_token_that_is_missing_from_its_own_alternatives_counts():
-    reply = Choice("A", logprobs=[TokenLogprob("A", math.log(0.9), [("B", math.log(0.1))])])
+    reply = Choice("yes", logprobs=[TokenLogprob("yes", math.log(0.9), [("no", math.log(0.1))])])
     assert only(ASKED.questions[0], reply).probability == pytest.approx(0.9)
 
 
 def test_a_blank_first_token_is_passed_over():
-    reply = answer({"A": 0.75, "B": 0.25})
+    reply = answer({"Yes": 0.75, "No": 0.25})
     blank = TokenLogprob("\n", -0.1, [("\n", -0.1)])
-    assert only(ASKED.questions[0], Choice("\nA", logprobs=[blank, *reply.logprobs])) == only(
+    assert only(ASKED.questions[0], Choice("\nYes", logprobs=[blank, *reply.logprobs])) == only(
         ASKED.questions[0], reply
     )
 
@@ -96,8 +97,8 @@ def test_a_blank_first_token_is_passed_over():
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (Choice("A"), "without log-probabilities"),
-        (answer({"<think>": 1 - MIN_MASS + 0.01, "A": MIN_MASS - 0.01}), "turn reasoning off"),
+        (Choice("Yes"), "without log-probabilities"),
+        (answer({"<think>": 1 - MIN_MASS + 0.01, "Yes": MIN_MASS - 0.01}), "turn reasoning off"),
     ],
 )
 def test_an_answer_that_falls_short_says_what_to_do(reply, words):

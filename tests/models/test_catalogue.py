@@ -157,8 +157,8 @@ def test_a_card_is_borrowed_but_a_price_is_not() -> None:
 
 def test_azure_and_gateways_have_the_makers_prices() -> None:
     assert listed("azure", "gpt-5-mini") == listed("openai", "gpt-5-mini")
-    assert listed("litellm", "openai/gpt-5") == listed("openai", "gpt-5")
-    assert listed("litellm", "my-alias") is None
+    assert listed("anyllm", "openai/gpt-5") == listed("openai", "gpt-5")
+    assert listed("anyllm", "my-alias") is None
 
 
 def test_a_missing_price_has_a_reason() -> None:

@@ -119,11 +119,18 @@ OPENAI_ANSWERS = [
     },
 ]
 SYSTEM_ONE_ANSWERS = {
-    "2": {"type": "score", "score": 1.25, "probabilities": {"0": 0.25, "1": 0.25, "2": 0.5}},
+    "2": {
+        "type": "score",
+        "score": 1.25,
+        "confidence": 0.4,
+        "legend": {"0": "calm", "1": "cross", "2": "furious: shouts"},
+        "probabilities": {"0": 0.25, "1": 0.25, "2": 0.5},
+    },
     "0": {"type": "noul", "noul": 0.75},
     "1": {
         "type": "choice",
         "choice": "billing",
+        "confidence": 0.8,
         "probabilities": {"sales": 0.125, "billing": 0.875},
     },
 }

@@ -92,9 +92,12 @@ def test_a_refused_request_is_refused_by_nobody_else(journal):
 
 
 def test_when_all_are_down_the_last_one_says_why(journal):
-    with Server(script=down(401, b"{}")) as first, Server(script=down(402, b"{}")) as second:
-        with pytest.raises(RunError, match="top it up"):
-            ask(journal, [first.model(), second.model(model="openai/other")], request())
+    with (
+        Server(script=down(401, b"{}")) as first,
+        Server(script=down(402, b"{}")) as second,
+        pytest.raises(RunError, match="top it up"),
+    ):
+        ask(journal, [first.model(), second.model(model="openai/other")], request())
 
 
 def test_a_models_own_budget_moves_on_to_the_next(journal):

@@ -3,8 +3,9 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
-from native import GOOGLE, recorded, reply, served
+from native import GOOGLE, recorded, reply, served, written
 
 from karat.errors import ProviderError, RecipeError
 from karat.models.asks import EmbedRequest, RerankRequest
@@ -96,6 +97,18 @@ def test_a_schema_is_sent_as_it_is():
         "responseMimeType": "application/json",
         "responseJsonSchema": schema,
     }
+
+
+@pytest.mark.parametrize("form", ["prompt", "json_object"])
+def test_a_service_that_takes_no_schema_is_told_it_in_words(form):
+    made = provider(service=msgspec.structs.replace(GOOGLE, schema=form))
+    asked = ask(Message("system", "Be brief."), Message("user", "?"), schema={"const": "tide"})
+    sent = json.loads(made.chat(asked).body)
+    (part,) = sent["systemInstruction"]["parts"]
+    assert part["text"].startswith("Be brief.\n\n")
+    assert '"tide"' in part["text"]
+    left = {} if form == "prompt" else {"responseMimeType": "application/json"}
+    assert sent.get("generationConfig", {}) == left
 
 
 def test_the_system_text_stands_apart():
@@ -195,6 +208,11 @@ def test_extra_is_merged_and_what_the_request_says_wins():
     assert extra["generationConfig"]["maxOutputTokens"] == 1
 
 
+def test_what_it_says_to_take_is_what_it_writes():
+    always = {"messages", "tool_choice"}
+    assert written(provider(), ask()) == set(gemini.TAKES) - always
+
+
 # --- what each model takes -------------------------------------------------------------------
 
 
@@ -204,6 +222,7 @@ def test_extra_is_merged_and_what_the_request_says_wins():
         ("gemini-2.5-pro", 8),
         ("gemini-2.0-flash", 8),
         ("gemini-2.5-flash-image", 1),
+        ("gemini-1.5-pro", 1),
         ("gemini-3-flash-preview", 1),
         ("gemini-3.1-pro-preview", 1),
         ("gemini-flash-latest", 1),
@@ -315,7 +334,7 @@ def test_check_wants_one_of_two_keys(monkeypatch):
 def test_check_refuses_what_the_model_says_of_itself_in_vain(monkeypatch, said):
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
     spec = ModelSpec(model="google/gemini-3.8-flash", service=GOOGLE, **said)
-    with pytest.raises(RecipeError, match=r"google/gemini-3\.8-flash"):
+    with pytest.raises(RecipeError, match=r"gemini-3\.8-flash"):
         gemini.check(spec)
 
 

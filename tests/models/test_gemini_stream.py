@@ -46,6 +46,13 @@ def test_calls():
     assert last(deltas, "finish_reason") == "tool_calls"
 
 
+def test_one_call_is_reason_enough():
+    sent = json.loads(recorded("gemini", "tools.json"))
+    del sent["candidates"][0]["content"]["parts"][1]
+    deltas = provider().reader()("", json.dumps(sent).encode())
+    assert last(deltas, "finish_reason") == "tool_calls"
+
+
 def test_a_call_is_the_same_streamed_or_whole():
     whole = json.loads(recorded("gemini", "tools.json"))
     streamed = joined(provider().reader()("", json.dumps(whole).encode()))[2]

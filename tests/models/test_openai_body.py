@@ -221,6 +221,7 @@ def test_a_schema_in_words_ends_the_system_message(form, system):
         ({"properties": {"cause": {"anyOf": [CLOSED, {"type": "null"}]}}}, True),
         ({"properties": {"cause": {"allOf": [CLOSED]}}}, False),
         ({"$defs": {"a": {"type": "object"}}}, False),
+        ({"$defs": {"a": {"properties": {"b": {}}}}}, False),
         ({"properties": {"cause": {"enum": ["oneOf", "not"]}}}, True),
         ({"properties": {"not": {"type": "string"}}, "required": ["not"]}, True),
     ],

@@ -111,6 +111,25 @@ def test_an_error_in_the_stream_is_that_error(name, status, kind, words):
     assert (caught.value.status, caught.value.kind) == (status, kind)
 
 
+@pytest.mark.parametrize(
+    ("event", "chunk"),
+    [("error", {"message": "went away"}), ("", {"object": "error", "message": "went away"})],
+)
+def test_an_error_without_an_envelope(event, chunk):
+    with pytest.raises(ProviderError, match="went away") as caught:
+        provider().reader()(event, orjson.dumps(chunk))
+    assert caught.value.kind == "retry"
+
+
+def test_a_tag_in_an_answer_whose_thoughts_came_apart_is_part_of_it():
+    read = provider().reader()
+    pieces = [{"reasoning": "Hm."}, {"content": "<think>"}, {"content": " is a tag"}]
+    chunks = [orjson.dumps({"choices": [{"delta": piece}]}) for piece in pieces]
+    assert joined([d for chunk in chunks for d in read("", chunk)])[:2] == (
+        "<think> is a tag", "Hm.",
+    )  # fmt: skip
+
+
 def test_a_stream_cut_short_never_says_why_it_stopped():
     assert joined(heard("stream_truncated")) == ("Twi", "", "")
 

@@ -182,7 +182,7 @@ def test_cached_tokens_are_part_of_the_input() -> None:
         ("groq", "groq/compound"),
         ("openai", "gpt-5-turbo"),
         ("nobody", "gpt-5"),
-        ("litellm", "gpt-5"),
+        ("anyllm", "gpt-5"),
         ("openrouter", "openai/gpt-5:nitro"),
     ],
 )

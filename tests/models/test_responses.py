@@ -208,6 +208,14 @@ def test_a_refusal_ends_as_a_filter_does():
     assert choice.finish_reason == "content_filter"
 
 
+def test_a_refusal_counts_whatever_is_said_after_it():
+    tree = json.loads((WIRES / "refusal.json").read_text())
+    tree["output"][0]["content"].append({"type": "output_text", "text": " Sorry.", "logprobs": []})
+    (choice,) = provider().read_chat(HttpReply(200, {}, orjson.dumps(tree))).choices
+    assert choice.content == "I can't help with that. Sorry."
+    assert choice.finish_reason == "content_filter"
+
+
 def test_a_content_filter_keeps_its_word():
     tree = json.loads((WIRES / "cut.json").read_text())
     tree["incomplete_details"] = {"reason": "content_filter"}

@@ -80,9 +80,9 @@ def test_a_strangers_model_is_never_a_plain_yes(rule: ModelRule, name: str) -> N
         ("vllm", "unsloth/Qwen3-8B-GGUF", "yes"),
         ("vllm", "mistralai/mistral-nemotron", "unknown"),
         ("embedded", "smollm2-135m", "yes"),
-        ("litellm", "openai/gpt-5", "no"),
-        ("litellm", "vllm/Qwen/Qwen3-8B", "yes"),
-        ("litellm", "qwen3-8b", "unknown"),
+        ("anyllm", "openai/gpt-5", "no"),
+        ("anyllm", "vllm/Qwen/Qwen3-8B", "yes"),
+        ("anyllm", "qwen3-8b", "unknown"),
     ],
 )
 def test_the_route_decides(service: str, name: str, training: str) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from karat.errors import RecipeError
 from karat.models.chat import ChatRequest
+from karat.models.providers._decisions import FORMATS
 from karat.models.services import SHIPPED, Service, own_services, parse_service, shipped
-from karat.models.spec import parse_model
+from karat.models.spec import parse_model, wires
 
 HOSTED = [name for name, service in shipped().items() if not service.local]
 LOCAL = ["vllm", "sglang", "ollama", "lmstudio", "llamacpp"]
@@ -19,7 +20,7 @@ def test_who_is_shipped():
     assert set(shipped()) == {
         "openai", "azure", "anthropic", "google", "nvidia", "n1n", "openrouter", "together",
         "fireworks", "groq", "deepseek", "mistral", "xai", "cohere", "huggingface", *LOCAL,
-        "embedded", "litellm",
+        "embedded", "anyllm",
     }  # fmt: skip
 
 
@@ -53,7 +54,14 @@ def test_what_a_service_says_of_itself_holds_together(name):
     assert set(service.thinking_refuses) <= set(ChatRequest.__struct_fields__)
     assert not (service.cost and service.cost_ticks)
     for path in (service.embeddings, service.rerank, service.decisions):
-        assert path == "" or path.startswith(("/", "../"))
+        form, _, where = path.rpartition(":")
+        assert path == "" or where.startswith(("/", "../"))
+        assert form in ("", *FORMATS)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_service_speaks_a_format_that_karat_has(name):
+    assert shipped()[name].wire in wires()
 
 
 def test_every_entry_says_where_its_facts_come_from():

@@ -1,4 +1,4 @@
-"""Streamed answers: the same text, the time to the first token, recorded once, broken off in words."""
+"""Streamed answers: the same text, the time to the first token, recorded once, cut off in words."""
 
 from __future__ import annotations
 

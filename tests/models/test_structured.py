@@ -28,6 +28,7 @@ SCORE = {
         "why": {"type": ["string", "null"]},
         "sure": {"type": "boolean"},
         "weights": {"type": "array", "items": {"type": "number"}},
+        "year": {"type": ["integer", "null"]},
     },
     "required": ["score"],
     "additionalProperties": False,
@@ -112,6 +113,7 @@ def test_any_value_survives_its_wrapping(value, before, after):
         ('{"score": 3}', {"score": 3}, ()),
         ('{"score": "3", "sure": "True"}', {"score": 3, "sure": True}, ("type",)),
         ('{"score": 3, "weights": ["0.5", "2"]}', {"score": 3, "weights": [0.5, 2]}, ("type",)),
+        ('{"score": 3, "year": "1999"}', {"score": 3, "year": 1999}, ("type",)),
         ('{"score": 3, "why": "7"}', {"score": 3, "why": "7"}, ()),
         ('As in [1]: {"score": 3}', {"score": 3}, ("text around it",)),
         ('For example {"score": 9}. Mine: {"score": 1}', {"score": 1}, ("text around it",)),
@@ -134,6 +136,7 @@ def test_what_an_answer_means_is_read(text, value, repairs):
         ('{"score": ""}', "not of type"),
         ('{"score": 1} or {"score": 2}', "several JSON values"),
         ('{"score": 1, "why": "\\ud83d"}', "half a character"),
+        ('{"score": 1, "weights": [1e999]}', "a number"),
         ('{"score": 1, "weights": ["a", "b", "c", "d"]}', r"weights\[2\]"),
     ],
 )

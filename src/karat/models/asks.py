@@ -7,12 +7,12 @@ Source of their shape: the `openai` package 3.54, types/decision.py, decision_cr
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from karat.models.chat import Usage
 from karat.row import Message
+
+MOST_QUESTIONS = 400  # of one request, as OpenAI has it
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,6 +94,3 @@ class DecideReply(msgspec.Struct):
     verdicts: list[Verdict]
     usage: Usage
     served_model: str = ""
-
-
-Request = Any  # ChatRequest, EmbedRequest, RerankRequest or DecideRequest

@@ -1,10 +1,9 @@
-"""Decisions by a chat model: each question becomes a lettered choice, its first token the answer.
+"""Decisions by a chat model: the first token of an answer in one letter, or in yes or no.
 
 A model without a decisions endpoint still knows how likely it is to say each letter: one answer of
-one token at temperature 0, with the likeliest alternatives to that token, holds the whole
-distribution, at the price of reading the conversation once a question. What the model would rather
-have said than a letter is left out of the distribution; where that is most of it, the answer is
-refused rather than blown up to 1.
+one token, with the likeliest alternatives to that token, holds the whole distribution, at the price
+of reading the conversation once a question. What the model would rather have said is left out of
+the distribution; where that is most of it, the answer is refused rather than blown up to 1.
 Source of the method: Hendrycks et al. 2021 (MMLU), section 4.1; SGLang's documentation, "Decision
 models", How answers are computed.
 """
@@ -22,9 +21,8 @@ from karat.models.chat import ChatRequest, TokenLogprob
 from karat.models.providers._decisions import NO, YES, verdict_of
 from karat.row import Message
 
-LETTERS = ascii_uppercase
 TOP = 20  # alternatives to a token: the most that OpenAI and those like it give
-MIN_MASS = 0.5  # the least share of the first token's probability that must be on the options
+MIN_MASS = 0.25  # the least share of the first token's probability that must be on the options
 _STRIP = " \t\n▁Ġ\"'`*()[].:"  # what may stand around a letter: spaces, their marks, punctuation
 
 
@@ -71,30 +69,35 @@ def from_chat(request: DecideRequest, replies: Sequence[Answered]) -> list[Verdi
 
 
 def _words(question: Question) -> str:
-    names = _names(question)
-    described = [option.description for option in question.options] or ["", ""]
-    lines = [
-        f"{letter}: {name} - {about}" if about else f"{letter}: {name}"
-        for letter, name, about in zip(LETTERS, names, described, strict=False)
-    ]
-    ask = {
-        "predicate": "Is this statement about the conversation above true?",
-        "choice": "Which option fits the conversation above?",
-        "score": "Which level fits the conversation above? Levels go from low to high.",
-    }[question.kind]
-    end = "Answer with one letter and nothing else."
-    return "\n".join([ask, question.instructions, "", *lines, "", end])
+    if question.kind == "predicate":
+        ask, lines, end = "Is this statement about the conversation above true?", [], "yes or no"
+    else:
+        ask = {
+            "choice": "Which option fits the conversation above?",
+            "score": "Which level fits the conversation above? Levels go from low to high.",
+        }[question.kind]
+        lines = [
+            f"{letter}: {option.value}" + (f" - {option.description}" if option.description else "")
+            for letter, option in zip(_labels(question), question.options, strict=True)
+        ]
+        end = "one letter"
+    return "\n".join(
+        [ask, question.instructions, "", *lines, f"Answer with {end} and nothing else."]
+    )
 
 
-def _names(question: Question) -> list[str]:
-    names = [YES, NO] if question.kind == "predicate" else [o.value for o in question.options]
-    if not 2 <= len(names) <= TOP:
+def _labels(question: Question) -> list[str]:
+    """What the model is to say for each option, in capitals."""
+    if question.kind == "predicate":
+        return [YES.upper(), NO.upper()]
+    size = len(question.options)
+    if not 2 <= size <= TOP:
         raise ProviderError(
-            f"a question to a chat model has 2 to {TOP} options, not {len(names)}; ask a model "
-            "with a decisions endpoint, or ask in two steps",
+            f"a question to a chat model has 2 to {TOP} options, not {size}; ask a model with a "
+            "decisions endpoint, or ask in two steps",
             kind="row",
         )
-    return names
+    return list(ascii_uppercase[:size])
 
 
 def _verdict(question: Question, reply: Answered) -> Verdict:
@@ -121,7 +124,7 @@ def outside(question: Question, reply: Answered) -> float:
 
 
 def _weights(question: Question, reply: Answered) -> list[float]:
-    """Each option's probability: the sum over the spellings of its letter.
+    """Each option's probability: the sum over the spellings of its letter, or of yes and no.
 
     Of the first token that is not blank: some models begin a turn with a space or a line break.
     """
@@ -135,10 +138,9 @@ def _weights(question: Question, reply: Answered) -> list[float]:
     token = next(written, reply.logprobs[0])
     spellings = dict(token.top)
     spellings.setdefault(token.token, token.logprob)
-    weights = [0.0] * len(_names(question))
+    weights = dict.fromkeys(_labels(question), 0.0)
     for text, logprob in spellings.items():
-        letter = text.strip(_STRIP).upper()
-        place = LETTERS.find(letter) if len(letter) == 1 else -1
-        if 0 <= place < len(weights):
-            weights[place] += exp(logprob)
-    return weights
+        label = text.strip(_STRIP).upper()
+        if label in weights:
+            weights[label] += exp(logprob)
+    return list(weights.values())

@@ -185,7 +185,10 @@ class Call:
             return wait
         if error.kind not in PASSING:
             # It has answered before: a 403 is about this request then.
-            about_row = error.kind != "model" or (error.status == 403 and endpoint.delivered_at > 0)
+            # And one that knows no decisions may chat.
+            known = error.status == 403 and endpoint.delivered_at > 0
+            lacks = error.status == 404 and self.order.kind == "decide"
+            about_row = error.kind != "model" or known or lacks
             self._note(error, "failed" if about_row or not endpoint.stands_in else "moved")
             if about_row:
                 raise error

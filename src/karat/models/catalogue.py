@@ -202,7 +202,7 @@ def _version(source: str) -> str:
 def _route(service: str, name: str) -> tuple[str, str]:
     """A gateway's `service/name` is that service's model; names are compared in small letters."""
     name = name.strip().lower()
-    if service == "litellm":
+    if service == "anyllm":
         first, slash, rest = name.partition("/")
         if slash and first in head().services:
             return first, rest

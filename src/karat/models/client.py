@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from karat.errors import ProviderError, RunError
 from karat.journal import Held, Journal
 from karat.models.answer import Hear
-from karat.models.asks import DecideRequest, EmbedRequest, RerankRequest, Verdict
+from karat.models.asks import MOST_QUESTIONS, DecideRequest, EmbedRequest, RerankRequest, Verdict
+from karat.models.asks_as_chat import as_chat, from_chat
 from karat.models.budget import Budget, BudgetError
 from karat.models.call import PASSING, Till
 from karat.models.chat import ChatRequest, Completion, Delta, Usage
@@ -35,6 +36,7 @@ from karat.models.orders import (
 )
 from karat.models.purchase import Purchase
 from karat.models.spec import DEFAULTS, ModelSpec
+from karat.together import all_of
 
 MakeOrder = Callable[[ModelSpec], Order]
 
@@ -58,6 +60,7 @@ class Client:
         self.endpoints: dict[str, Endpoint] = {}  # by model, fallbacks under `name+1` and so on
         self.warn: Callable[[str], None] = lambda text: None
         self._routes: dict[str, list[Endpoint]] = {}
+        self._no_decisions: set[str] = set()
         self._buying: dict[bytes, asyncio.Event] = {}
 
     def endpoint(self, model: str) -> Endpoint:
@@ -124,19 +127,34 @@ class Client:
 
     async def embed(self, model: str, request: EmbedRequest, asker: Asker) -> NDArray[np.float32]:
         """A vector for each text: texts × dimensions. Raises: ProviderError, RunError."""
-        got = await self._answers(model, lambda spec: EmbedOrder(request), asker)
+        got = await self._answers(model, _the(EmbedOrder(request)), asker)
         return np.stack([np.frombuffer(found.held[1], "<f4") for found in got])
 
     async def rerank(self, model: str, request: RerankRequest, asker: Asker) -> list[float]:
         """Each document's relevance, in the order given. Raises: ProviderError, RunError."""
-        (got,) = await self._answers(model, lambda spec: RerankOrder(request), asker)
+        (got,) = await self._answers(model, _the(RerankOrder(request)), asker)
         scores: list[float] = orjson.loads(got.held[1])
         return scores
 
     async def decide(self, model: str, request: DecideRequest, asker: Asker) -> list[Verdict]:
         """A verdict on each question. Raises: ProviderError, RunError."""
-        (got,) = await self._answers(model, lambda spec: DecideOrder(request), asker)
-        return verdicts(got.held[1])
+        if model not in self._no_decisions and self.models[model].offered_by().decisions:
+            try:
+                return await self._decided(model, request, asker)
+            except ProviderError as error:
+                if error.kind not in ("row", "model"):
+                    raise
+                self._no_decisions.add(model)  # the service decides, this model does not
+        most = 16 if self.models[model].format == "responses" else 1
+        replies = await all_of(self.chat(model, one, asker) for one in as_chat(request, most))
+        return from_chat(request, [answer for (answer,) in replies])
+
+    async def _decided(self, model: str, request: DecideRequest, asker: Asker) -> list[Verdict]:
+        every = request.questions
+        parts = [every[i : i + MOST_QUESTIONS] for i in range(0, len(every), MOST_QUESTIONS)]
+        makers = [_the(DecideOrder(DecideRequest(request.messages, part))) for part in parts]
+        found = await all_of(self._answers(model, make, asker) for make in makers)
+        return [verdict for (got,) in found for verdict in verdicts(got.held[1])]
 
     # --- where answers come from ---------------------------------------------------------------
 
@@ -224,6 +242,11 @@ class Client:
     async def close(self) -> None:
         for endpoint in self.endpoints.values():
             await endpoint.provider.close()
+
+
+def _the(order: Order) -> MakeOrder:
+    """For what is asked of every model in the same words."""
+    return lambda spec: order
 
 
 def with_defaults(request: ChatRequest, spec: ModelSpec) -> ChatRequest:

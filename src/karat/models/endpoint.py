@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from karat.errors import RecipeError, RunError
 from karat.models.budget import Budget
-from karat.models.chat import ChatRequest
+from karat.models.chat import ChatRequest, Turn
 from karat.models.limits import Limiter
 from karat.models.spec import ModelSpec, load_wire
 from karat.models.takes import refusals
@@ -72,6 +72,7 @@ class Accepted:
         form = (
             r.temperature, r.top_p, r.top_k, r.min_p, r.presence_penalty, r.frequency_penalty,
             r.logprobs, r.reasoning, r.n > 1, len(r.stop), r.schema is None, not r.tools,
+            r.max_tokens is None, r.tool_choice, any(type(m) is Turn for m in r.messages),
         )  # fmt: skip
         if form not in self._said:
             self._said[form] = refusals(self._spec, request)

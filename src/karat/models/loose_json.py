@@ -20,7 +20,8 @@ _FENCE = re.compile(r"```[^\S\n]*[\w-]*[^\S\n]*\n(.*?)\n[^\S\n]*```", re.DOTALL)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-_CLOSES = re.compile(r"[ \t\r\n]*([,:}\]]|$)")  # what may follow a single quote that closes
+# A single quote closes where a comma, a colon, a bracket or the end follows: not within `it's`.
+_SINGLE = re.compile(r"'((?:[^'\\]++|\\.|'(?![ \t\r\n]*(?:[,:}\]]|\Z)))*+)'", re.DOTALL)
 _QUOTED = re.compile(r'\\.|"', re.DOTALL)
 _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
 
@@ -90,7 +91,7 @@ class _Reader:
             return self._object(at + 1)
         if first == "[":
             return self._array(at + 1)
-        if first in ('"', "'") and first:
+        if first in ('"', "'"):
             return self._string(at)
         word = _WORD.match(self.text, at)
         if word and word[0] in _WORDS:
@@ -149,20 +150,17 @@ class _Reader:
         return _after_blank(self.text, at)
 
     def _string(self, at: int) -> tuple[str, int]:
-        quote = self.text[at : at + 1]
-        if quote == '"':
+        if self.text[at : at + 1] == '"':
             read, end = scanstring(self.text, at + 1, False)
             if any(c < " " for c in self.text[at:end]):
                 self.repairs.add("line break in a string")
             return str(read), end
-        if quote != "'":
+        single = _SINGLE.match(self.text, at)
+        if not single:
             raise ValueError("no key or value in quotes")
         self.repairs.add("single quotes")
-        end = at + 1
-        while not (self.text[end] == "'" and _CLOSES.match(self.text, end + 1)):
-            end += 2 if self.text[end] == "\\" else 1
-        inner = _QUOTED.sub(_as_double, self.text[at + 1 : end])
-        return str(json.loads(f'"{inner}"', strict=False)), end + 1
+        inner = _QUOTED.sub(_as_double, single[1])
+        return str(json.loads(f'"{inner}"', strict=False)), single.end()
 
 
 def _as_double(match: re.Match[str]) -> str:

@@ -81,7 +81,7 @@ def rights_of(service: str, name: str, flagged: Rights | None = None) -> Rights:
     `flagged` is what the service's own list says of the model (see `from_openrouter`): it counts
     as the model's licence where no rule knows one, and beside it where one does.
     """
-    if service == "litellm":
+    if service == "anyllm":
         first, slash, rest = name.partition("/")
         if slash and _service(first) is not None:
             return rights_of(first, rest)

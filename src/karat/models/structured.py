@@ -143,7 +143,8 @@ def _fit(value: Any, validator: Any) -> tuple[Any, tuple[str, ...], str]:
             coerced |= done
         if coerced:
             errors = list(validator.iter_errors(value))
-        json.dumps(value, ensure_ascii=False).encode()  # half a character fits, and fits nowhere
+        # Half a character and 1e999, which is read as infinity, fit a schema and no file.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (RecursionError, ValueError):
         return value, (), "it holds half a character, or a number or a depth that no JSON has"
     said = [f"{_path(error.instance_path)}: {_short(error.message)}" for error in errors[:SHOWN]]

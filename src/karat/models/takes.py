@@ -18,11 +18,9 @@ import msgspec
 
 from karat.models import catalogue
 from karat.models.chat import ChatRequest
-from karat.models.services import Service
+from karat.models.services import COMPATIBLE, Service
 from karat.models.spec import ModelSpec, load_wire
 
-# `openai/NAME` with a base_url: any compatible server, which shares none of OpenAI's own quirks.
-COMPATIBLE = Service(title="compatible server", rerank="/rerank")
 TRANSLATED = ("messages", "n", "seed")
 NOT_SAID = ChatRequest(())
 SAMPLING = ("temperature", "top_p")
@@ -30,10 +28,8 @@ SAMPLING = ("temperature", "top_p")
 
 def service_of(spec: ModelSpec) -> Service:
     """The service whose quirks apply, with what is known of the model."""
-    if spec.service is None and spec.provider == "openai" and spec.base_url is not None:
-        return COMPATIBLE
     service = spec.offered_by()
-    card = catalogue.card(spec.provider, spec.name)
+    card = None if service is COMPATIBLE else catalogue.card(spec.provider, spec.name)
     if card is not None and card.structured_output is False:
         return msgspec.structs.replace(service, schema="prompt")
     return service

@@ -13,6 +13,7 @@ from karat.report.labels import width_of
 
 SMALL = 11.0  # size of a tick's text
 GAP = 14  # pixels between two of them, at least
+LEAST = 1e-12  # of the greatest value: what is less lies at the start of a logarithmic axis
 ZERO = 0.11  # share of a logarithmic axis that 0 takes, where it needs a place
 
 
@@ -100,9 +101,10 @@ def fit(
     if log is None:
         log = bool(above) and known[0] >= 0 and above[-1] > 8 * above[0]
     if log and above:
-        room = max((above[-1] / above[0]) ** 0.07, 1.12)
+        least = max(above[0], above[-1] * LEAST)
+        room = max((above[-1] / least) ** 0.07, 1.12)
         zero = known[0] <= 0
-        return Axis(label, above[0] / room, above[-1] * room, True, zero, text)
+        return Axis(label, least / room, above[-1] * room, True, zero, text)
     low, high = (known[0], known[-1]) if known else (0.0, 1.0)
     room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     # Hardly any room for what cannot be, such as a negative cost.

@@ -24,13 +24,14 @@ from karat.report.svg import figure
 from karat.report.text import LINE, clean, money
 
 Cell = tuple[str, str]  # a figure, and its interval or what else belongs to it
+Column = tuple[str, str, Callable[[Candidate], Cell]]  # heading, what stands below it, cells
 NONE: Cell = ("–", "")
 
 
-def columns(found: Comparison) -> list[tuple[str, str, Callable[[Candidate], Cell]]]:
-    """(heading, what stands below it, the cell of a candidate) of the table, in both media."""
+def columns(found: Comparison) -> list[Column]:
+    """The columns of the table beside the names, in both media."""
     kept = "the best answer" if found.best == 1 else f"the best {found.best} answers"
-    cells: list[tuple[str, str, Callable[[Candidate], Cell]]] = [
+    cells: list[Column] = [
         (f"best of {found.n}", f"quality of {kept}", lambda c: _quality(c.quality)),
         ("all answers", "their mean quality", lambda c: _quality(c.quality_all)),
         ("accepted", f"of {found.prompts} prompts", _accepted),
@@ -138,11 +139,11 @@ def method(found: Comparison) -> list[str]:
 # --- on a terminal -----------------------------------------------------------------------------
 
 
-def comparison_table(found: Comparison) -> RenderableType:
+def comparison_table(found: Comparison, width: int = 120) -> RenderableType:
     """The recommendation, the figures, the differences and the notes."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("candidate", overflow="fold")
-    shown = columns(found)
+    shown = _fitting(found, width)
     for heading, _, _ in shown:
         table.add_column(heading, justify="right", no_wrap=True)
     for c in found.candidates:
@@ -167,9 +168,24 @@ def comparison_table(found: Comparison) -> RenderableType:
     return Group(*parts)
 
 
+def _fitting(found: Comparison, width: int) -> list[Column]:
+    """The columns that a terminal has room for beside the names; the page has all of them."""
+    kept = columns(found)
+    names = min(40, max(len(c.name) for c in found.candidates))
+
+    def needs(column: Column) -> int:
+        cells = [text for c in found.candidates for text in column[2](c)]
+        return 2 + max(len(text) for text in (column[0], *cells))
+
+    for heading in ("$ in all", "all answers", "a call takes", "a prompt takes"):
+        if names + sum(map(needs, kept)) > width:
+            kept = [column for column in kept if column[0] != heading]
+    return kept
+
+
 def print_comparison(console: Console, found: Comparison) -> None:
     """The comparison, and the paths of its files, never wrapped."""
-    console.print(comparison_table(found))
+    console.print(comparison_table(found, console.width))
     width = max((len(name) for name in found.files), default=0)
     lines = "\n".join(f"{name:<{width}}  {path}" for name, path in found.files.items())
     if "png" not in found.files:

@@ -107,8 +107,10 @@ def times(ratio: float) -> str:
 
 
 def rounded(usd: float | None) -> str:
-    """Dollars to two or three significant digits: an estimate has no more."""
-    return money(usd if not usd else float(f"{usd:.3g}"))
+    """Dollars to three significant digits, never as a power of ten: an estimate has no more."""
+    if not usd or usd >= 1e-3 or not math.isfinite(usd):
+        return money(usd if not usd else float(f"{usd:.3g}"))
+    return f"${usd:.{2 - math.floor(math.log10(usd))}f}".rstrip("0")
 
 
 def seconds(value: float) -> str:

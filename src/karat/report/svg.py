@@ -126,13 +126,15 @@ class Panel:
             self._wishes.append(Wish(px, py, label, kind == "best", told or label))
 
     def _block(self, points: list[tuple[float, float]]) -> None:
-        """Keeps labels off a line: small boxes along it."""
+        """Keeps labels off a line: one thin box along an axis, small ones on the slant."""
         for (x0, y0), (x1, y1) in pairwise(points):
-            pieces = max(1, round(math.hypot(x1 - x0, y1 - y0) / 8))
-            for i in range(pieces + 1):
-                share = i / pieces
+            straight = x0 == x1 or y0 == y1
+            pieces = 1 if straight else max(1, round(math.hypot(x1 - x0, y1 - y0) / 8))
+            for i in range(pieces):
+                xs = [x0 + (x1 - x0) * part / pieces for part in (i, i + 1)]
+                ys = [y0 + (y1 - y0) * part / pieces for part in (i, i + 1)]
                 self._taken.append(
-                    Box.around(x0 + (x1 - x0) * share, y0 + (y1 - y0) * share, 3, 3, soft=True)
+                    Box(min(xs) - 1.5, min(ys) - 1.5, max(xs) + 1.5, max(ys) + 1.5, soft=True)
                 )
 
     def draw(self) -> str:

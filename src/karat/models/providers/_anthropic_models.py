@@ -31,6 +31,7 @@ _NEWEST = (99, 0)
 class Claude(NamedTuple):
     """One model. `thinking`: adaptive (it decides how much), budget (it is told how much), none."""
 
+    name: str
     thinking: str
     always: bool = False  # refuses to be told not to think
     shown: bool = True  # shows its thoughts unasked
@@ -43,18 +44,19 @@ class Claude(NamedTuple):
 
 def claude(name: str) -> Claude:
     """What the model of this name takes; another vendor's is taken for an early one."""
-    name = name.lower()
-    if "claude" not in name:
-        return Claude("budget")
-    found = _CLAUDE.search(name)
+    low = name.lower()
+    if "claude" not in low:
+        return Claude(name, "budget")
+    found = _CLAUDE.search(low)
     family = (found[1] or "") if found else ""
     version = (int(found[2]), int(found[3] or 0)) if found else _NEWEST
     newest = version >= (4, 7)
     return Claude(
+        name,
         thinking=(
             "adaptive" if version >= (4, 6) else "budget" if version >= (3, 7) else "none"
         ),
-        always=any(word in name for word in _ALWAYS)
+        always=any(word in low for word in _ALWAYS)
         or (found is not None and version >= (5, 5) and family != "haiku"),
         shown=not newest,
         sampling=not newest,
@@ -76,10 +78,10 @@ def thinking(model: Claude, effort: str | None, max_tokens: int) -> dict[str, An
         return {}
     if effort == "none":
         if model.always:
-            raise refused("this model always thinks; say reasoning: low, or leave it open")
+            raise refused(f"{model.name} always thinks; say reasoning: low, or leave it open")
         return {"thinking": {"type": "disabled"}} if model.thinking == "adaptive" else {}
     if model.thinking == "none":
-        raise refused("this model does not think; leave reasoning out")
+        raise refused(f"{model.name} does not think; leave reasoning out")
     if model.thinking == "adaptive":
         level = {"minimal": "low", "xhigh": "xhigh" if model.xhigh else "high"}.get(effort, effort)
         asked = {"type": "adaptive"} | ({} if model.shown else {"display": "summarized"})
@@ -105,7 +107,7 @@ def sampling(model: Claude, request: ChatRequest) -> dict[str, Any]:
     if not found:
         return {}
     if not model.sampling:
-        raise refused(f"this model takes no {' and no '.join(found)}; leave it out, or at 1")
+        raise refused(f"{model.name} takes no {' and no '.join(found)}; leave it out, or at 1")
     if temperature is not None and temperature > 1:
         raise refused(f"Claude takes a temperature from 0 to 1, not {temperature:g}")
     thinks = request.reasoning not in (None, "none")
@@ -114,5 +116,5 @@ def sampling(model: Claude, request: ChatRequest) -> dict[str, Any]:
     if thinks and top_p is not None and top_p < 0.95:
         raise refused(f"while it thinks, Claude takes a top_p from 0.95, not {top_p:g}")
     if model.one_sampler and temperature is not None and top_p is not None:
-        raise refused("this model takes temperature or top_p, not both")
+        raise refused(f"{model.name} takes temperature or top_p, not both")
     return found

@@ -23,6 +23,7 @@ _NEWEST = (99, 0)
 class Takes(NamedTuple):
     """One model. `thinking`: level, budget or none. `signed`: wants its calls' signatures back."""
 
+    name: str
     thinking: str = "level"
     off: bool = False  # can be told not to think
     minimal: bool = False
@@ -35,23 +36,25 @@ class Takes(NamedTuple):
 
 def gemini(name: str) -> Takes:
     """What the model of this name takes; one without a version is taken for the newest."""
-    name = name.lower().rpartition("/")[2]
-    if not name.startswith("gemini"):
-        return Takes(off=True)  # Gemma and others: what they refuse, the service says
-    found = _GEMINI.match(name)
+    low = name.lower().rpartition("/")[2]
+    if not low.startswith("gemini"):
+        return Takes(name, off=True)  # Gemma and others: what they refuse, the service says
+    found = _GEMINI.match(low)
     version = (int(found[1]), int(found[2] or 0)) if found else _NEWEST
-    if "embedding" in name:
-        return Takes(tasks="embedding-2" not in name)
+    if "embedding" in low:
+        return Takes(name, tasks="embedding-2" not in low)
     if version < (3, 0):
         return Takes(
+            name,
             thinking="budget" if version >= (2, 5) else "none",
-            off="pro" not in name,
-            max_n=MAX_CANDIDATES if version >= (2, 0) and "image" not in name else 1,
+            off="pro" not in low,
+            max_n=MAX_CANDIDATES if version >= (2, 0) and "image" not in low else 1,
         )
     return Takes(
-        minimal="flash" in name and version < (3, 7),
+        name,
+        minimal="flash" in low and version < (3, 7),
         xhigh=version >= (4, 0),
-        sampling=version < (3, 6) and not name.startswith("gemini-3.5-flash-lite"),
+        sampling=version < (3, 6) and not low.startswith("gemini-3.5-flash-lite"),
         signed=True,
     )
 
@@ -66,10 +69,10 @@ def thinking(model: Takes, effort: str | None) -> dict[str, Any]:
         return {}
     if effort == "none":
         if not model.off:
-            raise refused("this model always thinks; say reasoning: minimal, or leave it open")
+            raise refused(f"{model.name} always thinks; say reasoning: minimal, or leave it open")
         return {"thinkingConfig": {"thinkingBudget": 0}} if model.thinking == "budget" else {}
     if model.thinking == "none":
-        raise refused("this model does not think; leave reasoning out")
+        raise refused(f"{model.name} does not think; leave reasoning out")
     if model.thinking == "budget":
         return {"thinkingConfig": {"includeThoughts": True, "thinkingBudget": BUDGETS[effort]}}
     nearest = {
@@ -89,5 +92,5 @@ def sampling(model: Takes, request: ChatRequest) -> dict[str, Any]:
     if found.get("temperature") == 1:
         del found["temperature"]  # what it is there anyway
     if found:
-        raise refused(f"this model ignores {' and '.join(found)}; leave it out")
+        raise refused(f"{model.name} ignores {' and '.join(found)}; leave it out")
     return {}

@@ -176,11 +176,11 @@ def _first_count(*values: object) -> int | None:
 
 
 def in_order(found: Iterable[tuple[Any, T]], size: int) -> list[T]:
-    """The values by their index. Raises: ValueError unless each of 0 … size - 1 is there once."""
+    """The values by their index. Raises: ValueError, KeyError unless each is there once."""
     pairs = list(found)
+    if len(pairs) != size:
+        raise ValueError(f"{len(pairs)} for {size}")
     by_index = dict(pairs)
-    if len(pairs) != size or set(by_index) != set(range(size)):
-        raise ValueError(f"{len(pairs)} for {size}, or an index twice")
     return [by_index[i] for i in range(size)]
 
 

@@ -30,8 +30,8 @@ from karat.models.providers._http import (
     key_of,
     parse,
     refused,
-    schema_told,
 )
+from karat.models.providers._openai_body import with_schema
 from karat.models.services import Service
 from karat.models.spec import ModelSpec
 from karat.models.takes import service_of
@@ -68,7 +68,7 @@ def check(spec: ModelSpec) -> None:
     try:
         _body(spec, service_of(spec), claude(spec.name), said)
     except ProviderError as error:
-        raise RecipeError(f"model '{spec.model}': {error}") from None
+        raise RecipeError(str(error)) from None
 
 
 def connect(spec: ModelSpec) -> Anthropic:
@@ -122,9 +122,7 @@ class Anthropic(HttpProvider):
         return said, words
 
 
-def _body(
-    spec: ModelSpec, service: Service, model: Claude, request: ChatRequest
-) -> dict[str, Any]:
+def _body(spec: ModelSpec, service: Service, model: Claude, request: ChatRequest) -> dict[str, Any]:
     """The request as JSON. Raises: ProviderError for what the model does not take."""
     max_tokens = request.max_tokens or model.max_tokens
     system, turns = conversation(request.messages)
@@ -137,32 +135,33 @@ def _body(
         **sampling(model, request),
         **tools(request.tools, request.tool_choice),
     }
-    in_words = request.schema is not None and service.schema != "json_schema"
-    if system or in_words:
-        body["system"] = schema_told(system, request.schema) if in_words else system
     if request.stop:
         body["stop_sequences"] = list(request.stop)
     asked = thinking(model, request.reasoning, max_tokens)
     config = {**_mapping(body.get("output_config")), **asked.pop("output_config", {})}
-    if request.schema is None or in_words:
-        pass
-    elif model.structured:
-        config["format"] = {"type": "json_schema", "schema": closed(request.schema)}
-    else:
-        body.update(_early_schema(request))
+    if request.schema is not None:
+        if service.schema != "json_schema":
+            told = [{"role": "system", "content": system}] if system else []
+            system = with_schema(told, request.schema)[0]["content"]
+        elif model.structured:
+            config["format"] = {"type": "json_schema", "schema": closed(request.schema)}
+        else:
+            body.update(_early_schema(model, request))
+    if system:
+        body["system"] = system
     if config:
         body["output_config"] = config
     return {**body, **asked}
 
 
-def _early_schema(request: ChatRequest) -> dict[str, Any]:
+def _early_schema(model: Claude, request: ChatRequest) -> dict[str, Any]:
     schema = request.schema or {}
     if request.tools:
-        raise refused("this model follows a schema by a tool; it cannot have other tools then")
+        raise refused(f"{model.name} follows a schema by a tool; it can have no other tools then")
     if request.reasoning not in (None, "none"):
-        raise refused("this model cannot think and follow a schema at once; leave one out")
+        raise refused(f"{model.name} cannot think and follow a schema at once; leave one out")
     if schema.get("type") != "object":
-        raise refused("this model follows a schema only where its type is object")
+        raise refused(f"{model.name} follows a schema only where its type is object")
     return answer_tool(schema)
 
 

@@ -28,8 +28,8 @@ from karat.models.providers._http import (
     count,
     key_of,
     parse,
-    schema_told,
 )
+from karat.models.providers._openai_body import with_schema
 from karat.models.services import Service
 from karat.models.spec import ModelSpec
 from karat.models.takes import service_of
@@ -67,7 +67,7 @@ def check(spec: ModelSpec) -> None:
     try:
         _body(spec, service_of(spec), gemini(spec.name), said)
     except ProviderError as error:
-        raise RecipeError(f"model '{spec.model}': {error}") from None
+        raise RecipeError(str(error)) from None
 
 
 def connect(spec: ModelSpec) -> Gemini:
@@ -164,9 +164,7 @@ class Gemini(HttpProvider):
         return ProviderError(f"the prompt was refused: {said}", 200, kind="content")
 
 
-def _body(
-    spec: ModelSpec, service: Service, model: Takes, request: ChatRequest
-) -> dict[str, Any]:
+def _body(spec: ModelSpec, service: Service, model: Takes, request: ChatRequest) -> dict[str, Any]:
     """The request as JSON. Raises: ProviderError for what the model does not take."""
     system, contents = conversation(request.messages, signed=model.signed)
     body: dict[str, Any] = {
@@ -176,7 +174,8 @@ def _body(
         **tools(request.tools, request.tool_choice),
     }
     if request.schema is not None and service.schema != "json_schema":
-        system = schema_told(system, request.schema)
+        said = [{"role": "system", "content": system}] if system else []
+        system = with_schema(said, request.schema)[0]["content"]
     if system:
         body["systemInstruction"] = {"parts": [{"text": system}]}
     there = body.get("generationConfig")
