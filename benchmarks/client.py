@@ -98,17 +98,20 @@ class Contender:
 
 
 def check(journal: Path, n: int) -> None:
-    """Every answer is in the journal, with its tokens as the server counted them and its cost."""
-    sql = (
-        "SELECT count(content), count(cost_nano), sum(cost_nano), sum(prompt_tokens), "
-        "sum(completion_tokens), sum(estimated) FROM calls"
+    """Every answer is in the journal with its cost, its request's tokens as the server told them."""
+    ((answers, shares),) = look_up(
+        journal, "SELECT count(content), sum(cost_nano) FROM calls WHERE cost_nano IS NOT NULL"
     )
-    ((answers, priced, cost, tokens_in, tokens_out, estimated),) = look_up(journal, sql)
-    right = PRICE_NANO[0] * tokens_in + PRICE_NANO[1] * tokens_out
-    if (answers, priced, estimated) != (n, n, 0) or cost != right:
+    ((requests, cost, tokens_in, tokens_out),) = look_up(
+        journal,
+        "SELECT count(*), sum(cost_nano), sum(prompt_tokens), sum(completion_tokens) "
+        "FROM attempts WHERE outcome = 'answered' AND tokens_from = 'reported'",
+    )
+    due = PRICE_NANO[0] * (tokens_in or 0) + PRICE_NANO[1] * (tokens_out or 0)
+    if (answers, requests) != (n, n) or shares != due or cost != due:
         raise SystemExit(
-            f"the journal holds {answers} answers of {n}, {priced} with a cost, {estimated} "
-            f"estimated; {cost} nano-dollars where {right} were due"
+            f"the journal holds {answers} priced answers and {requests} requests with reported "
+            f"tokens where {n} were made; {shares} and {cost} nano-dollars where {due} were due"
         )
 
 

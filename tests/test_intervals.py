@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from karat.intervals import Interval, Resamples, _t, prompts_needed
+from karat.intervals import Interval, Resamples, _t, prompts_needed, share
 
 
 def test_a_mean_agrees_with_scipy():
@@ -150,3 +150,12 @@ def test_prompts_needed_has_the_power_it_promises():
     worlds = random.normal(0.4, 1.0, (2_000, needed))
     z = worlds.mean(axis=1) / (worlds.std(axis=1, ddof=1) / math.sqrt(needed))
     assert (z > 1.96).mean() == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(0, 60), (60, 60), (7, 10), (1, 2), (300, 1_000)])
+def test_a_share_has_wilsons_interval(count, rows):
+    found = share(count, rows)
+    theirs = stats.binomtest(count, rows).proportion_ci(0.95, method="wilson")
+    assert found.value == count / rows
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert found.low < found.high

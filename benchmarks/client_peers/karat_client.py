@@ -3,7 +3,7 @@
 python benchmarks/client_peers/karat_client.py BASE_URL N CONCURRENCY JOURNAL
 
 uvloop and the calmer garbage collector are what `karat run` sets (api._on_fresh_loop,
-cli._calm_gc). Each row is asked for by a task of its own kind of worker, as a stage's rows are.
+cli._calm_gc). As many workers as calls in flight each ask for one row after another.
 """
 
 import asyncio

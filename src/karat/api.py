@@ -53,8 +53,8 @@ def run(
     `out` defaults to runs/NAME. Raises: RecipeError before anything is spent, RunError after.
     """
     checked, place = _checked(recipe, out)
-    with _claimed(place):
-        _drive(_run(checked, place, watch))
+    with claimed(place):
+        drive(_run(checked, place, watch))
     return place
 
 
@@ -65,8 +65,8 @@ def preview(recipe: Recipe | str | Path, n: int = 3, out: str | Path | None = No
     again. Raises: RecipeError, RunError.
     """
     checked, place = _checked(recipe, out)
-    with _claimed(place), tempfile.TemporaryDirectory() as folder:
-        return _drive(_preview(checked, place, Path(folder), n))
+    with claimed(place), tempfile.TemporaryDirectory() as folder:
+        return drive(_preview(checked, place, Path(folder), n))
 
 
 def plan(
@@ -89,7 +89,7 @@ def _checked(recipe: Recipe | str | Path, out: str | Path | None) -> tuple[Recip
 
 
 @contextmanager
-def _claimed(place: Run) -> Iterator[None]:
+def claimed(place: Run) -> Iterator[None]:
     """The directory, made and locked. Raises: RecipeError when it holds something else."""
     if place.path.is_dir() and not place.journal.exists():
         own = {".lock", ".recipe.yaml.tmp", place.recipe.name, place.stages.name}
@@ -104,7 +104,7 @@ def _claimed(place: Run) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _opened(recipe: Recipe, place: Run) -> AsyncIterator[tuple[Services, Journal]]:
+async def opened(recipe: Recipe, place: Run) -> AsyncIterator[tuple[Services, Journal]]:
     """The run's journal and services; whatever happens, both are closed, the journal last."""
     journal = Journal(place.journal)
     try:
@@ -120,7 +120,7 @@ async def _opened(recipe: Recipe, place: Run) -> AsyncIterator[tuple[Services, J
 
 
 @asynccontextmanager
-async def _watched(watch: Watcher | None, monitor: Monitor) -> AsyncIterator[None]:
+async def watched(watch: Watcher | None, monitor: Monitor) -> AsyncIterator[None]:
     """Progress while the block runs."""
     watcher = watch(monitor) if watch else None
     try:
@@ -134,13 +134,13 @@ async def _watched(watch: Watcher | None, monitor: Monitor) -> AsyncIterator[Non
 async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
     write_atomic(place.recipe, dump(recipe.resolved()).encode())
     started = time.perf_counter()
-    async with _opened(recipe, place) as (services, journal):
+    async with opened(recipe, place) as (services, journal):
         mill = Mill(recipe, services, place.stages)
         if watch is not None:
             for line in plan_recipe(recipe, place.journal, place.stages):
                 known = mill.monitor.planned_usd.get(line.label, 0.0)
                 mill.monitor.planned_usd[line.label] = known + (line.cost_usd or 0.0)
-        async with _watched(watch, mill.monitor):
+        async with watched(watch, mill.monitor):
             last = await mill.turn()
         _finish(recipe, place, mill, journal, last, started)
 
@@ -188,11 +188,11 @@ def _forget_exports(place: Run) -> None:
 
 
 async def _preview(recipe: Recipe, place: Run, folder: Path, n: int) -> list[Row]:
-    async with _opened(recipe, place) as (services, _):
+    async with opened(recipe, place) as (services, _):
         return list(read_rows(await Mill(recipe, services, folder, limit=n).turn()))
 
 
-def _drive(work: Coroutine[Any, Any, T]) -> T:
+def drive(work: Coroutine[Any, Any, T]) -> T:
     """Runs to completion; inside a running loop (a notebook) on a thread of its own."""
     try:
         asyncio.get_running_loop()

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.intervals import LEVEL, RESAMPLES, Interval, Resamples, prompts_needed
+from karat.intervals import LEVEL, RESAMPLES, Interval, Resamples, prompts_needed, share
 
 Floats = NDArray[np.float64]
 LEAST_ANSWERED = 0.5  # share of the prompts that a candidate must have answered to be compared
@@ -178,7 +178,7 @@ def _figures(
     accepted, timed_P = int(m.accepted.sum()), np.isfinite(m.seconds)
     calls_s = np.asarray(m.calls_ms, np.float64) / 1000
     found = Candidate(
-        m.name, m.model, _answered(m), accepted, everywhere.mean(m.accepted),
+        m.name, m.model, _answered(m), accepted, share(accepted, everywhere.rows),
         calls=len(calls_s), answers=m.answers,
     )  # fmt: skip
     if common is not None:

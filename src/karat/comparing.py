@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from karat.api import Watcher, _claimed, _drive, _opened, _watched
+from karat.api import Watcher, claimed, drive, opened, watched
 from karat.candidates import Comparison, Measured, judge
 from karat.errors import RecipeError, RunError
 from karat.mill import Mill
@@ -72,9 +72,9 @@ def compare(
         raise RecipeError(f"compare over 2 to {MOST_ROWS:,} rows, not {n:,}")
     trial = Trial.of(loaded, list(dict.fromkeys(models)))
     place = Run.at(out, f"{loaded.name}-compare")
-    with _claimed(place), tempfile.TemporaryDirectory() as folder:
+    with claimed(place), tempfile.TemporaryDirectory() as folder:
         write_atomic(place.path / "compare.yaml", dump(trial.recipe.resolved()).encode())
-        outcomes, shared = _drive(_ask_all(trial, place, Path(folder), n, watch))
+        outcomes, shared = drive(_ask_all(trial, place, Path(folder), n, watch))
         found = _judged(trial, outcomes, shared)
         _write(found, place)
     return found
@@ -91,9 +91,9 @@ async def _ask_all(
     for place_of, name in enumerate(trial.names):
         recipe = trial.alone(name)
         spec = recipe.models[name]
-        async with _opened(recipe, place) as (services, journal):
+        async with opened(recipe, place) as (services, journal):
             mill = Mill(recipe, services, folder, limit=n)
-            async with _watched(watch, mill.monitor):
+            async with watched(watch, mill.monitor):
                 last = await mill.turn()
             rows = {row.id: row for row in read_rows(last) if trial.reached(row)}
             others = set().union(*(r for i, r in enumerate(routes) if i != place_of))

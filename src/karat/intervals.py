@@ -76,7 +76,8 @@ class Resamples:
             without_P = figure(sums_K - columns_PK)
         tail = _NORMAL.cdf(-math.sqrt(self.rows / (self.rows - 1)) * _t(level, self.rows - 1))
         low, high = _bca(drawn_B, value, without_P, tail)
-        return Interval(value, low, high)
+        # Of values that are equal but for rounding, the ends may miss the figure by as little.
+        return Interval(value, min(low, value), max(high, value))
 
     def _sums(self, columns: Floats) -> Floats:
         parts = [
@@ -139,6 +140,18 @@ def _t(level: float, freedom: int) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return z + sum(term / math.pow(freedom, power) for power, term in enumerate(terms, 1))
+
+
+def share(count: int, rows: int, level: float = LEVEL) -> Interval:
+    """The interval of count / rows. Draws of rows that are all alike would say it is certain.
+
+    Source: Wilson 1927 (JASA 22, 209–212).
+    """
+    z = _NORMAL.inv_cdf((1 + level) / 2)
+    value, extra = count / rows, z * z / rows
+    middle = (value + extra / 2) / (1 + extra)
+    half = math.sqrt(value * (1 - value) * extra + extra * extra / 4) / (1 + extra)
+    return Interval(value, max(0.0, min(middle - half, value)), min(1.0, max(middle + half, value)))
 
 
 def prompts_needed(differences: Floats, level: float = LEVEL, power: float = POWER) -> int | None:

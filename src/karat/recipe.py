@@ -72,7 +72,7 @@ class Recipe:
         self.export = [export] if isinstance(export, str) else list(export)
         with at(self.origin):
             own = {key: parse_service(key, value) for key, value in (providers or {}).items()}
-        self._providers = own
+        self.providers = own
         self.rights = rights
         self.models: dict[str, ModelSpec] = {}
         for key, value in (models or {}).items():
@@ -196,7 +196,7 @@ class Recipe:
                 known = did_you_mean(name, self.models)
                 raise RecipeError(f"{parameter}: no model '{name}' in models; {known}")
             with at(f"model '{name}'"):
-                self.models[name] = parse_model(name, self._providers)
+                self.models[name] = parse_model(name, self.providers)
         with at(f"model '{name}'"):
             self.models[name].check()
 

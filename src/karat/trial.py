@@ -93,7 +93,7 @@ def _cut(recipe: Recipe, at: int, last: int, names: list[str]) -> Recipe:
     return Recipe(
         steps, name=recipe.name, seed=recipe.seed, budget_usd=recipe.budget_usd,
         models=dict(recipe.models), rewards=recipe.rewards,
-        providers={key: msgspec.to_builtins(found) for key, found in recipe._providers.items()},
+        providers={key: msgspec.to_builtins(found) for key, found in recipe.providers.items()},
         rights=recipe.rights, origin=recipe.origin, folder=recipe.folder,
     )  # fmt: skip
 

@@ -57,7 +57,7 @@ class Call:
         self.post = order.post(endpoint.provider, places, stream=self.streamed)
         self.weight = endpoint.weight(len(places))
         self.prompt_tokens = len(self.post.body) // CHARACTERS_PER_TOKEN
-        most = order.most_tokens(len(places))
+        self.most = most = order.most_tokens(len(places), endpoint.provider.default_max_tokens)
         self.tokens = self.prompt_tokens + most
         rates = endpoint.rates
         # Two characters a token: fewer are rare in any language.
@@ -243,7 +243,7 @@ class Call:
         made.retry_after_s = error.retry_after_s
         if error.kind == "unreadable" and error.status == 200:
             made.prompt_tokens = self.prompt_tokens
-            made.completion_tokens = self.order.most_tokens(len(self.places))
+            made.completion_tokens = self.most
             made.tokens_from = "worst"
             rates = self.endpoint.rates
             made.cost_nano = None if rates is None else self.worst_nano

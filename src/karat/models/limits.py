@@ -1,4 +1,10 @@
-"""x"""
+"""Who may call an endpoint now: slots and turns, in order of arrival.
+
+Four things hold a call back, each in a file of its own, and a call starts when all agree: the width
+(width.py: how many calls at once deliver most), the pace (pace.py: what the service refuses), the
+stated limits and what replies say is left (quota.py), and the share of other karat processes
+(sharing.py). They are asked, never timed, by themselves: all clocks and queues are here.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +24,10 @@ __all__ = ["MAX_PAUSE_S", "Limiter"]
 
 
 class Limiter:
-    """Slots in order of arrival. Times are the loop's clock, in seconds."""
+    """Slots in order of arrival. Times are the loop's clock, in seconds.
+
+    `rpm` and `tpm` are limits a service or a person states: calls and tokens a minute.
+    """
 
     def __init__(
         self,
@@ -107,9 +116,10 @@ class Limiter:
 
     def told(self, limits: RateLimits) -> None:
         """What a reply's headers said."""
-        now = asyncio.get_running_loop().time()
+        now, before = asyncio.get_running_loop().time(), self._hints.opens
         self._hints.told(now, limits, self.in_flight, self._tokens_a_call)
-        self._changed()
+        if self._hints.opens < before:
+            self._changed()
 
     def close(self) -> None:
         """Nothing starts any more: who waits in `acquire`, or comes later, gets a RunError."""
@@ -157,7 +167,7 @@ class Limiter:
         return now
 
     def _pump(self) -> None:
-        """Starts whoever may start; sets a timer when only the pace holds the next one back."""
+        """Starts whoever may start; sets a timer when only time holds the next one back."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if now < self._blocked_until:

@@ -1,10 +1,10 @@
 """Other karat processes on this machine that call the same endpoint, found by files in the cache.
 
 Runs share a service's limit without a server between them: each writes once a second what it does
-and reads what the others wrote. A file holds two rates and a flag, and its name a digest; no address
-and no key. Nobody's run may fail over this: whatever goes wrong with a file, the run goes on as if
-it were alone. A process that was killed leaves its file behind, so one counts only while it is
-fresh and its process lives; the start time tells that process from a later one with its number.
+and reads what the others wrote. A file holds a few numbers and its name a digest: no address and
+no key. Nobody's run may fail over this: whatever goes wrong with a file, the run goes on as if it
+were alone. A process that was killed leaves its file behind, so one counts only while it is fresh
+and its process lives; the start time tells that process from a later one with its number.
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ class Order(Protocol):
     def keys(self, identity: str) -> list[bytes]: ...
     def post(self, provider: Provider, places: Sequence[int], *, stream: bool = False) -> Post: ...
     def read(self, provider: Provider, places: Sequence[int], reply: HttpReply) -> Bought: ...
-    def most_tokens(self, count: int) -> int:
-        """The most tokens `count` answers can have, for a budget's worst case."""
+    def most_tokens(self, count: int, default: int) -> int:
+        """The most tokens `count` answers can have, for a budget's worst case; `default` is one
+        answer's where nobody said."""
 
 
 class Extras(msgspec.Struct, omit_defaults=True):
@@ -62,7 +63,6 @@ class Extras(msgspec.Struct, omit_defaults=True):
     logprobs: list[TokenLogprob] | None = None
 
 
-DEFAULT_MAX_TOKENS = 4096  # what a budget reserves where nobody said
 MOST_TEXTS = 256  # of one embeddings request
 
 
@@ -92,8 +92,8 @@ class ChatOrder:
     def read(self, provider: Provider, places: Sequence[int], reply: HttpReply) -> Bought:
         return chat_answers(provider.read_chat(reply))
 
-    def most_tokens(self, count: int) -> int:
-        return (self.request.max_tokens or DEFAULT_MAX_TOKENS) * count
+    def most_tokens(self, count: int, default: int) -> int:
+        return (self.request.max_tokens or default) * count
 
 
 def chat_answers(reply: ChatReply) -> Bought:
@@ -140,7 +140,7 @@ class EmbedOrder:
             )  # fmt: skip
         return Bought([Answer(v.tobytes()) for v in vectors], found.usage, found.served_model)
 
-    def most_tokens(self, count: int) -> int:
+    def most_tokens(self, count: int, default: int) -> int:
         return 0
 
 
@@ -166,7 +166,7 @@ class RerankOrder:
             [Answer(orjson.dumps(found.scores).decode())], found.usage, found.served_model
         )
 
-    def most_tokens(self, count: int) -> int:
+    def most_tokens(self, count: int, default: int) -> int:
         return 0
 
 
@@ -191,7 +191,7 @@ class DecideOrder:
         content = ENCODER.encode(found.verdicts).decode()
         return Bought([Answer(content)], found.usage, found.served_model)
 
-    def most_tokens(self, count: int) -> int:
+    def most_tokens(self, count: int, default: int) -> int:
         return 16 * len(self.request.questions)
 
 

@@ -1,4 +1,4 @@
-"""What a reply's headers say of the limits: calls and tokens left, when more come, how long to wait.
+"""What a reply's headers say of the limits: what is left, when more comes, how long to wait.
 
 No two services agree on names and units, and every reply passes here, so one look at the names
 decides whether there is anything to read. What cannot be read is not said: a service's slip in a

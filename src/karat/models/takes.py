@@ -50,7 +50,8 @@ def refusals(spec: ModelSpec, request: ChatRequest) -> list[str]:
     for name in service.thinking_refuses if thinks else ():
         if getattr(request, name) != getattr(NOT_SAID, name):
             refused.setdefault(name, f"takes no {name} while it thinks; leave out one of the two")
-    for name, words in _by_card(spec, service, request):
+    own = getattr(wire, "refusal", None)  # a format that knows its models by itself
+    for name, words in _by_card(spec, service, request) if own is None else ():
         refused.setdefault(name, words)
     for name, words in _too_much(service, wire, request):
         refused.setdefault(name, words)
@@ -58,7 +59,9 @@ def refusals(spec: ModelSpec, request: ChatRequest) -> list[str]:
         refused.setdefault("tool_choice", "was given a tool_choice and no tools; leave it out")
     if spec.stream and request.logprobs is not None:
         refused.setdefault("logprobs", "says no logprobs in a stream; leave out stream or logprobs")
-    return [f"{spec.model} {words}" for words in refused.values()]
+    said = [f"{spec.model} {words}" for words in refused.values()]
+    more = own(spec, request) if own is not None and not said else ""
+    return [*said, more] if more else said
 
 
 def _by_card(spec: ModelSpec, service: Service, request: ChatRequest) -> list[tuple[str, str]]:

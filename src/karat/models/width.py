@@ -5,9 +5,10 @@ fewer. Latency alone does not tell: answers differ in length, and a queue that c
 like one that does. So widths are compared by what they delivered, over whole round trips in which
 the width was used up.
 
-1. The widths compared are the given one, divided by powers of √2. The start is at a quarter of it
-   and doubles with every round trip that delivered more for it, for START_S at the most: a sound
-   server loses less than that, an overloaded one shows itself before it holds hundreds of calls.
+1. The widths compared are the given one, divided by powers of √2. The start is at a quarter of it,
+   and doubles while that pays: an overloaded server shows itself before it holds hundreds of calls.
+   One that delivers too little in START_S to learn from gets the whole width then, so that a sound
+   but slow server loses less than that second.
 2. From then on the best width and its two neighbours are compared, that with the best upper
    confidence bound first: near the best, all three are tried, elsewhere only the best is used.
    Throughput grows at most as fast as the width, which bounds the widths not tried yet.
@@ -51,7 +52,7 @@ class Width:
         self._cap = float(given)
         self._halved_at = 0.0
         self.allowed = given
-        # The epoch under way; the first half round trip after a change is not counted.
+        # What is measured now; after a change of the width, only once that has settled.
         self.count = self.lean = 0
         self.need = 0
         self._lean_below = 0
@@ -120,8 +121,7 @@ class Width:
 
     def _measure_from(self, now: float) -> None:
         """A whole number of round trips: calls that began together end together."""
-        if self._began is None or self._last_step:
-            self._began = now
+        self._began = now
         width = max(1, self.allowed)
         rounds = 0.5 if self.starting else math.ceil(MIN_CALLS / width)
         self.count = self.lean = 0

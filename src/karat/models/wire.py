@@ -33,11 +33,13 @@ class Post(NamedTuple):
 
 class Provider(Protocol):
     """`concurrency` is how many calls it takes at once; `counts_samples`: each of a request's n
-    samples takes one of them; `max_n`: the most samples of one request, None for no limit."""
+    samples takes one of them; `max_n`: the most samples of one request, None for no limit;
+    `default_max_tokens`: what an answer may have where nobody said, for a budget."""
 
     concurrency: int
     counts_samples: bool
     max_n: int | None
+    default_max_tokens: int
     address: str  # for messages: the service's base URL
 
     @property

@@ -115,7 +115,8 @@ def method(found: Comparison) -> list[str]:
         f"Quality is {found.by}, on a scale of {found.scale[0]:g} to {found.scale[1]:g}. Of each "
         f"prompt, {kept} of {found.n} decides: that is what is trained on.",
         f"Intervals hold {found.level:.0%} of the time: BCa bootstrap, {found.resamples:,} draws "
-        f"of {found.prompts:,} prompts, the same for all candidates (seed {found.seed}).",
+        f"of {found.prompts:,} prompts, the same for all candidates (seed {found.seed}); Wilson's "
+        "for the share accepted.",
     ]
     if len(found.pairs) > 1:
         lines.append(

@@ -8,7 +8,8 @@ A provider's module holds
 and where the usual will not do
     identity(spec) -> str       the model and whatever else decides its answers
     width(spec, n) -> int       how many requests of n samples are under way at once
-    PRICE                       the price where the recipe names none
+    refusal(spec, request)      in words, what this very model does not take; empty: nothing
+    MAX_TEMPERATURE             the hottest its format allows
 Modules whose names begin with _ are what several share. Who speaks which format is data:
 models/data/services.toml.
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from karat.errors import ProviderError
-from karat.models.chat import ChatReply, Choice, Delta, TokenLogprob, Usage
+from karat.models.chat import ChatReply, Choice, Delta, TokenLogprob, ToolCall, Usage
 from karat.models.providers._gemini_turns import read_call
 from karat.models.providers._http import count, parse
 
@@ -45,7 +45,7 @@ def read_reply(body: Any) -> ChatReply:
 
 def _choice(candidate: Any) -> Choice:
     said = Choice("", tokens=count(candidate.get("tokenCount")))
-    calls = []
+    calls: list[ToolCall] = []
     for part in _parts(candidate):
         if "functionCall" in part:
             calls.append(read_call(part, len(calls)))

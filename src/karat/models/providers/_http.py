@@ -76,6 +76,7 @@ class HttpProvider:
     """A connection to one service for one model. What it does not offer is refused in words."""
 
     counts_samples = False
+    default_max_tokens = 4096  # what a budget reserves where nobody said
 
     def __init__(
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""

@@ -65,10 +65,18 @@ def check(spec: ModelSpec) -> None:
         max_tokens=spec.max_tokens,
         reasoning=spec.reasoning,
     )
+    words = refusal(spec, said)
+    if words:
+        raise RecipeError(words)
+
+
+def refusal(spec: ModelSpec, request: ChatRequest) -> str:
+    """What this very model does not take of a request, in words; empty: nothing."""
     try:
-        _body(spec, service_of(spec), claude(spec.name), said)
+        _body(spec, service_of(spec), claude(spec.name), request)
     except ProviderError as error:
-        raise RecipeError(str(error)) from None
+        return str(error)
+    return ""
 
 
 def connect(spec: ModelSpec) -> Anthropic:
@@ -90,6 +98,7 @@ class Anthropic(HttpProvider):
         self.max_n = 1  # the format has no n
         self._url = f"{self.address}/messages"
         self._model = claude(spec.name)
+        self.default_max_tokens = self._model.max_tokens
 
     def chat(self, request: ChatRequest, *, stream: bool = False) -> Post:
         """Raises: ProviderError for what this model does not take."""

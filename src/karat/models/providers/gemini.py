@@ -64,10 +64,18 @@ def check(spec: ModelSpec) -> None:
         top_k=spec.top_k,
         reasoning=spec.reasoning,
     )
+    words = refusal(spec, said)
+    if words:
+        raise RecipeError(words)
+
+
+def refusal(spec: ModelSpec, request: ChatRequest) -> str:
+    """What this very model does not take of a request, in words; empty: nothing."""
     try:
-        _body(spec, service_of(spec), gemini(spec.name), said)
+        _body(spec, service_of(spec), gemini(spec.name), request)
     except ProviderError as error:
-        raise RecipeError(str(error)) from None
+        return str(error)
+    return ""
 
 
 def connect(spec: ModelSpec) -> Gemini:
