@@ -98,7 +98,7 @@ class Contender:
 
 
 def check(journal: Path, n: int) -> None:
-    """Every answer is in the journal with its cost, its request's tokens as the server told them."""
+    """Every answer is in the journal with its cost and the tokens the server reported."""
     ((answers, shares),) = look_up(
         journal, "SELECT count(content), sum(cost_nano) FROM calls WHERE cost_nano IS NOT NULL"
     )

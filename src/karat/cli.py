@@ -162,6 +162,39 @@ def steps(name: str | None) -> None:
     _console().print(step_page(find(name)) if name else step_list())
 
 
+@main.command()
+@_RECIPE
+@_OUT
+@_SET
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="A candidate: a model of the recipe, or provider/model. Repeat it.",
+)
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(2, 10_000),
+    default=100,
+    show_default=True,
+    help="How many prompts.",
+)
+def compare(
+    recipe: str, out: Path | None, overrides: tuple[str, ...], models: tuple[str, ...], count: int
+) -> None:
+    """Compare models as RECIPE's teacher on its first prompts (paid, and kept)."""
+    from karat.comparing import compare as compare_models
+    from karat.report.compare import print_comparison
+    from karat.report.progress import Progress
+
+    _calm_gc()
+    watch = Progress(_console(stderr=True)).watch
+    made = compare_models(_load(recipe, overrides), models, count, out, watch=watch)
+    print_comparison(_console(), made)
+
+
 @main.group()
 def reward() -> None:
     """Train a reward model."""

@@ -25,7 +25,7 @@ from karat.models.budget import Budget
 from karat.models.chat import ChatRequest, Completion
 from karat.models.client import Client
 from karat.models.endpoint import Asker
-from karat.models.rights import Rights, rights_of
+from karat.models.rights import Rights
 from karat.models.spec import ModelSpec, parse_model
 from karat.reachable import recipe_models
 from karat.recipefile import override
@@ -105,7 +105,7 @@ async def _ping(label: str, spec: ModelSpec) -> Pinged:
     """Streamed, so that the first token's time is known; never by batch, which takes a day."""
     spec = msgspec.structs.replace(spec, fallbacks=(), stream=True, batch=False, attempts=1)
     most = spec.max_tokens or (MAX_TOKENS_THINKING if _thinks(spec) else MAX_TOKENS)
-    made = Pinged(label, spec.model, most, rights_of(spec.provider, spec.name))
+    made = Pinged(label, spec.model, most, spec.rights())
     request = ChatRequest((Message("user", PROMPT),), 1, max_tokens=most)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.sqlite"
@@ -125,7 +125,7 @@ def _thinks(spec: ModelSpec) -> bool:
     """Whether the answer may begin with thoughts, as far as anybody says."""
     if spec.reasoning is not None:
         return spec.reasoning != "none"
-    card = catalogue.card(spec.provider, spec.name)
+    card = catalogue.card(spec.seller, spec.name)
     return card is not None and bool(card.reasoning)
 
 
@@ -162,7 +162,7 @@ def _words(spec: ModelSpec, attempt: Attempt | None, error: KaratError | None) -
     if (error is None or isinstance(error, ProviderError)) and kind in ADVICE:
         said = f"{said}: {ADVICE[kind]}"
     if attempt is not None and attempt.status == 404:
-        names = (name for name in catalogue.shelf(spec.provider).entries if name != spec.name)
+        names = (name for name in catalogue.shelf(spec.seller).entries if name != spec.name)
         near = get_close_matches(spec.name, names, n=3, cutoff=0.6)
         if near:
             said = f"{said}. It is known to have {', '.join(near)}"

@@ -23,7 +23,7 @@ from karat.models.catalogue import Card
 from karat.models.embedded import MODELS as EMBEDDED
 from karat.models.embedded import available
 from karat.models.offers import Offer, read_list
-from karat.models.prices import Price, find_rates
+from karat.models.prices import Price
 from karat.models.rights import Rights, rights_of
 from karat.models.services import Service, own_services, parse_service, shipped
 from karat.models.spec import ModelSpec, load_wire, parse_model, wires
@@ -212,19 +212,20 @@ def _matches(wanted: str, service: str, name: str) -> bool:
 
 
 def _known(one: Reach, offer: Offer) -> Known:
+    spec = ModelSpec(f"{one.name}/{offer.name}", service=one.service if one.own else None)
     price, source = offer.price, f"{one.name}'s own list"
     if price is None:
-        price, source = _listed(ModelSpec(f"{one.name}/{offer.name}"))
-    card = catalogue.card(one.name, offer.name) or Card()
+        price, source = _listed(spec)
+    card = catalogue.card(spec.seller, spec.name) or Card()
     if offer.context is not None:
         card = msgspec.structs.replace(card, context=offer.context)
-    rights = rights_of(one.name, offer.name, offer.flagged)
+    rights = rights_of(spec.seller, spec.name, offer.flagged)
     note = "" if one.ready else one.said
-    return Known(f"{one.name}/{offer.name}", price, source, card, rights, one.ready, note=note)
+    return Known(spec.model, price, source, card, rights, one.ready, note=note)
 
 
 def _listed(spec: ModelSpec) -> tuple[Price | None, str]:
-    rates = find_rates(spec.provider, spec.name, spec.price)
+    rates = spec.rates()
     if rates is None:
         return None, catalogue.unpriced(spec.provider)
     return spec.price or rates.shown(time.time()), rates.version
@@ -243,8 +244,8 @@ def resolve(models: Mapping[str, ModelSpec]) -> list[Known]:
                 note = str(error)
             found.append(
                 Known(
-                    one.model, price, source, catalogue.card(one.provider, one.name) or Card(),
-                    rights_of(one.provider, one.name), not note,
+                    one.model, price, source, catalogue.card(one.seller, one.name) or Card(),
+                    one.rights(), not note,
                     label=f"{label}+{number}" if number else label,
                     address=shown_url(one.base_url), note=note,
                 )

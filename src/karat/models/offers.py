@@ -6,6 +6,7 @@ into one form, and what a list does not say is None.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ def read_list(reply: HttpReply) -> list[Offer]:
 def _offer(item: dict[str, Any]) -> Offer:
     name = item.get("id") or item.get("name")
     windows = (item.get(field) for field in WINDOWS)
-    context = next((w for w in windows if isinstance(w, int) and w > 0), None)
+    context = next((w for w in windows if type(w) is int and w > 0), None)
     plain = name.removeprefix("models/") if isinstance(name, str) else ""
     return Offer(plain, context, _price(item.get("pricing")), from_openrouter(item))
 
@@ -67,6 +68,8 @@ def _price(pricing: Any) -> Price | None:
         )
     except (ValueError, TypeError):
         return None
-    if prompt is None or answer is None or min(prompt, answer, cached or 0) < 0:
+    if prompt is None or answer is None:
+        return None
+    if not all(0 <= usd < math.inf for usd in (prompt, answer, cached or 0)):
         return None  # a router's price is that of whoever answers: -1
     return Price(input=prompt, output=answer, cached=cached)

@@ -52,7 +52,7 @@ class Pace:
         self._searching = True
         self._quiet = 0  # starts since the last refusal
         self._shut = 0.0  # refused share of the last calls
-        self._shut_after = 10
+        self._shut_after = 10.0
         self._round_trip = 0.0  # of the last refusal
 
     def started(self, now: float, held: bool) -> None:
@@ -77,7 +77,8 @@ class Pace:
             return wait  # sent before the pause: it tells nothing new
         self._round_trip = now - started
         self._quiet = 0
-        self._shut_after = 5 if wait >= LONG_WAIT_S else 10 if told else 20
+        under_way = (self.rate or 0.0) * self._round_trip  # one overshoot alone is no shut door
+        self._shut_after = 5 if wait >= LONG_WAIT_S else max(10 if told else 20, under_way)
         self._shut += 1 / self._shut_after
         first = self.rate is None
         if self.rate is not None:

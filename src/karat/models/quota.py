@@ -29,10 +29,12 @@ class Quota:
         self._slots = [0.0] * SLOTS
         self._slot = 0
         self._used = 0.0
+        self._largest = 0.0
 
     def opens(self, now: float, amount: float) -> float:
         """When `amount` may be taken: at `now`, or later. More than a minute's waits for all."""
         self._advance(now)
+        self._largest = max(self._largest, amount)
         rate, burst = self._rate_and_burst()
         missing = min(amount, burst) - self._level_at(now)
         waits = max(0.0, missing / rate) if missing > 1e-9 * burst else 0.0
@@ -74,7 +76,8 @@ class Quota:
 
     def _rate_and_burst(self) -> tuple[float, float]:
         rate = self.per_minute / 60
-        return rate, max(1.0, rate * BURST_S)
+        # Two large calls: a bucket that holds one is full, and loses, while that one waits.
+        return rate, max(1.0, rate * BURST_S, min(2 * self._largest, self.per_minute / 4))
 
     def _level_at(self, now: float) -> float:
         rate, burst = self._rate_and_burst()

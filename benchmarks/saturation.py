@@ -1,0 +1,327 @@
+"""How well karat's client uses up a service that limits it: by refusals, by latency, by neighbours.
+
+python benchmarks/saturation.py [limit latency thrash neighbours] [--seconds 60]
+
+limit       R = 50 and 200 calls a second, 429 with Retry-After: 1 beyond; the service's bucket
+            saves up a tenth of a second's calls, or a whole second's. Refusals come at once,
+            answers after 0.2 s on average, lengths lognormal. Whole: from the first call on, the
+            search included; settled: after ten seconds.
+latency     answers take 0.1 s and 0.01 s for each call in flight: beyond some width nothing is won
+thrash      calls share a processor that does 100 a second at 32 in flight and 40 at 256
+neighbours  a second process joins for the middle third of the time, at R = 100
+
+Server and clients are processes of their own, on loopback. The best fixed widths are measured in
+the same run, for a third of the time each. Each part prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import json
+import math
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from karat.errors import KaratError
+from karat.journal import Journal
+from karat.models.budget import Budget
+from karat.models.chat import ChatRequest
+from karat.models.client import Client
+from karat.models.endpoint import Asker
+from karat.models.limits import Limiter
+from karat.models.neighbours import Neighbours
+from karat.models.spec import parse_model
+from karat.row import Message
+
+WIDTH = 256
+SETTLED_S = 10
+FIXED_WIDTHS = (16, 32, 64, 128, 256)
+
+
+class Service:
+    """Counts, by second and by model, what it served and refused."""
+
+    def __init__(self, mode: str, rate: float, burst: float) -> None:
+        self.mode, self.rate, self.burst = mode, rate, burst
+        self.tokens, self.last, self.began = burst, time.monotonic(), 0.0
+        self.served: dict[str, Counter[int]] = {}
+        self.refused: Counter[int] = Counter()
+        self.dice = random.Random(1)
+        self.in_flight = 0
+        self.shared = Shared()
+
+    async def chat(self, request: web.Request) -> web.Response:
+        model = orjson.loads(await request.read())["model"]
+        now = time.monotonic()
+        self.began = self.began or now
+        if self.mode == "limit":
+            self.tokens = min(self.burst, self.tokens + (now - self.last) * self.rate)
+            self.last = now
+            if self.tokens < 1:
+                self.refused[int(now - self.began)] += 1
+                return web.json_response(
+                    {"error": {"message": "slow down"}}, status=429, headers={"retry-after": "1"}
+                )
+            self.tokens -= 1
+        length = self.dice.lognormvariate(-0.125, 0.5)
+        if self.mode == "thrash":
+            await self.shared.done(length)
+        else:
+            self.in_flight += 1
+            slow = 0.1 + 0.01 * self.in_flight if self.mode == "latency" else 0.2
+            await asyncio.sleep(slow * length)
+            self.in_flight -= 1
+        second = int(time.monotonic() - self.began)
+        self.served.setdefault(model, Counter())[second] += 1
+        message = {"role": "assistant", "content": "Tides follow the moon."}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5}
+        return web.json_response({"model": model, "choices": [choice], "usage": usage})
+
+    async def stats(self, _: web.Request) -> web.Response:
+        return web.json_response({"served": self.served, "refused": self.refused})
+
+
+class Shared:
+    """One processor shared evenly: 100 calls' work a second at 32 calls, 40 at 256 or more."""
+
+    def __init__(self) -> None:
+        self.work = 0.0  # done for each call since the start
+        self.last = time.monotonic()
+        self.calls: list[tuple[float, int, asyncio.Future[None]]] = []
+        self.number = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    @staticmethod
+    def speed(count: int) -> float:
+        if count <= 32:
+            return 100 * (2 - count / 32) * count / 32
+        return 100 * max(0.4, 1 - 0.2 * math.log2(count / 32))
+
+    async def done(self, length: float) -> None:
+        self.advance()
+        self.number += 1
+        turn = asyncio.get_running_loop().create_future()
+        heapq.heappush(self.calls, (self.work + length, self.number, turn))
+        self.arm()
+        await turn
+
+    def advance(self) -> None:
+        now = time.monotonic()
+        if self.calls:
+            self.work += (now - self.last) * self.speed(len(self.calls)) / len(self.calls)
+        self.last = now
+
+    def arm(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.calls:
+            each = self.speed(len(self.calls)) / len(self.calls)
+            wait = max(0.0, (self.calls[0][0] - self.work) / each)
+            self.timer = asyncio.get_running_loop().call_later(wait, self.finish)
+
+    def finish(self) -> None:
+        self.advance()
+        while self.calls and self.calls[0][0] <= self.work + 1e-4:
+            turn = heapq.heappop(self.calls)[2]
+            if not turn.done():
+                turn.set_result(None)
+        self.timer = None
+        self.arm()
+
+
+def serve(port: int, mode: str, rate: float, burst: float) -> None:
+    service, app = Service(mode, rate, burst), web.Application()
+    app.router.add_post("/v1/chat/completions", service.chat)
+    app.router.add_get("/stats", service.stats)
+    web.run_app(app, host="127.0.0.1", port=port, print=None, backlog=4096, access_log=None)
+
+
+class Fixed(Limiter):
+    """A width that stays as given, to compare with."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self._width.starting = False
+        self._width._use(0)
+
+    def delivered(self, began: float = 0.0, tokens: tuple[int, int] = (0, 0)) -> None:
+        pass
+
+
+async def drive(base: str, name: str, limiter: Limiter, seconds: float) -> int:
+    """Calls without end for so long, through karat's client; how many were answered in time."""
+    spec = parse_model(
+        {"model": f"openai/{name}", "base_url": f"{base}/v1", "concurrency": limiter.width}
+    )
+    answered = 0
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal.sqlite")
+        client = Client({"m": spec}, journal, Budget(None))
+        client.endpoint("m").limiter = limiter
+        ends = time.monotonic() + seconds
+
+        async def caller(number: int) -> None:
+            nonlocal answered
+            count = 0
+            while time.monotonic() < ends:
+                count += 1
+                text = f"Item {number}/{count}: what is a tide?"
+                request = ChatRequest((Message("user", text),), 1)
+                with suppress(KaratError):
+                    await client.chat("m", request, Asker("respond", f"{number}/{count}"))
+                    answered += time.monotonic() < ends
+
+        callers = [asyncio.ensure_future(caller(i)) for i in range(2 * limiter.width)]
+        await asyncio.sleep(seconds)
+        client.stop()
+        await asyncio.gather(*callers)
+        await client.close()
+        await journal.close()
+    return answered
+
+
+def neighbour(base: str, name: str, folder: str, seconds: float) -> None:
+    limiter = Limiter(64, neighbours=Neighbours("saturation", Path(folder)))
+    asyncio.run(drive(base, name, limiter, seconds))
+
+
+@contextmanager
+def server(mode: str, rate: float = 0.0, burst: float = 0.0) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    child = subprocess.Popen([sys.executable, __file__, "_serve", f"{port} {mode} {rate} {burst}"])
+    base = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                stats(base)
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield base
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def stats(base: str) -> tuple[dict[str, Counter[int]], Counter[int]]:
+    with urllib.request.urlopen(f"{base}/stats") as reply:
+        said = json.load(reply)
+    by_second = {
+        name: Counter({int(s): n for s, n in counts.items()})
+        for name, counts in said["served"].items()
+    }
+    return by_second, Counter({int(s): n for s, n in said["refused"].items()})
+
+
+def between(counts: Counter[int], begin: float, end: float) -> int:
+    return sum(n for second, n in counts.items() if begin <= second < end)
+
+
+def limit(seconds: float) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for rate in (50, 200):
+        for burst_s in (0.1, 1.0):
+            with server("limit", rate, rate * burst_s) as base:
+                asyncio.run(drive(base, "m", Limiter(WIDTH), seconds))
+                served, refused = stats(base)
+            late = between(served["m"], SETTLED_S, seconds)
+            lost = between(refused, SETTLED_S, seconds)
+            result[f"{rate}/s, burst of {burst_s} s"] = {
+                "whole": round(between(served["m"], 0, seconds) / rate / seconds, 3),
+                "settled": round(late / rate / (seconds - SETTLED_S), 3),
+                "refused_settled": round(lost / (late + lost), 4),
+                "refused_before": between(refused, 0, SETTLED_S),
+            }
+    return result
+
+
+def by_latency(mode: str, seconds: float) -> dict[str, object]:
+    fixed = {}
+    for width in FIXED_WIDTHS:
+        with server(mode) as base:
+            fixed[width] = asyncio.run(drive(base, "m", Fixed(width), seconds / 3)) * 3 / seconds
+    with server(mode) as base:
+        limiter = Limiter(WIDTH)
+        answered = asyncio.run(drive(base, "m", limiter, seconds))
+        served, _ = stats(base)
+    best = max(fixed.values())
+    late = between(served["m"], seconds / 3, seconds - 1) / (seconds * 2 / 3 - 1)
+    return {
+        "fixed": {width: round(rate, 1) for width, rate in fixed.items()},
+        "whole": round(answered / seconds / best, 3),
+        "settled": round(late / best, 3),
+        "width_at_the_end": limiter._width.allowed,
+    }
+
+
+def latency(seconds: float) -> dict[str, object]:
+    return by_latency("latency", seconds)
+
+
+def thrash(seconds: float) -> dict[str, object]:
+    return by_latency("thrash", seconds)
+
+
+def neighbours(seconds: float) -> dict[str, object]:
+    third, rate = seconds / 3, 100
+    with tempfile.TemporaryDirectory() as folder, server("limit", rate, rate / 10) as base:
+
+        def start(name: str, lasts: float) -> subprocess.Popen[bytes]:
+            words = f"{base} {name} {folder} {lasts}"
+            return subprocess.Popen([sys.executable, __file__, "_neighbour", words])
+
+        first = start("a", seconds)
+        time.sleep(third)
+        second = start("b", third)
+        first.wait()
+        second.wait()
+        served, refused = stats(base)
+    joined, left = min(served["b"]), max(served["b"])
+    spans = {"alone": (SETTLED_S, joined), "both": (joined + 5, left), "after": (left + 5, seconds)}
+    return {
+        span: {name: round(between(served[name], *s) / (s[1] - s[0]), 1) for name in ("a", "b")}
+        for span, s in spans.items()
+    } | {"refused": round(refused.total() / sum(c.total() for c in served.values()), 4)}
+
+
+PARTS = {"limit": limit, "latency": latency, "thrash": thrash, "neighbours": neighbours}
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["_serve"]:
+        port, mode, rate, burst = sys.argv[2].split()
+        serve(int(port), mode, float(rate), float(burst))
+        return
+    if sys.argv[1:2] == ["_neighbour"]:
+        base, name, folder, seconds = sys.argv[2].split(" ")
+        neighbour(base, name, folder, float(seconds))
+        return
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    options = parser.parse_args()
+    for part in options.parts or PARTS:
+        result = PARTS[part](options.seconds)
+        print(json.dumps({"benchmark": f"saturation/{part}", **result}), flush=True)
+
+
+main()

@@ -1,0 +1,65 @@
+"""The documentation says only what runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from karat.models.services import own_services
+from karat.recipe import Recipe
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCKS = [
+    (file.name, kind, body)
+    for file in sorted(DOCS.glob("*.md"))
+    for kind, body in re.findall(r"```(\w+)\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)
+]
+
+
+def blocks(kind):
+    found = [(name, body) for name, wanted, body in BLOCKS if wanted == kind]
+    return pytest.mark.parametrize(("name", "body"), found, ids=lambda value: str(value)[:20])
+
+
+@blocks("yaml")
+def test_recipes_are_recipes(tmp_path, monkeypatch, name, body):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": "Why is the sky blue?"}) + "\n")
+    (tmp_path / "recipe.yaml").write_text(body)
+    assert Recipe.load("recipe.yaml").steps
+
+
+@blocks("toml")
+def test_settings_are_settings(tmp_path, name, body):
+    (tmp_path / "config.toml").write_text(body)
+    assert own_services(tmp_path / "config.toml")
+
+
+@blocks("python")
+def test_python_runs(name, body):
+    exec(compile(body, name, "exec"), {"__name__": "docs"})
+
+
+@blocks("sh")
+def test_commands_are_commands(name, body):
+    from click import Context
+
+    from karat.cli import main
+
+    for line in body.splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["karat"]:
+            command = main
+            for word in words[1:]:
+                found = getattr(command, "commands", {}).get(word)
+                if found is None:
+                    break
+                command = found
+            assert command is not main
+            options = {opt for p in command.params for opt in (*p.opts, *p.secondary_opts)}
+            used = {word for word in words if word.startswith("-")}
+            assert used <= options, line
+            assert Context(command)
