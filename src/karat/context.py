@@ -41,7 +41,7 @@ class Services:
     ) -> None:
         self.recipe = recipe
         self.client = client
-        client.warn = self.warn
+        client.till.warn = self.warn
         self.scopes = scopes or {}  # of each step, for the ledger; see karat.stage.scopes
         self.warnings: list[str] = []
         # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from karat.errors import RecipeError
-from karat.models.chat import ChatRequest
-from karat.models.client import with_defaults
+from karat.models.chat import ChatRequest, with_defaults
 from karat.models.rights import Rights
 from karat.models.spec import DEFAULTS, ModelSpec
 from karat.models.takes import refusals
@@ -38,7 +37,7 @@ def check_takes(call: StepCall, models: Models) -> None:
         asked["stop"] = tuple(asked["stop"])
     for _, name in call.named("model"):
         for spec in models[name].route():
-            request = with_defaults(ChatRequest((Message("user", ""),), **asked), spec)
+            request = with_defaults(ChatRequest((Message("user", ""),), **asked), spec.defaults())
             said = refusals(spec, request)
             if said:
                 raise RecipeError("; ".join(said))

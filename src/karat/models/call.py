@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from karat.errors import ProviderError, RunError
 from karat.journal import Journal
@@ -38,6 +38,8 @@ class Till:
         self.journal = journal
         self.budget = budget
         self.stopped = asyncio.Event()
+        self.buying: dict[bytes, asyncio.Event] = {}  # keys of answers that are being bought
+        self.warn: Callable[[str], None] = lambda text: None
 
 
 class Call:

@@ -5,6 +5,7 @@ Steps and the client speak these types; a provider's file turns them into its wi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -141,3 +142,9 @@ class Completion(msgspec.Struct):
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: list[TokenLogprob] | None = None
     value: Any = None
+
+
+def with_defaults(request: ChatRequest, defaults: Mapping[str, Any]) -> ChatRequest:
+    """The model's own sampling values where the step left one open."""
+    fill = {name: value for name, value in defaults.items() if getattr(request, name) is None}
+    return msgspec.structs.replace(request, **fill) if fill else request

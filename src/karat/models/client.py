@@ -1,30 +1,29 @@
 """The client: one way to ask any model, with its limits, retries, price and journal.
 
-Answers the journal holds, of the model or of one that stood in for it, are not bought again; those
-another row is buying just now are waited for. The rest is bought from the first model of the route
-that is up.
+Chat, embeddings, rerank and decisions differ in what they ask for; how answers are found, bought
+and recorded is the same (karat.models.errand, purchase, call).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from collections.abc import AsyncIterator
 
 import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from karat.errors import ProviderError, RunError
-from karat.journal import Held, Journal
+from karat.errors import ProviderError
+from karat.journal import Journal
 from karat.models.answer import Hear
 from karat.models.asks import MOST_QUESTIONS, DecideRequest, EmbedRequest, RerankRequest, Verdict
 from karat.models.asks_as_chat import as_chat, from_chat
-from karat.models.budget import Budget, BudgetError
-from karat.models.call import PASSING, Till
-from karat.models.chat import ChatRequest, Completion, Delta, Usage
-from karat.models.endpoint import Asker, Endpoint, ModelDownError
+from karat.models.budget import Budget
+from karat.models.call import Till
+from karat.models.chat import ChatRequest, Completion, Delta, Usage, with_defaults
+from karat.models.endpoint import Asker, Endpoint
+from karat.models.errand import Errand, Got, MakeOrder
 from karat.models.orders import (
     ChatOrder,
     DecideOrder,
@@ -34,19 +33,8 @@ from karat.models.orders import (
     RerankOrder,
     verdicts,
 )
-from karat.models.purchase import Purchase
-from karat.models.spec import DEFAULTS, ModelSpec
+from karat.models.spec import ModelSpec
 from karat.together import all_of
-
-MakeOrder = Callable[[ModelSpec], Order]
-
-
-class Got(NamedTuple):
-    """One answer: what the journal holds, its key, and who gave it."""
-
-    held: Held
-    key: bytes
-    endpoint: Endpoint
 
 
 class Client:
@@ -58,10 +46,8 @@ class Client:
         self.budget = budget
         self.till = Till(journal, budget)
         self.endpoints: dict[str, Endpoint] = {}  # by model, fallbacks under `name+1` and so on
-        self.warn: Callable[[str], None] = lambda text: None
         self._routes: dict[str, list[Endpoint]] = {}
         self._no_decisions: set[str] = set()
-        self._buying: dict[bytes, asyncio.Event] = {}
 
     def endpoint(self, model: str) -> Endpoint:
         """The model's endpoint, connected on first use: replaying a journal needs none."""
@@ -95,7 +81,7 @@ class Client:
     async def chat(self, model: str, request: ChatRequest, asker: Asker) -> list[Completion]:
         """request.n answers, in order of their sample index. Raises: ProviderError, RunError."""
         got = await self._answers(
-            model, lambda spec: ChatOrder(with_defaults(request, spec)), asker
+            model, lambda asked: ChatOrder(with_defaults(request, asked.defaults)), asker
         )
         return [_completion(found, i) for i, found in enumerate(got)]
 
@@ -108,8 +94,8 @@ class Client:
         heard: asyncio.Queue[Delta | None] = asyncio.Queue()
         given = False
 
-        def make(spec: ModelSpec) -> Order:
-            return ChatOrder(with_defaults(msgspec.structs.replace(request, n=1), spec))
+        def make(asked: Endpoint) -> Order:
+            return ChatOrder(with_defaults(msgspec.structs.replace(request, n=1), asked.defaults))
 
         buying = asyncio.ensure_future(self._answers(model, make, asker, heard.put_nowait))
         buying.add_done_callback(lambda _: heard.put_nowait(None))
@@ -156,88 +142,10 @@ class Client:
         found = await all_of(self._answers(model, make, asker) for make in makers)
         return [verdict for (got,) in found for verdict in verdicts(got.held[1])]
 
-    # --- where answers come from ---------------------------------------------------------------
-
     async def _answers(
         self, model: str, make: MakeOrder, asker: Asker, hear: Hear | None = None
     ) -> list[Got]:
-        """All answers of an order: from the journal, from other rows, or bought."""
-        route = self.route(model)
-        first = route[0]
-        order = make(first.spec)
-        found = self._recorded(first, order.keys(first.identity), asker)
-        for endpoint in route[1:]:
-            if len(found) < order.size:
-                keys = make(endpoint.spec).keys(endpoint.identity)
-                for place, got in self._recorded(endpoint, keys, asker).items():
-                    found.setdefault(place, got)
-        if len(found) < order.size:
-            await self._fill(route, make, asker, found, hear)
-        return [found[place] for place in range(order.size)]
-
-    def _recorded(self, endpoint: Endpoint, keys: list[bytes], asker: Asker) -> dict[int, Got]:
-        held = self.journal.get(keys)
-        if not held:
-            return {}
-        endpoint.tally.replayed += len(held)
-        role = endpoint.spec.role or asker.role
-        self.journal.note_replays(endpoint.spec.model, asker.step, role, "chat", len(held))
-        return {i: Got(held[key], key, endpoint) for i, key in enumerate(keys) if key in held}
-
-    async def _fill(
-        self, route: list[Endpoint], make: MakeOrder, asker: Asker, found: dict[int, Got],
-        hear: Hear | None,
-    ) -> None:  # fmt: skip
-        """Buys what is missing from the first model that is up and delivers."""
-        last: ProviderError | RunError | None = None
-        up = [endpoint for endpoint in route[:-1] if endpoint.is_up()]
-        for endpoint in [*up, route[-1]]:
-            order = make(endpoint.spec)
-            try:
-                if isinstance(order, ChatOrder):
-                    endpoint.accepted.check(order.request)
-                await self._buy(endpoint, order, asker, found, hear)
-            except (ModelDownError, BudgetError, ProviderError) as error:
-                passing = not isinstance(error, ProviderError) or error.kind in PASSING
-                if not (passing and endpoint.stands_in) or self.till.stopped.is_set():
-                    raise
-                if isinstance(error, RunError) and endpoint is not route[-1]:
-                    self.warn(f"{endpoint.spec.model} is down ({error}); others answer for it")
-                last = error
-            else:
-                return
-        assert last is not None
-        raise last
-
-    async def _buy(
-        self, endpoint: Endpoint, order: Order, asker: Asker, found: dict[int, Got],
-        hear: Hear | None,
-    ) -> None:  # fmt: skip
-        """Buys what is missing from one endpoint, each answer once however many rows want it."""
-        keys = order.keys(endpoint.identity)
-        purchase = Purchase(self.till, endpoint, order, keys, asker, hear)
-        while len(found) < order.size:
-            missing = [i for i in range(order.size) if i not in found]
-            mine = [i for i in missing if keys[i] not in self._buying]
-            if not mine:
-                await self._buying[keys[missing[0]]].wait()
-            else:
-                done = asyncio.Event()
-                self._buying.update((keys[i], done) for i in mine)
-                try:
-                    for record in await purchase.buy(mine):
-                        held = record.sample, record.content, record.finish_reason, record.more
-                        found[record.sample] = Got(held, record.key, endpoint)
-                finally:
-                    for i in mine:
-                        del self._buying[keys[i]]
-                    done.set()
-            if len(found) < order.size:  # others may have bought the rest meanwhile
-                held_now = self.journal.get(keys[i] for i in missing if i not in found)
-                found.update(
-                    (i, Got(held_now[keys[i]], keys[i], endpoint))
-                    for i in missing if keys[i] in held_now
-                )  # fmt: skip
+        return await Errand(self.till, self.route(model), make, asker, hear).run()
 
     async def close(self) -> None:
         for endpoint in self.endpoints.values():
@@ -246,17 +154,7 @@ class Client:
 
 def _the(order: Order) -> MakeOrder:
     """For what is asked of every model in the same words."""
-    return lambda spec: order
-
-
-def with_defaults(request: ChatRequest, spec: ModelSpec) -> ChatRequest:
-    """The model's own sampling defaults where the step left a value open."""
-    fill = {
-        name: getattr(spec, name)
-        for name in DEFAULTS
-        if getattr(request, name) is None and getattr(spec, name) is not None
-    }
-    return msgspec.structs.replace(request, **fill) if fill else request
+    return lambda _: order
 
 
 def _completion(got: Got, index: int) -> Completion:

@@ -99,6 +99,7 @@ class Endpoint:
         service = spec.offered_by()
         self.spec = spec
         self.identity = spec.identity()
+        self.defaults = spec.defaults()
         self.rates = spec.rates()
         self.provider: Provider = load_wire(spec.format).connect(spec)
         self.limiter = Limiter(

@@ -51,6 +51,7 @@ class Pace:
         self._dry_at = 0.0  # the start of the refused call that brought the last pause
         self._searching = True
         self._quiet = 0  # starts since the last refusal
+        self._landed = False  # with no refusal since
         self._shut = 0.0  # refused share of the last calls
         self._shut_after = 10.0
         self._round_trip = 0.0  # of the last refusal
@@ -77,6 +78,7 @@ class Pace:
             return wait  # sent before the pause: it tells nothing new
         self._round_trip = now - started
         self._quiet = 0
+        self._landed = False
         under_way = (self.rate or 0.0) * self._round_trip  # one overshoot alone is no shut door
         self._shut_after = 5 if wait >= LONG_WAIT_S else max(10 if told else 20, under_way)
         self._shut += 1 / self._shut_after
@@ -114,7 +116,8 @@ class Pace:
             calls = QUIET_CALLS + 2 * rate * self._round_trip
             share = REFUSED_SHARE * max(1.0, self._quiet / calls) ** 2
             gain = max(SETTLE_S, 4 * self._round_trip) * rate
-            self.rate = rate * (1 + min(QUICKEST, share) * min(0.4, 1 / gain))
+            quickest = 3 * QUICKEST if self._landed else QUICKEST
+            self.rate = rate * (1 + min(quickest, share) * min(0.4, 1 / gain))
 
     def _land(self, started: float, rate: float) -> None:
         """The search ends with the refusal of a call that started at `started`."""
@@ -122,9 +125,8 @@ class Pace:
         found = known / max(started - self._dry_at, 0.01)
         self.rate = max(LOWEST_RATE, min(rate, max(rate / LANDING, found)))
         self._searching = False
-        self._quiet = round(
-            2.2 * (QUIET_CALLS + 2 * rate * self._round_trip)
-        )  # it may have landed low
+        self._quiet = round(4 * (QUIET_CALLS + 2 * rate * self._round_trip))
+        self._landed = True  # maybe low
 
     def _learn(self, resumed: float) -> None:
         """The first start after a pause: what got through since the last one, or ever."""

@@ -95,19 +95,19 @@ class Sharing:
 
     def _divide(self, now: float, others: dict[str, Neighbour], demand: bool) -> None:
         """The stated limits: what those who need no more leave, in equal parts."""
+        demanding = 1 + sum(other.demand for other in others.values())
         for quota, used in (
-            (self._requests, lambda other: other.used),
-            (self._tokens, lambda other: other.tokens),
+            (self._requests, [(o.used, o.demand) for o in others.values()]),
+            (self._tokens, [(o.tokens, o.demand) for o in others.values()]),
         ):
             if quota is None:
                 continue
-            limit = quota.stated
             if demand:
-                left = limit - 60 * sum(used(o) for o in others.values() if not o.demand)
-                part = left / (1 + sum(o.demand for o in others.values()))
+                left = quota.stated - 60 * sum(taken for taken, more in used if not more)
+                part = left / demanding
             else:
-                part = limit - 60 * sum(used(o) for o in others.values())
-            quota.share(now, max(part, limit / (len(others) + 1)))
+                part = quota.stated - 60 * sum(taken for taken, _ in used)
+            quota.share(now, max(part, quota.stated / (len(others) + 1)))
 
 
 def _paces(others: dict[str, Neighbour]) -> dict[str, float]:

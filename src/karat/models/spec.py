@@ -152,6 +152,11 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         """Whether its answers may train another model."""
         return rights_of(self.seller, self.name)
 
+    def defaults(self) -> dict[str, Any]:
+        """The sampling values the model has of its own."""
+        found = {name: getattr(self, name) for name in DEFAULTS}
+        return {name: value for name, value in found.items() if value is not None}
+
     def rates(self) -> Rates | None:
         """The price of a token here: the recipe's, else the shipped map's; None: unknown."""
         found = find_rates(self.seller, self.name, self.price)

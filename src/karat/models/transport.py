@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import lru_cache
 from typing import Protocol
 
 import aiohttp
@@ -137,8 +138,13 @@ def _sorted(timeout_s: float) -> Iterator[None]:
         ) from error
 
 
+@lru_cache(1024)
+def _lower(name: str) -> str:
+    return name.lower()
+
+
 def _low(reply: aiohttp.ClientResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in reply.headers.items()}
+    return {_lower(name): value for name, value in reply.headers.items()}
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:

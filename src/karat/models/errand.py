@@ -1,0 +1,120 @@
+"""An errand: all answers of one order, from wherever they are to be had.
+
+First from the journal, whoever of the route gave them; then from a row that is buying the same just
+now; the rest from the first model of the route that is up. Each answer is bought once, however many
+rows want it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from karat.errors import ProviderError, RunError
+from karat.journal import Held
+from karat.models.answer import Hear
+from karat.models.budget import BudgetError
+from karat.models.call import PASSING, Till
+from karat.models.endpoint import Asker, Endpoint, ModelDownError
+from karat.models.orders import ChatOrder, Order
+from karat.models.purchase import Purchase
+
+MakeOrder = Callable[[Endpoint], Order]
+
+
+class Got(NamedTuple):
+    """One answer: what the journal holds, its key, and who gave it."""
+
+    held: Held
+    key: bytes
+    endpoint: Endpoint
+
+
+class Errand:
+    """`make` writes the order as it is put to one endpoint of the route: their defaults differ."""
+
+    def __init__(
+        self, till: Till, route: Sequence[Endpoint], make: MakeOrder, asker: Asker,
+        hear: Hear | None = None,
+    ) -> None:  # fmt: skip
+        self.till, self.route, self.make = till, route, make
+        self.asker, self.hear = asker, hear
+        self.found: dict[int, Got] = {}
+        order = make(route[0])
+        self.size = order.size
+        self._first = order, order.keys(route[0].identity)
+
+    async def run(self) -> list[Got]:
+        """All answers, in order. Raises: ProviderError, RunError."""
+        for endpoint in self.route:
+            if len(self.found) < self.size:
+                self._look(endpoint)
+        if len(self.found) < self.size:
+            await self._fill()
+        return [self.found[place] for place in range(self.size)]
+
+    def _order(self, endpoint: Endpoint) -> tuple[Order, list[bytes]]:
+        if endpoint is self.route[0]:
+            return self._first
+        order = self.make(endpoint)
+        return order, order.keys(endpoint.identity)
+
+    def _look(self, endpoint: Endpoint) -> None:
+        order, keys = self._order(endpoint)
+        held = self.till.journal.get(keys)
+        if not held:
+            return
+        spec = endpoint.spec
+        endpoint.tally.replayed += len(held)
+        self.till.journal.note_replays(
+            spec.model, self.asker.step, spec.role or self.asker.role, order.kind, len(held)
+        )
+        for place, key in enumerate(keys):
+            if key in held and place not in self.found:
+                self.found[place] = Got(held[key], key, endpoint)
+
+    async def _fill(self) -> None:
+        """Buys what is missing from the first model that is up and delivers."""
+        last = self.route[-1]
+        for endpoint in self.route:
+            if endpoint is not last and not endpoint.is_up():
+                continue
+            try:
+                await self._buy(endpoint)
+                return
+            except (ModelDownError, BudgetError, ProviderError) as error:
+                passing = not isinstance(error, ProviderError) or error.kind in PASSING
+                if endpoint is last or not passing or self.till.stopped.is_set():
+                    raise
+                if isinstance(error, RunError):
+                    self.till.warn(f"{endpoint.spec.model} is down ({error}); others answer for it")
+
+    async def _buy(self, endpoint: Endpoint) -> None:
+        order, keys = self._order(endpoint)
+        if isinstance(order, ChatOrder):
+            endpoint.accepted.check(order.request)
+        purchase = Purchase(self.till, endpoint, order, keys, self.asker, self.hear)
+        found, buying = self.found, self.till.buying
+        while len(found) < self.size:
+            missing = [i for i in range(self.size) if i not in found]
+            mine = [i for i in missing if keys[i] not in buying]
+            if not mine:
+                await buying[keys[missing[0]]].wait()
+            else:
+                done = asyncio.Event()
+                buying.update((keys[i], done) for i in mine)
+                try:
+                    for record in await purchase.buy(mine):
+                        held = record.sample, record.content, record.finish_reason, record.more
+                        found[record.sample] = Got(held, record.key, endpoint)
+                finally:
+                    for i in mine:
+                        del buying[keys[i]]
+                    done.set()
+            if len(found) < self.size:  # others may have bought the rest meanwhile
+                left = [i for i in missing if i not in found]
+                now = self.till.journal.get(keys[i] for i in left)
+                found.update(
+                    (i, Got(now[keys[i]], keys[i], endpoint)) for i in left if keys[i] in now
+                )
