@@ -10,8 +10,7 @@ latency     answers take 0.1 s and 0.01 s for each call in flight: beyond some w
 thrash      calls share a processor that does 100 a second at 32 in flight and 40 at 256
 neighbours  a second process joins for the middle third of the time, at R = 100
 
-Server and clients are processes of their own, on loopback. The best fixed widths are measured in
-the same run, for a third of the time each. Each part prints one JSON line.
+Server and clients are processes of their own. The best fixed width is measured in the same run.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -49,6 +49,7 @@ from karat.row import Message
 
 WIDTH = 256
 SETTLED_S = 10
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
 FIXED_WIDTHS = (16, 32, 64, 128, 256)
 
 
@@ -73,9 +74,7 @@ class Service:
             self.last = now
             if self.tokens < 1:
                 self.refused[int(now - self.began)] += 1
-                return web.json_response(
-                    {"error": {"message": "slow down"}}, status=429, headers={"retry-after": "1"}
-                )
+                return web.Response(status=429, headers={"retry-after": "1"})
             self.tokens -= 1
         length = self.dice.lognormvariate(-0.125, 0.5)
         if self.mode == "thrash":
@@ -89,8 +88,7 @@ class Service:
         self.served.setdefault(model, Counter())[second] += 1
         message = {"role": "assistant", "content": "Tides follow the moon."}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5}
-        return web.json_response({"model": model, "choices": [choice], "usage": usage})
+        return web.json_response({"model": model, "choices": [choice], "usage": USAGE})
 
     async def stats(self, _: web.Request) -> web.Response:
         return web.json_response({"served": self.served, "refused": self.refused})
@@ -140,15 +138,14 @@ class Shared:
             turn = heapq.heappop(self.calls)[2]
             if not turn.done():
                 turn.set_result(None)
-        self.timer = None
         self.arm()
 
 
-def serve(port: int, mode: str, rate: float, burst: float) -> None:
-    service, app = Service(mode, rate, burst), web.Application()
+def serve(port: str, mode: str, rate: str, burst: str) -> None:
+    service, app = Service(mode, float(rate), float(burst)), web.Application()
     app.router.add_post("/v1/chat/completions", service.chat)
     app.router.add_get("/stats", service.stats)
-    web.run_app(app, host="127.0.0.1", port=port, print=None, backlog=4096, access_log=None)
+    web.run_app(app, host="127.0.0.1", port=int(port), print=None, backlog=4096, access_log=None)
 
 
 class Fixed(Limiter):
@@ -165,9 +162,7 @@ class Fixed(Limiter):
 
 async def drive(base: str, name: str, limiter: Limiter, seconds: float) -> int:
     """Calls without end for so long, through karat's client; how many were answered in time."""
-    spec = parse_model(
-        {"model": f"openai/{name}", "base_url": f"{base}/v1", "concurrency": limiter.width}
-    )
+    spec = parse_model({"model": f"openai/{name}", "base_url": f"{base}/v1"})
     answered = 0
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.sqlite")
@@ -195,11 +190,6 @@ async def drive(base: str, name: str, limiter: Limiter, seconds: float) -> int:
     return answered
 
 
-def neighbour(base: str, name: str, folder: str, seconds: float) -> None:
-    limiter = Limiter(64, neighbours=Neighbours("saturation", Path(folder)))
-    asyncio.run(drive(base, name, limiter, seconds))
-
-
 @contextmanager
 def server(mode: str, rate: float = 0.0, burst: float = 0.0) -> Iterator[str]:
     with socket.socket() as probe:
@@ -208,12 +198,11 @@ def server(mode: str, rate: float = 0.0, burst: float = 0.0) -> Iterator[str]:
     child = subprocess.Popen([sys.executable, __file__, "_serve", f"{port} {mode} {rate} {burst}"])
     base = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(100):
-            try:
+        while child.poll() is None:
+            with suppress(OSError):
                 stats(base)
                 break
-            except OSError:
-                time.sleep(0.1)
+            time.sleep(0.1)
         yield base
     finally:
         child.terminate()
@@ -223,11 +212,12 @@ def server(mode: str, rate: float = 0.0, burst: float = 0.0) -> Iterator[str]:
 def stats(base: str) -> tuple[dict[str, Counter[int]], Counter[int]]:
     with urllib.request.urlopen(f"{base}/stats") as reply:
         said = json.load(reply)
-    by_second = {
-        name: Counter({int(s): n for s, n in counts.items()})
-        for name, counts in said["served"].items()
-    }
-    return by_second, Counter({int(s): n for s, n in said["refused"].items()})
+    served = {name: by_second(counts) for name, counts in said["served"].items()}
+    return served, by_second(said["refused"])
+
+
+def by_second(counts: dict[str, int]) -> Counter[int]:
+    return Counter({int(second): n for second, n in counts.items()})
 
 
 def between(counts: Counter[int], begin: float, end: float) -> int:
@@ -271,14 +261,6 @@ def by_latency(mode: str, seconds: float) -> dict[str, object]:
     }
 
 
-def latency(seconds: float) -> dict[str, object]:
-    return by_latency("latency", seconds)
-
-
-def thrash(seconds: float) -> dict[str, object]:
-    return by_latency("thrash", seconds)
-
-
 def neighbours(seconds: float) -> dict[str, object]:
     third, rate = seconds / 3, 100
     with tempfile.TemporaryDirectory() as folder, server("limit", rate, rate / 10) as base:
@@ -296,26 +278,32 @@ def neighbours(seconds: float) -> dict[str, object]:
     joined, left = min(served["b"]), max(served["b"])
     spans = {"alone": (SETTLED_S, joined), "both": (joined + 5, left), "after": (left + 5, seconds)}
     return {
-        span: {name: round(between(served[name], *s) / (s[1] - s[0]), 1) for name in ("a", "b")}
+        span: {
+            name: round(between(served[name], *s) / max(1, s[1] - s[0]), 1) for name in ("a", "b")
+        }
         for span, s in spans.items()
     } | {"refused": round(refused.total() / sum(c.total() for c in served.values()), 4)}
 
 
-PARTS = {"limit": limit, "latency": latency, "thrash": thrash, "neighbours": neighbours}
+PARTS = {
+    "limit": limit,
+    "latency": partial(by_latency, "latency"),
+    "thrash": partial(by_latency, "thrash"),
+    "neighbours": neighbours,
+}
 
 
 def main() -> None:
     if sys.argv[1:2] == ["_serve"]:
-        port, mode, rate, burst = sys.argv[2].split()
-        serve(int(port), mode, float(rate), float(burst))
+        serve(*sys.argv[2].split())
         return
     if sys.argv[1:2] == ["_neighbour"]:
         base, name, folder, seconds = sys.argv[2].split(" ")
-        neighbour(base, name, folder, float(seconds))
+        limiter = Limiter(64, neighbours=Neighbours("saturation", Path(folder)))
+        asyncio.run(drive(base, name, limiter, float(seconds)))
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()

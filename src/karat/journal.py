@@ -18,8 +18,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from karat.errors import RunError
-from karat.ledger import SCHEMA, VERSION, Attempt, Batch, Record
+from karat.ledger import PUT_BATCH, SCHEMA, VERSION, Attempt, Batch, BatchRow, Record
 
 GROUP_COMMIT_S = 0.004
 # In a journal that was empty when it was opened, only what was put since can be found: one bit of a
@@ -112,6 +114,30 @@ class Journal:
     def _commit(self, batch: _Batch) -> None:
         with self._writer:  # one transaction
             batch.write(self._writer)
+
+    async def put_batch(self, row: BatchRow) -> None:
+        """Returns once the row is on the disk itself: a batch is worth more than an answer.
+
+        Raises: RunError.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self._commit_batch, row)
+        except sqlite3.Error as error:
+            raise _explain(error, self.path) from error
+
+    def _commit_batch(self, row: BatchRow) -> None:
+        self._writer.execute("PRAGMA synchronous = FULL")
+        try:
+            with self._writer:
+                self._writer.execute(PUT_BATCH, msgspec.structs.astuple(row))
+        finally:
+            self._writer.execute("PRAGMA synchronous = NORMAL")
+
+    def batches(self) -> list[BatchRow]:
+        """All that were ever handed in. Raises: RunError."""
+        fields = ", ".join(BatchRow.__struct_fields__)
+        return [BatchRow(*row) for row in self.query(f"SELECT {fields} FROM batches")]
 
     async def close(self) -> None:
         """Commits what is pending. Raises: RunError."""

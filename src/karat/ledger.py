@@ -87,6 +87,21 @@ class Attempt(msgspec.Struct):
     body: str | None = None  # of an answered request
 
 
+class BatchRow(msgspec.Struct):
+    """A batch at a service's batch API: what must be known of it after a kill.
+
+    `state`: submitting (written before anything is sent), submitted, or done: nothing in it is
+    still awaited. `remote` is the service's id of it, `requests` the names of what it holds.
+    """
+
+    id: str
+    route: str
+    state: str
+    created: float  # Unix seconds
+    remote: str | None = None
+    requests: bytes = b""
+
+
 _CALLS = Record.__struct_fields__
 _ATTEMPTS = Attempt.__struct_fields__
 _TYPES = {
@@ -128,6 +143,7 @@ PRAGMA user_version = {VERSION};
 """
 INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(_CALLS))})"
 INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * len(_ATTEMPTS))})"
+PUT_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)"
 _ADD_MINUTE = (
     f"INSERT INTO minutes VALUES ({', '.join('?' * (len(_BY) + len(_SUMS)))}) ON CONFLICT "
     f"DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMS)}"

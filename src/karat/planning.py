@@ -100,7 +100,7 @@ def _line(
     return StepPlan(
         label, None, None, spec.model, -(-left // call.n), samples, held,
         prompt_tokens, completion_tokens,
-        _cost(spec.rates(), left, prompt_tokens, completion_tokens),
+        _cost(spec.planned_rates(), left, prompt_tokens, completion_tokens),
         left / call.n * per.latency_s / min(width, max(1, call.calls)),
         known is not None,
     )  # fmt: skip

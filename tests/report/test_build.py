@@ -81,7 +81,7 @@ def test_distributions_of_all_candidates_and_of_accepted_ones(run):
 def test_seed_versions_and_recipe_hash(run, make_recipe, tmp_path):
     report = run.report
     assert (report["name"], report["seed"]) == ("test", 7)
-    assert {"python", "pyarrow", "numpy", "aiohttp"} <= set(report["versions"])
+    assert {"python", "pyarrow", "numpy", "httptools"} <= set(report["versions"])
     assert len(report["recipe_hash"]) == 32
     assert report["ranking"] == "length.reward"
 

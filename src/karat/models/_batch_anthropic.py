@@ -9,7 +9,7 @@ requests and 256 MB, an end within 24 hours, results kept for 29 days); the `ant
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +34,10 @@ class _Result(msgspec.Struct):
 class _Line(msgspec.Struct):
     custom_id: str
     result: _Result
+
+
+def connect(provider: Provider) -> AnthropicDesk:
+    return AnthropicDesk(provider)
 
 
 class AnthropicDesk:
@@ -76,7 +80,7 @@ class AnthropicDesk:
             raise unreadable(error) from None
         return Look(ended, done, (f"{path}/results",) if ended else (), ", ".join(unanswered))
 
-    async def results(self, look: Look) -> AsyncIterator[Result]:
+    async def results(self, look: Look) -> AsyncGenerator[Result]:
         for file in look.files:
             async for line in self._line.lines(file):
                 if not line.strip():
@@ -89,7 +93,8 @@ class AnthropicDesk:
 
     async def search(self, batch: str, count: int, since: float) -> list[str]:
         """Newest first, as the service lists them."""
-        found, after = [], ""
+        found: list[str] = []
+        after = ""
         for _ in range(MOST_PAGES):
             page = await self._line.ask("GET", f"/messages/batches?limit={PAGE}{after}")
             try:

@@ -8,7 +8,7 @@ types/batch.py, batch_create_params.py (at most 50,000 requests and 200 MB).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote
 
@@ -32,6 +32,10 @@ class _Response(msgspec.Struct):
 class _Line(msgspec.Struct):
     custom_id: str
     response: _Response | None = None
+
+
+def connect(provider: Provider) -> OpenAIDesk:
+    return OpenAIDesk(provider)
 
 
 class OpenAIDesk:
@@ -76,7 +80,7 @@ class OpenAIDesk:
         except (KeyError, TypeError, AttributeError) as error:
             raise unreadable(error) from None
 
-    async def results(self, look: Look) -> AsyncIterator[Result]:
+    async def results(self, look: Look) -> AsyncGenerator[Result]:
         for file in look.files:
             async for line in self._line.lines(file):
                 if not line.strip():

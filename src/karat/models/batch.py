@@ -18,34 +18,26 @@ import asyncio
 import importlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import TypeVar
 
 from karat.errors import ProviderError, RunError
 from karat.journal import Journal
 from karat.ledger import BatchRow
-from karat.models.batch_desk import Desk, Look
+from karat.models.batch_clerk import Clerk
+from karat.models.batch_desk import Look
 from karat.models.billing import CHARACTERS_PER_TOKEN, REDUCED
-from karat.models.gathering import NAME_BYTES, Batch, Gathering, Waiter, name_of
+from karat.models.gathering import Batch, Gathering, Waiter, key_in, name_of, names_in
 from karat.models.limits import Limiter
 from karat.models.rate_headers import retry_after
 from karat.models.transport import HttpReply
 from karat.models.wire import Post, Provider
 
 Say = Callable[[str], None]
-T = TypeVar("T")
-POLL_S = (5.0, 60.0)  # first, longest
-OUTAGE_S = 900.0  # a batch that cannot be asked about for so long stops the run
-OVERDUE_S = (26 * 3600.0, 28 * 3600.0)  # services end one after 24 h: then cancel it, then give up
-SETTLE_S = 10.0  # a batch created just now may be listed late
-SKEW_S = 3600.0  # a service's clock may differ from ours
 KEPT_S = 28 * 86_400.0  # services delete results after 29 or 30 days
 SAY_EVERY_S = 60.0
 SUBMIT_GRACE_S = 10.0
-PASSING = {"retry", "timeout", "connection", "unreadable", "wait"}
 STOPPED = "stopped; a batch under way goes on at the service, and the next run picks it up"
-GONE = Look(True, why="the service knows it no more")
 
 
 class Batches:
@@ -57,13 +49,12 @@ class Batches:
     ) -> None:  # fmt: skip
         """`kind` names a module _batch_KIND. `warn` is for the report, `say` for progress."""
         self._provider, self._route, self._journal, self._direct = provider, route, journal, direct
-        self._desk: Desk = importlib.import_module(f"karat.models._batch_{kind}").connect(provider)
+        desk = importlib.import_module(f"karat.models._batch_{kind}").connect(provider)
+        self._clerk = Clerk(desk, self._taken, self._tell)
         self._name, self._warn, self._say = name, warn, say
         self._said_at = -SAY_EVERY_S
-        self._url = f"{provider.address}{self._desk.path}"
-        self._gathering = Gathering(
-            self._desk.most_requests, self._desk.most_bytes, self._send_together
-        )
+        self._url = f"{provider.address}{desk.path}"
+        self._gathering = Gathering(desk.most_requests, desk.most_bytes, self._send_together)
         self._batches: list[Batch] = []
         self._loaded = self._stopped = False
 
@@ -115,13 +106,13 @@ class Batches:
     def _load(self) -> None:
         """Batches that earlier runs left at the service."""
         self._loaded = True
-        for row in self._journal.batches(self._route):
-            if row.created > time.time() - KEPT_S:
-                self._batches.append(Batch(row.id, row.created, _names(row.requests), row.remote))
+        for row in self._journal.batches():
+            ours = row.route == self._route and row.state != "done"
+            if ours and row.created > time.time() - KEPT_S:
+                self._batches.append(Batch(row.id, row.created, names_in(row.requests), row.remote))
 
     def _send_together(self, waiting: dict[bytes, Waiter]) -> None:
         batch = Batch(uuid.uuid4().hex, time.time(), frozenset(waiting), None, waiting)
-        batch.fresh = True
         self._batches.append(batch)
         self._see_through(batch)
 
@@ -135,7 +126,7 @@ class Batches:
             placed = batch.remote is not None or await self._place(batch)
             while placed and batch.waiting:
                 await batch.all_here()
-                look = await self._ended(batch.remote or "", batch)
+                look = await self._clerk.ended(batch.remote or "", batch)
                 if look.full:
                     await self._smaller(batch)
                     return
@@ -158,10 +149,10 @@ class Batches:
             batch.remote = await self._submit(batch)
         else:
             await batch.all_here()
-            batch.remote = await self._locate(batch)
+            batch.remote = await self._clerk.locate(batch)
         if batch.remote is not None:
             await self._write(batch, "submitted")
-            self._tell(f"batch of {len(batch.names):,} requests at {self._name}: submitted")
+            self._tell(batch, "submitted")
             return True
         await self._dissolve(batch)
         if batch.fresh:
@@ -173,80 +164,14 @@ class Batches:
     async def _submit(self, batch: Batch) -> str | None:
         """The service's id, or None where it refuses."""
         await self._write(batch, "submitting")
-        requests = [(name.hex(), waiter.body) for name, waiter in batch.waiting.items()]
-        desk, created = self._desk, False
-
-        async def create() -> str:
-            nonlocal created
-            if created and (found := await self._locate(batch)):
-                return found
-            try:
-                return await desk.create(prepared)
-            except ProviderError as error:
-                created = not 400 <= error.status < 500  # perhaps
-                raise
-
-        try:
-            prepared = await self._persist(lambda: desk.prepare(batch.id, requests))
-            return await self._persist(create)
-        except ProviderError as error:
-            if created:
-                raise
-            self._warn(
-                f"{self._name} takes no batch ({error}): what is asked is bought directly, at the "
-                "full price"
-            )
-            return None
-
-    async def _locate(self, batch: Batch) -> str | None:
-        """The batch at the service, where it was created without our hearing of it."""
-        desk = self._desk
-        for wait in (0.0, SETTLE_S):
-            await asyncio.sleep(wait)
-            since, count = batch.created - SKEW_S, len(batch.names)
-            found = await self._persist(lambda: desk.search(batch.id, count, since))
-            taken = {row.remote for row in self._journal.batches()}
-            for remote in found:
-                if desk.certain or (remote not in taken and await self._holds(remote, batch)):
-                    return remote
+        found = await self._clerk.submit(batch)
+        if isinstance(found, str):
+            return found
+        self._warn(
+            f"{self._name} takes no batch ({found}): what is asked is bought directly, at the full "
+            "price"
+        )
         return None
-
-    async def _holds(self, remote: str, batch: Batch) -> bool:
-        """Whether that is it, which only its results tell."""
-        look = await self._ended(remote, batch)
-
-        async def first() -> str:
-            async with aclosing(self._desk.results(look)) as results:  # type: ignore[type-var]
-                async for name, _ in results:
-                    return name
-            return ""
-
-        name = await self._persist(first)
-        return name in {name.hex() for name in batch.names}
-
-    async def _ended(self, remote: str, batch: Batch) -> Look:
-        """Waits until the batch has ended at the service, one way or another."""
-        pause, cancelled = POLL_S[0], False
-        while True:
-            try:
-                look = await self._persist(lambda: self._desk.look(remote))
-            except ProviderError as error:
-                if error.status != 404:
-                    raise
-                return GONE
-            if look.ended:
-                return look
-            size = f"batch of {len(batch.names):,} requests at {self._name}"
-            self._tell(f"{size}: {look.done:,} done")
-            cancel_at, give_up_at = (batch.created + after for after in OVERDUE_S)
-            if time.time() > give_up_at:
-                return Look(True, why="it did not end in time")
-            if time.time() > cancel_at and not cancelled:
-                cancelled = True
-                with suppress(ProviderError):
-                    await self._desk.cancel(remote)
-            await asyncio.sleep(pause)
-            pause = min(1.5 * pause, POLL_S[1])
 
     async def _hand_over(self, batch: Batch, look: Look) -> None:
         """Gives every result to who waits for it; who waits in vain buys directly."""
@@ -254,7 +179,7 @@ class Batches:
         batch.handing = True
         why = look.why
         try:
-            await self._persist(lambda: self._read(batch, look))
+            await self._clerk.persist(lambda: self._read(batch, look))
         except ProviderError as error:
             if error.status not in (404, 410):
                 raise
@@ -270,12 +195,12 @@ class Batches:
         batch.read = True
         if look.spare:
             with suppress(ProviderError):
-                await self._desk.forget(look)
-        self._tell(f"batch of {len(batch.names):,} requests at {self._name}: picked up")
-        await self._sweep(keep=batch)
+                await self._clerk.desk.forget(look)
+        self._tell(batch, "picked up")
+        await self._sweep()
 
     async def _read(self, batch: Batch, look: Look) -> None:
-        async with aclosing(self._desk.results(look)) as results:  # type: ignore[type-var]
+        async with aclosing(self._clerk.desk.results(look)) as results:
             async for custom_id, reply in results:
                 name = _name(custom_id)
                 if reply is None or name not in batch.names:
@@ -288,7 +213,8 @@ class Batches:
 
     async def _smaller(self, batch: Batch) -> None:
         """Refused because too much waits there: tried again after another of ours, or in halves."""
-        others = [b.task for b in self._batches if b is not batch and b.remote and b.task]
+        batch.refused = True
+        others = [b.task for b in self._batches if b.remote and b.task and not b.refused]
         if others:
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         else:
@@ -300,22 +226,8 @@ class Batches:
 
     # --- what they share -----------------------------------------------------------------------
 
-    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Asks until it is answered. Raises: ProviderError for what no waiting mends."""
-        loop, pause = asyncio.get_running_loop(), POLL_S[0]
-        until = loop.time() + OUTAGE_S
-        while True:
-            try:
-                return await ask()
-            except ProviderError as error:
-                if error.kind not in PASSING or loop.time() > until:
-                    raise
-                wait = max(pause, error.retry_after_s or 0.0)
-            await asyncio.sleep(wait)
-            pause = min(2 * pause, POLL_S[1])
-
     async def _write(self, batch: Batch, state: str) -> None:
-        requests = b"".join(sorted(batch.names))
+        requests = b"" if state == "done" else b"".join(sorted(batch.names))
         await self._journal.put_batch(
             BatchRow(batch.id, self._route, state, batch.created, batch.remote, requests)
         )
@@ -324,20 +236,23 @@ class Batches:
         await self._write(batch, "done")
         self._batches.remove(batch)
 
-    async def _sweep(self, keep: Batch | None = None) -> None:
+    async def _sweep(self) -> None:
         """Marks as done what is wholly in the journal. Answers just given may not be yet."""
         for batch in list(self._batches):
-            if batch is keep or batch.task is not None or batch.waiting:
+            if batch.task is not None or batch.waiting:
                 continue
-            keys = {name[:-NAME_BYTES] for name in (batch.good if batch.read else batch.names)}
+            keys = {key_in(name) for name in (batch.good if batch.read else batch.names)}
             if len(self._journal.get(keys)) == len(keys):
                 await self._dissolve(batch)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, batch: Batch, what: str) -> None:
         now = time.monotonic()
         if now - self._said_at >= SAY_EVERY_S:
             self._said_at = now
-            self._say(text)
+            self._say(f"batch of {len(batch.names):,} requests at {self._name}: {what}")
+
+    def _taken(self) -> set[str | None]:
+        return {row.remote for row in self._journal.batches()}
 
     def stop(self) -> None:
         """Nobody waits any longer; what is being handed over is, and a submission ends."""
@@ -367,8 +282,3 @@ def _name(custom_id: str) -> bytes:
         return bytes.fromhex(custom_id)
     except ValueError:
         return b""
-
-
-def _names(packed: bytes) -> frozenset[bytes]:
-    size = KEY_BYTES + NAME_BYTES
-    return frozenset(packed[i : i + size] for i in range(0, len(packed), size))

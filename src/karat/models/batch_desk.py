@@ -8,14 +8,16 @@ order, which are read as they come: a batch may be larger than memory should be.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from karat.errors import ProviderError
+from karat.models.connection import MAX_REPLY_BYTES
 from karat.models.rate_headers import retry_after
-from karat.models.transport import MAX_REPLY_BYTES, HttpReply, read_all
+from karat.models.transport import HttpReply, read_all
 from karat.models.wire import Provider
 
 ANSWER_S = 120.0  # for a request about a batch; of a download, the longest silence
@@ -53,7 +55,7 @@ class Desk(Protocol):
         """The service's id of the new batch, which is paid for from now on."""
 
     async def look(self, remote: str) -> Look: ...
-    def results(self, look: Look) -> AsyncIterator[Result]: ...
+    def results(self, look: Look) -> AsyncGenerator[Result]: ...
     async def search(self, batch: str, count: int, since: float) -> list[str]:
         """Ids of batches that may be ours: of so many requests, created after `since` (Unix)."""
 
@@ -82,7 +84,7 @@ class Line:
         url = f"{self.address}{path}"
         return self._read(await self._provider.transport.post(url, body, headers, UPLOAD_S))
 
-    async def lines(self, path: str) -> AsyncIterator[bytes]:
+    async def lines(self, path: str) -> AsyncGenerator[bytes]:
         """The lines of a file as they come; nothing after the last line end is lost."""
         url, headers = f"{self.address}{path}", self._provider.headers
         parts: list[bytes] = []
@@ -113,7 +115,7 @@ class Line:
 
     def _fault(self, reply: HttpReply) -> ProviderError:
         error = self._provider.fault(reply)
-        error.retry_after_s = retry_after(reply.headers, reply.body, 0.0)
+        error.retry_after_s = retry_after(reply.headers, reply.body, time.time())
         return error
 
 

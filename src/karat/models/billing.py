@@ -29,12 +29,13 @@ def bill(call: Call, bought: Bought, keys: list[bytes]) -> tuple[list[Record], A
     tokens, guessed = _tokens(answers, usage.output)
     usage.output = sum(tokens)
     made = call.record()
+    rates = endpoint.reduced if call.reduced else endpoint.rates
     cost: int | None = None
     if usage.cost_nano is not None:
         cost, made.price = usage.cost_nano, "provider"
-    elif endpoint.rates is not None:
-        cost = endpoint.rates.cost_nano(usage, call.started, call.busy_s)
-        made.price = endpoint.rates.version
+    elif rates is not None:
+        cost = rates.cost_nano(usage, call.started, call.busy_s)
+        made.price = rates.version
     made.cost_nano = cost
     made.served = bought.served
     made.samples = len(answers)

@@ -17,7 +17,7 @@ from karat.errors import ProviderError, RunError
 from karat.journal import Journal
 from karat.ledger import Attempt
 from karat.models.answer import Hear, stream_answer
-from karat.models.billing import CHARACTERS_PER_TOKEN
+from karat.models.billing import CHARACTERS_PER_TOKEN, REDUCED
 from karat.models.budget import Budget
 from karat.models.chat import Delta
 from karat.models.endpoint import DOWN_AFTER, Asker, Endpoint, ModelDownError
@@ -39,7 +39,8 @@ class Till:
         self.budget = budget
         self.stopped = asyncio.Event()
         self.buying: dict[bytes, asyncio.Event] = {}  # keys of answers that are being bought
-        self.warn: Callable[[str], None] = lambda text: None
+        self.warn: Callable[[str], None] = lambda text: None  # for the report
+        self.say: Callable[[str], None] = lambda text: None  # for progress
 
 
 class Call:
@@ -71,6 +72,7 @@ class Call:
         self.reserved = self.held = False
         self.probes = endpoint.left.is_set()  # asked for all that: to see whether it is up again
         self.started = self.queue_ms = self.latency_ms = self.busy_s = 0.0
+        self.reduced = False  # in price
         self.ttft_ms: float | None = None
         self.first_try = 0.0
 
@@ -132,7 +134,6 @@ class Call:
 
     async def _ask(self) -> Bought:
         provider, timeout_s = self.endpoint.provider, self.endpoint.spec.timeout_s
-        url, body = self.post
         sent = time.perf_counter()
         try:
             if self.streamed:
@@ -141,7 +142,8 @@ class Call:
                 )
                 self.ttft_ms = None if first is None else (first - sent) * 1000
                 return bought
-            reply = await provider.transport.post(url, body, provider.headers, timeout_s)
+            reply = await self.endpoint.post(self.post, self.key)
+            self.reduced = REDUCED in reply.headers
             limits = read_limits(reply.headers, self.started)
             if limits is not None:
                 self.endpoint.limiter.told(limits)

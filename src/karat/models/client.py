@@ -60,9 +60,17 @@ class Client:
             route = [Endpoint(spec, self._spent(spec)) for spec in specs]
             for place, endpoint in enumerate(route):
                 endpoint.stands_in = place + 1 < len(route)
+                if endpoint.spec.batch:
+                    endpoint.use_batches(self.journal, self._warn, self._say)
                 self.endpoints[model if place == 0 else f"{model}+{place}"] = endpoint
             self._routes[model] = route
         return self._routes[model]
+
+    def _warn(self, text: str) -> None:
+        self.till.warn(text)  # whoever listens by then
+
+    def _say(self, text: str) -> None:
+        self.till.say(text)
 
     def _spent(self, spec: ModelSpec) -> int:
         if spec.budget_usd is None:
@@ -76,7 +84,7 @@ class Client:
         """From now on no call is sent; those under way finish and are recorded."""
         self.till.stopped.set()
         for endpoint in self.endpoints.values():
-            endpoint.limiter.close()
+            endpoint.stop()
 
     async def chat(self, model: str, request: ChatRequest, asker: Asker) -> list[Completion]:
         """request.n answers, in order of their sample index. Raises: ProviderError, RunError."""
@@ -149,7 +157,7 @@ class Client:
 
     async def close(self) -> None:
         for endpoint in self.endpoints.values():
-            await endpoint.provider.close()
+            await endpoint.close()
 
 
 def _the(order: Order) -> MakeOrder:

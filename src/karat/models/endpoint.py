@@ -6,12 +6,15 @@ import asyncio
 from typing import NamedTuple
 
 from karat.errors import RecipeError, RunError
+from karat.journal import Journal
+from karat.models.batch import Batches, Say
 from karat.models.budget import Budget
 from karat.models.chat import ChatRequest, Turn
 from karat.models.limits import Limiter
 from karat.models.spec import ModelSpec, load_wire
 from karat.models.takes import refusals
-from karat.models.wire import Provider
+from karat.models.transport import HttpReply
+from karat.models.wire import Post, Provider
 
 REST_S = (15.0, 240.0)  # how long a model that is down is left alone: at first, at most
 DOWN_AFTER = 5  # failures in a row, where another model can answer
@@ -101,10 +104,12 @@ class Endpoint:
         self.identity = spec.identity()
         self.defaults = spec.defaults()
         self.rates = spec.rates()
+        self.reduced = spec.planned_rates()  # of what is bought in a batch
         self.provider: Provider = load_wire(spec.format).connect(spec)
         self.limiter = Limiter(
             self.provider.concurrency, rpm=spec.rpm or service.rpm, tpm=spec.tpm or service.tpm
         )
+        self.batches: Batches | None = None
         self.budget = Budget(spec.budget_usd, spent_nano, f"the budget of model '{spec.model}'")
         self.tally = Tally()
         self.meter = Meter()
@@ -118,6 +123,37 @@ class Endpoint:
         self.why_down = ""
         self._rest_s = REST_S[0]
         self._rests_until: float | None = None
+
+    def use_batches(self, journal: Journal, warn: Say, say: Say) -> None:
+        """Chat is bought through the service's batch API, which has no limits but its width."""
+        service = self.spec.offered_by()
+        self.batches = Batches(
+            self.provider, service.batches, self.identity, journal, self.limiter,
+            name=self.spec.provider, warn=warn, say=say,
+        )  # fmt: skip
+        self.provider.concurrency = self.spec.width(1)
+        self.limiter = Limiter(self.provider.concurrency, search=False)
+
+    async def post(self, post: Post, key: bytes) -> HttpReply:
+        """The reply to a request whose first answer has this key.
+
+        Raises: ProviderError, RunError.
+        """
+        timeout_s = self.spec.timeout_s
+        if self.batches is not None:
+            return await self.batches.post(key, post, timeout_s)
+        return await self.provider.transport.post(*post, self.provider.headers, timeout_s)
+
+    def stop(self) -> None:
+        """Nothing more is sent; what is under way may finish."""
+        self.limiter.close()
+        if self.batches is not None:
+            self.batches.stop()
+
+    async def close(self) -> None:
+        if self.batches is not None:
+            await self.batches.close()
+        await self.provider.close()
 
     def weight(self, samples: int) -> int:
         """Slots one request takes: one, or one a sample where the model writes them itself."""

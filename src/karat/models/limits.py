@@ -26,7 +26,8 @@ __all__ = ["MAX_PAUSE_S", "Limiter"]
 class Limiter:
     """Slots in order of arrival. Times are the loop's clock, in seconds.
 
-    `rpm` and `tpm` are limits a service or a person states: calls and tokens a minute.
+    `rpm` and `tpm` are limits a service or a person states: calls and tokens a minute. `search`:
+    whether a narrower width may deliver more.
     """
 
     def __init__(
@@ -36,11 +37,12 @@ class Limiter:
         rpm: float | None = None,
         tpm: float | None = None,
         neighbours: Neighbours | None = None,
+        search: bool = True,
     ) -> None:
         self.width = width
         self.in_flight = 0
         self._pace = Pace()
-        self._width = Width(width)
+        self._width = Width(width, search=search)
         self._hints = Hints()
         self._requests = Quota(rpm) if rpm else None
         self._tokens = Quota(tpm) if tpm else None

@@ -26,6 +26,7 @@ from karat.step import explain
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 DAY_S = 86_400
+BATCH_WIDTH = 10_000  # requests that wait for batches at once, where nobody says
 OWN_SERVER = "vllm"  # stands for any server that a user runs
 # What every request says for itself; in `extra` it would win over that or lose to it, unseen.
 SAID = ("model", "messages", "n", "stream", "seed", "stop", "temperature", "top_p", "max_tokens")
@@ -41,9 +42,10 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     `extra` is merged into every request body. `timeout_s` and `attempts` are per request. `rpm` and
     `tpm` are requests and tokens a minute that the service allows. `stream` reads answers as they
-    are written, which measures the time to the first token. `batch` buys through the service's
-    batch API: half the price, up to a day of waiting. `wire` is the format, where a service speaks
-    several. The names of DEFAULTS apply where a step leaves them open. `fallbacks` answer, in
+    are written, which measures the time to the first token. `batch` buys chat through the service's
+    batch API: half the price (`price` stays that of a direct call), up to a day of waiting;
+    `concurrency` is then how many requests wait at once. `wire` is the format, where a service
+    speaks several. The names of DEFAULTS apply where a step leaves them open. `fallbacks` answer, in
     their order, while the ones before are down: in a recipe, `[first, second]`.
     """
 
@@ -140,6 +142,22 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
                 )
         if self.price is not None:
             check_price(self.price)
+        if self.batch:
+            self._check_batch()
+
+    def _check_batch(self) -> None:
+        batches = self.offered_by().batches
+        if not batches or self.format != batches:
+            whose = "your own server" if self.offered_by() is COMPATIBLE else self.provider
+            how = f" over the {self.format} wire" if batches else ""
+            raise RecipeError(
+                f"model '{self.model}': {whose} offers no batch API that karat can reach{how}; "
+                "leave batch out"
+            )
+        if self.stream:
+            raise RecipeError(
+                f"model '{self.model}': a batch is no stream; leave out stream or batch"
+            )
 
     @property
     def seller(self) -> str:
@@ -159,8 +177,12 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     def rates(self) -> Rates | None:
         """The price of a token here: the recipe's, else the shipped map's; None: unknown."""
-        found = find_rates(self.seller, self.name, self.price)
-        return found.halved() if found and self.batch and self.price is None else found
+        return find_rates(self.seller, self.name, self.price)
+
+    def planned_rates(self) -> Rates | None:
+        """The price that is expected to be paid: that of a batch, where there are to be any."""
+        found = self.rates()
+        return found.halved() if found and self.batch else found
 
     def identity(self) -> str:
         """What the answers depend on beside the request: goes into journal keys."""
@@ -176,6 +198,8 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     def width(self, n: int) -> int:
         """How many requests of n samples are under way at once."""
+        if self.batch:
+            return self.concurrency or BATCH_WIDTH
         wire = load_wire(self.format)
         found: int = (
             wire.width(self, n)

@@ -7,17 +7,22 @@ faults; the embedded model is the OpenAI format over an in-process transport.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import lru_cache
-from typing import Protocol
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache, lru_cache
+from typing import NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import msgspec
 
 from karat.errors import ProviderError
+from karat.models.connection import MAX_REPLY_BYTES as MAX_REPLY_BYTES
+from karat.models.connection import Connection, too_large
 
-MAX_REPLY_BYTES = 64 * 2**20
+KEPT_S = 55.0  # an idle connection; services drop theirs after 60 s and more
+AGENT = "karat"
+SAFE = "/%:@!$&'()*+,;=~-._"  # in a path; what is quoted already stays as it is
 
 
 class HttpReply(msgspec.Struct):
@@ -53,64 +58,100 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
+class Origin(NamedTuple):
+    """Whom to connect to."""
+
+    host: str
+    port: int
+    secure: bool
+
+
 class HttpTransport:
-    """aiohttp with one connection pool. Redirects are not followed: a key stays with its host."""
+    """HTTP/1.1 over connections that are kept and used again, as many as there are calls.
 
-    def __init__(self, connections: int) -> None:
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+    Redirects are not followed: a key stays with its host. No proxy is used, no cookie kept.
+    """
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=60),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=True,
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
-        return self._session
+    def __init__(self) -> None:
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._open: set[Connection] = set()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
     ) -> HttpReply:
-        with _sorted(timeout_s):
-            async with asyncio.timeout(timeout_s):
-                async with self._open().post(
-                    url, data=body, headers=headers, allow_redirects=False, timeout=None
-                ) as reply:
-                    data = await _bounded(reply)
-                    return HttpReply(reply.status, _low(reply), data)
+        origin, head = _request("POST", url, tuple(headers.items()))
+        connection, left_s = await self._connection(origin, timeout_s)
+        connection.send(b"%b%d\r\n\r\n" % (head, len(body)), body)
+        data = await connection.reply(left_s, timeout_s)
+        reply = HttpReply(connection.status, connection.headers, data)
+        connection.free()
+        return reply
 
     @asynccontextmanager
     async def stream(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
     ) -> AsyncIterator[Stream]:
-        silence = aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
-        with _sorted(timeout_s):
-            reply = await self._open().request(
-                method, url, data=body or None, headers=headers, allow_redirects=False,
-                timeout=silence,
-            )  # fmt: skip
+        origin, head = _request(method, url, tuple(headers.items()))
+        connection, _ = await self._connection(origin, timeout_s)
+        streamed = _Streamed(connection, timeout_s)
         try:
-            yield _Streamed(reply, timeout_s)
+            connection.send(b"%b%d\r\n\r\n" % (head, len(body)), body, stream=True)
+            await connection.begun(timeout_s)
+            streamed.status, streamed.headers = connection.status, connection.headers
+            yield streamed
         finally:
-            reply.close()  # what is still under way is of no use to anybody
+            if not streamed.ended:
+                connection.abort()
+
+    async def _connection(self, origin: Origin, timeout_s: float) -> tuple[Connection, float]:
+        """One that is free, and what is left of the time."""
+        loop = asyncio.get_running_loop()
+        idle = self._idle.setdefault(origin, [])
+        now = loop.time()
+        while idle:
+            connection = idle.pop()
+            if connection.usable and now - connection.idle_since < KEPT_S:
+                return connection, timeout_s
+            connection.abort()
+
+        def keep(free: Connection) -> None:
+            free.idle_since = loop.time()
+            idle.append(free)
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, made = await loop.create_connection(
+                    lambda: Connection(keep, self._open.discard), origin.host, origin.port,
+                    ssl=_tls() if origin.secure else None,
+                )  # fmt: skip
+        except TimeoutError:
+            raise ProviderError(f"no connection within {timeout_s:g} s", kind="timeout") from None
+        except (OSError, UnicodeError) as error:  # ssl.SSLError among them
+            raise ProviderError(
+                f"connection failed: {error}", kind="connection", unreachable=True
+            ) from error
+        self._open.add(made)
+        return made, max(0.001, timeout_s - (loop.time() - now))
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for connection in tuple(self._open):
+            connection.abort()
+        self._idle.clear()
+        await asyncio.sleep(0)  # the sockets close in the next turn of the loop
 
 
 class _Streamed:
-    def __init__(self, reply: aiohttp.ClientResponse, timeout_s: float) -> None:
-        self.status, self.headers = reply.status, _low(reply)
-        self._reply, self._timeout_s = reply, timeout_s
+    status = 0
+    headers: dict[str, str]
+
+    def __init__(self, connection: Connection, timeout_s: float) -> None:
+        self._connection, self._timeout_s = connection, timeout_s
+        self.ended = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        with _sorted(self._timeout_s):
-            async for piece in self._reply.content.iter_any():
-                yield piece
+        async for piece in self._connection.pieces(self._timeout_s):
+            yield piece
+        self.ended = True
 
 
 async def read_all(stream: Stream) -> HttpReply:
@@ -119,46 +160,34 @@ async def read_all(stream: Stream) -> HttpReply:
     async for piece in stream.pieces():
         data += piece
         if len(data) > MAX_REPLY_BYTES:
-            raise _too_large()
+            raise too_large()
     return HttpReply(stream.status, stream.headers, bytes(data))
 
 
-@contextmanager
-def _sorted(timeout_s: float) -> Iterator[None]:
-    """Every way a connection fails, as a ProviderError."""
-    try:
-        yield
-    except TimeoutError:
-        raise ProviderError(f"no answer within {timeout_s:g} s", kind="timeout") from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        nobody = isinstance(error, aiohttp.ClientConnectorError)
-        raise ProviderError(
-            f"connection failed: {reason}", kind="connection", unreachable=nobody
-        ) from error
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
-@lru_cache(1024)
-def _lower(name: str) -> str:
-    return name.lower()
+@lru_cache(256)
+def _request(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Origin, bytes]:
+    """Whom to ask, and the head of the request up to the length of its body.
 
-
-def _low(reply: aiohttp.ClientResponse) -> dict[str, str]:
-    return {_lower(name): value for name, value in reply.headers.items()}
-
-
-async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
-    """The body, never more than MAX_REPLY_BYTES of it, whatever it says or unpacks to."""
-    length = reply.content_length
-    if length is not None and length <= MAX_REPLY_BYTES and "Content-Encoding" not in reply.headers:
-        return await reply.read()
-    data = bytearray()
-    async for chunk in reply.content.iter_any():
-        data += chunk
-        if len(data) > MAX_REPLY_BYTES:
-            raise _too_large()
-    return bytes(data)
-
-
-def _too_large() -> ProviderError:
-    return ProviderError(f"the reply is over {MAX_REPLY_BYTES >> 20} MiB", kind="unreadable")
+    Raises: ProviderError for a header that would end the line it stands in.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    host = parts.hostname or ""
+    origin = Origin(host, parts.port or (443 if secure else 80), secure)
+    named = f"[{host}]" if ":" in host else host
+    if not host.isascii():
+        named = host.encode("idna").decode()
+    if parts.port is not None:
+        named += f":{parts.port}"
+    target = quote(parts.path or "/", safe=SAFE) + (f"?{parts.query}" if parts.query else "")
+    sent = {"host": named, "user-agent": AGENT, "accept": "*/*", "accept-encoding": "identity"}
+    sent.update((name.lower(), value) for name, value in headers)
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ProviderError("a header or the address holds a line break", kind="row")
+    return origin, ("\r\n".join(lines) + "\r\ncontent-length: ").encode("latin-1")

@@ -40,11 +40,11 @@ PATIENCE = 3  # measurements at the given width before one below is tried unaske
 class Width:
     """Judges widths by deliveries. Times are the loop's clock, in seconds."""
 
-    def __init__(self, given: int) -> None:
+    def __init__(self, given: int, *, search: bool = True) -> None:
         self.given = given
-        self.starting = given > SURELY_SAFE
+        self.starting = search and given > SURELY_SAFE
         self._steps = 0  # the width is given / STEP ** steps
-        self._last_step = int(2 * math.log2(given / 4)) if given >= SMALLEST else 0
+        self._last_step = int(2 * math.log2(given / 4)) if search and given >= SMALLEST else 0
         self._calls: dict[int, float] = {}  # by step: how many calls were delivered
         self._seconds: dict[int, float] = {}  # in how long
         self._measured = 0  # how often, since all was forgotten

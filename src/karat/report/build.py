@@ -255,7 +255,7 @@ def _scores(run: Run) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in ("karat", "pyarrow", "numpy", "aiohttp", "xllamacpp"):
+    for package in ("karat", "pyarrow", "numpy", "httptools", "xllamacpp"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -28,8 +28,16 @@ class Progress:
         self._history: dict[str, deque[tuple[float, int]]] = {}
 
     def watch(self, monitor: Monitor) -> asyncio.Task[None]:
+        monitor.services.client.till.say = self._say
         live = self._console.is_terminal
         return asyncio.ensure_future(self._live(monitor) if live else self._plain(monitor))
+
+    def _say(self, text: str) -> None:
+        """A line of its own, above the table where there is one."""
+        if self._console.is_terminal:
+            self._console.print(Text(text))
+        else:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     async def _live(self, monitor: Monitor) -> None:
         with Live(console=self._console, auto_refresh=False, transient=True) as live:

@@ -83,7 +83,7 @@ def connect(spec: ModelSpec) -> Anthropic:
     service = service_of(spec)
     slots = spec.concurrency or service.concurrency
     url = base_url(spec, service) or ""
-    return Anthropic(spec, HttpTransport(slots), slots, url, key_of(spec, service))
+    return Anthropic(spec, HttpTransport(), slots, url, key_of(spec, service))
 
 
 class Anthropic(HttpProvider):

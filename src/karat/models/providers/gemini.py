@@ -82,7 +82,7 @@ def connect(spec: ModelSpec) -> Gemini:
     service = service_of(spec)
     slots = spec.concurrency or service.concurrency
     url = base_url(spec, service) or ""
-    return Gemini(spec, HttpTransport(slots), slots, url, key_of(spec, service))
+    return Gemini(spec, HttpTransport(), slots, url, key_of(spec, service))
 
 
 class Gemini(HttpProvider):

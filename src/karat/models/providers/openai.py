@@ -56,7 +56,7 @@ def connect(spec: ModelSpec) -> OpenAI:
     service = service_of(spec)
     slots = spec.concurrency or service.concurrency
     url = base_url(spec, service) or ""
-    return OpenAI(spec, HttpTransport(slots), slots, url, key_of(spec, service))
+    return OpenAI(spec, HttpTransport(), slots, url, key_of(spec, service))
 
 
 class OpenAI(HttpProvider):

@@ -65,7 +65,7 @@ def connect(spec: ModelSpec) -> Responses:
     service = service_of(spec)
     slots = spec.concurrency or service.concurrency
     url = base_url(spec, service) or ""
-    return Responses(spec, HttpTransport(slots), slots, url, key_of(spec, service))
+    return Responses(spec, HttpTransport(), slots, url, key_of(spec, service))
 
 
 class Responses(HttpProvider):
