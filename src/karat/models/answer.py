@@ -7,16 +7,18 @@ step gets is the same either way.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from karat.errors import ProviderError
 from karat.models.chat import ChatReply, Choice, Delta, ToolCall, Usage
 from karat.models.orders import Bought, chat_answers
+from karat.models.rate_headers import retry_after
 from karat.models.sse import events
-from karat.models.transport import read_all
+from karat.models.transport import HttpReply, read_all
 from karat.models.wire import Post, Provider
 
 Hear = Callable[[Delta], None]
+Met = Callable[[Mapping[str, str]], None]
 
 
 class Assembly:
@@ -61,14 +63,20 @@ class Assembly:
         return ChatReply([choice], self._usage, self._served)
 
 
-async def deltas(provider: Provider, post: Post, timeout_s: float) -> AsyncIterator[Delta]:
-    """The pieces of one streamed answer. Raises: ProviderError, also when it breaks off."""
+async def deltas(
+    provider: Provider, post: Post, timeout_s: float, met: Met
+) -> AsyncIterator[Delta]:
+    """The pieces of one streamed answer; `met` gets the reply's headers before the first.
+
+    Raises: ProviderError, also when it breaks off.
+    """
     read, finished = provider.reader(), False
     async with provider.transport.stream(
         "POST", post.url, post.body, provider.headers, timeout_s
     ) as stream:
+        met(stream.headers)
         if stream.status != 200:
-            raise provider.fault(await read_all(stream))
+            raise sorted_fault(provider, await read_all(stream))
         async for name, data in events(stream.pieces()):
             for delta in read(name, data):
                 finished |= bool(delta.finish_reason)
@@ -77,15 +85,22 @@ async def deltas(provider: Provider, post: Post, timeout_s: float) -> AsyncItera
         raise ProviderError("the streamed answer broke off", 200, kind="unreadable")
 
 
+def sorted_fault(provider: Provider, reply: HttpReply) -> ProviderError:
+    """What a reply that is no answer means, and how long it asks to wait."""
+    error = provider.fault(reply)
+    error.retry_after_s = retry_after(reply.headers, reply.body, time.time())
+    return error
+
+
 async def stream_answer(
-    provider: Provider, post: Post, timeout_s: float, hear: Hear | None = None
+    provider: Provider, post: Post, timeout_s: float, met: Met, hear: Hear | None = None
 ) -> tuple[Bought, float | None]:
     """The whole answer, and when its first piece came (perf_counter).
 
     `hear` gets every piece as it comes. Raises: ProviderError.
     """
     made, first = Assembly(), None
-    async for delta in deltas(provider, post, timeout_s):
+    async for delta in deltas(provider, post, timeout_s, met):
         if first is None and (delta.content or delta.reasoning or delta.tool):
             first = time.perf_counter()
         made.add(delta)

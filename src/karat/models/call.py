@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from karat.errors import ProviderError, RunError
 from karat.journal import Journal
 from karat.ledger import Attempt
-from karat.models.answer import Hear, stream_answer
+from karat.models.answer import Hear, sorted_fault, stream_answer
 from karat.models.billing import CHARACTERS_PER_TOKEN, REDUCED
 from karat.models.budget import Budget
 from karat.models.chat import Delta
 from karat.models.endpoint import DOWN_AFTER, Asker, Endpoint, ModelDownError
 from karat.models.orders import Bought, Order
-from karat.models.rate_headers import read_limits, retry_after
+from karat.models.rate_headers import read_limits
 
 PASSING = {"retry", "timeout", "connection", "unreadable", "wait"}
 OVERLOADED = {0, 503, 504, 529}  # 0: no answer at all
@@ -138,22 +138,23 @@ class Call:
         try:
             if self.streamed:
                 bought, first = await stream_answer(
-                    provider, self.post, timeout_s, self._hear if self.hear else None
+                    provider, self.post, timeout_s, self._met, self._hear if self.hear else None
                 )
                 self.ttft_ms = None if first is None else (first - sent) * 1000
                 return bought
             reply = await self.endpoint.post(self.post, self.key)
             self.reduced = REDUCED in reply.headers
-            limits = read_limits(reply.headers, self.started)
-            if limits is not None:
-                self.endpoint.limiter.told(limits)
+            self._met(reply.headers)
             if reply.status != 200:
-                error = provider.fault(reply)
-                error.retry_after_s = retry_after(reply.headers, reply.body, time.time())
-                raise error
+                raise sorted_fault(provider, reply)
             return self.order.read(provider, self.places, reply)
         finally:
             self.latency_ms = (time.perf_counter() - sent) * 1000
+
+    def _met(self, headers: Mapping[str, str]) -> None:
+        limits = read_limits(headers, self.started)
+        if limits is not None:
+            self.endpoint.limiter.told(limits)
 
     def _hear(self, delta: Delta) -> None:
         self.heard = True

@@ -62,9 +62,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(head + body)
 
     async def reply(self, left_s: float, timeout_s: float) -> bytes:
-        """The whole body, where it comes in `left_s` of `timeout_s`; take status and headers before the connection goes on.
+        """The whole body, where it comes in what is left of `timeout_s`.
 
-        Raises: ProviderError.
+        Take status and headers before the connection goes on. Raises: ProviderError.
         """
         loop = asyncio.get_running_loop()
         timer = loop.call_later(left_s, self._too_slow, timeout_s)

@@ -11,6 +11,7 @@ from karat.models.batch import Batches, Say
 from karat.models.budget import Budget
 from karat.models.chat import ChatRequest, Turn
 from karat.models.limits import Limiter
+from karat.models.neighbours import Neighbours
 from karat.models.spec import ModelSpec, load_wire
 from karat.models.takes import refusals
 from karat.models.transport import HttpReply
@@ -107,8 +108,9 @@ class Endpoint:
         self.reduced = spec.planned_rates()  # of what is bought in a batch
         self.provider: Provider = load_wire(spec.format).connect(spec)
         self.limiter = Limiter(
-            self.provider.concurrency, rpm=spec.rpm or service.rpm, tpm=spec.tpm or service.tpm
-        )
+            self.provider.concurrency, rpm=spec.rpm or service.rpm, tpm=spec.tpm or service.tpm,
+            neighbours=None if spec.format == "embedded" else Neighbours(self.identity),
+        )  # fmt: skip
         self.batches: Batches | None = None
         self.budget = Budget(spec.budget_usd, spent_nano, f"the budget of model '{spec.model}'")
         self.tally = Tally()
@@ -151,6 +153,7 @@ class Endpoint:
             self.batches.stop()
 
     async def close(self) -> None:
+        self.limiter.close()
         if self.batches is not None:
             await self.batches.close()
         await self.provider.close()
