@@ -149,7 +149,7 @@ def run_calls(out):
 
     base = sqlite3.connect(out / "journal.sqlite")
     try:
-        return [step for (step,) in base.execute("SELECT step FROM calls WHERE key = request")]
+        return [step for (step,) in base.execute("SELECT step FROM attempts WHERE error = ''")]
     finally:
         base.close()
 

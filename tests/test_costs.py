@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from karat.costs import KEYS, SUMMED, as_tree, costs, journals
 from karat.errors import RecipeError
 from karat.journal import Journal
-from karat.ledger import SCHEMA, Attempt, Batch
+from karat.ledger import SCHEMA, Attempt, Batch, new_id
 
 NOON = datetime(2026, 11, 3, 12).timestamp()  # local
 DAY_S = 86_400
@@ -24,7 +24,7 @@ DAY_S = 86_400
 
 def attempt(**more):
     usual = {
-        "request": b"r", "kind": "chat", "role": "teacher", "model": "openai/a", "route": "a",
+        "id": new_id(), "kind": "chat", "role": "teacher", "model": "openai/a", "route": "a",
         "step": "respond", "row": "1", "started": NOON, "latency_ms": 100.0, "prompt_tokens": 10,
         "completion_tokens": 5, "tokens_from": "reported", "cost_nano": 1_000_000_000,
     }  # fmt: skip

@@ -17,18 +17,18 @@ from conftest import environment
 
 from karat import RunError
 from karat.journal import Journal, look_up
-from karat.ledger import Attempt, Record
+from karat.ledger import Attempt, Record, new_id
 from karat.row import digest
 
 
 def record(number, **more):
     key = digest(str(number))
-    fields = {"key": key, "request": key, "kind": "chat", "model": "m", "step": "s", "row": "r"}
+    fields = {"key": key, "attempt": 1, "kind": "chat", "model": "m", "step": "s", "row": "r"}
     return Record(**{**fields, "sample": 0, "content": f"text {number}", **more})
 
 
 def attempt(number=0, **more):
-    fields = {"request": digest(str(number)), "kind": "chat", "role": "teacher", "model": "m"}
+    fields = {"id": new_id(), "kind": "chat", "role": "teacher", "model": "m"}
     return Attempt(**{**fields, "route": "m", "step": "s", "row": "r", "started": 61.0, **more})
 
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karat.ledger import SCHEMA, Attempt, Batch, bucket, bucket_ms, quantile
+from karat.ledger import SCHEMA, Attempt, Batch, bucket, bucket_ms, new_id, quantile
 
 ATTEMPTS = st.lists(
     st.builds(
         Attempt,
-        request=st.just(b"k"), kind=st.sampled_from(["chat", "score"]),
+        id=st.just(0), kind=st.sampled_from(["chat", "score"]),
         role=st.sampled_from(["teacher", "judge"]), model=st.sampled_from(["a/x", "b/y"]),
         route=st.just("r"), step=st.sampled_from(["respond", "grade"]), row=st.just("row"),
         started=st.floats(0, 300), latency_ms=st.floats(0, 1e6), queue_ms=st.floats(0, 1e4),
@@ -33,6 +33,8 @@ def written(*lots):
     base.executescript(SCHEMA)
     for attempts in lots:
         batch = Batch()
+        for attempt in attempts:
+            attempt.id = new_id()
         batch.attempts = attempts
         batch.write(base)
     return base

@@ -19,7 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from karat.errors import RowError
-from karat.ledger import Attempt, Record
+from karat.ledger import Attempt, Record, new_id
 from karat.models.asks import DecideRequest, EmbedRequest, Question, RerankRequest, Verdict
 from karat.models.chat import ChatRequest, Completion, Tool
 from karat.models.client import Client
@@ -200,6 +200,7 @@ class Context:
         scores_NA = await loop.run_in_executor(self._services.grader, grader.score, prompt, texts)
         elapsed_ms = (time.perf_counter() - clock) * 1000
         made: dict[bytes, dict[str, float]] = {}
+        bought = new_id()
         records = []
         for i, line in zip(missing, scores_NA.tolist(), strict=True):
             scores = dict(zip(grader.attributes, line, strict=True))
@@ -208,14 +209,14 @@ class Context:
             made[keys[i]] = scores
             records.append(
                 Record(
-                    key=keys[i], request=keys[missing[0]], kind="score", model=grader.name,
+                    key=keys[i], attempt=bought, kind="score", model=grader.name,
                     step=self.label, row=self._row, sample=i, content=orjson.dumps(scores).decode(),
                     cost_nano=0, started=started,
                 )
             )  # fmt: skip
         self._services.graded += len(records)
         attempt = Attempt(
-            request=keys[missing[0]], kind="score", role="reward", model=grader.name,
+            id=bought, kind="score", role="reward", model=grader.name,
             route=grader.identity, step=self.label, row=self._row, started=started,
             samples=len(records), latency_ms=elapsed_ms,
         )  # fmt: skip

@@ -10,7 +10,9 @@ share of it is there so that a row of data can say what it cost, and the shares 
 from __future__ import annotations
 
 import math
+import random
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -21,8 +23,22 @@ VERSION = 3
 PER_OCTAVE = 8  # latency buckets: each 9% wider than the one before
 
 
+EPOCH_MS = 1_700_000_000_000
+_last_id = 0
+_PROCESS = random.getrandbits(20)
+
+
+def new_id() -> int:
+    """An id of an attempt: 61 bits that grow with time, so that writing them in order is cheap, and
+    that differ between processes."""
+    global _last_id  # one count for the process, whatever journals it writes
+    now = (time.time_ns() // 1_000_000 - EPOCH_MS) << 20 | _PROCESS
+    _last_id = max(_last_id + 1, now)
+    return _last_id
+
+
 class Record(msgspec.Struct):
-    """One answer. `request` is the key of the first answer bought by the same HTTP request.
+    """One answer. `attempt` is the id of the HTTP request that bought it.
 
     Tokens and cost are the answer's own share; over one request they add up exactly. `cost_nano` is
     billionths of a dollar, None when no price is known. `more` is JSON: reasoning, tool calls and
@@ -30,7 +46,7 @@ class Record(msgspec.Struct):
     """
 
     key: bytes
-    request: bytes
+    attempt: int
     kind: str  # chat, embed, rerank, decide or score
     model: str
     step: str
@@ -56,7 +72,7 @@ class Attempt(msgspec.Struct):
     nothing. `price` names where the price is from: provider, recipe, or a map and its version.
     """
 
-    request: bytes
+    id: int
     kind: str
     role: str  # teacher, judge, reward, student
     model: str
@@ -65,7 +81,7 @@ class Attempt(msgspec.Struct):
     row: str
     started: float  # Unix seconds
     served: str = ""
-    attempt: int = 0
+    try_number: int = 0
     samples: int = 1
     queue_ms: float = 0.0
     ttft_ms: float | None = None
@@ -105,11 +121,12 @@ class BatchRow(msgspec.Struct):
 _CALLS = Record.__struct_fields__
 _ATTEMPTS = Attempt.__struct_fields__
 _TYPES = {
-    **dict.fromkeys(("key", "request", "content"), "BLOB"),
+    **dict.fromkeys(("key", "content"), "BLOB"),
     **dict.fromkeys(
-        ("sample", "samples", "attempt", "status", "cost_nano", "prompt_tokens", "cached_tokens",
+        ("sample", "samples", "attempt", "try_number", "status", "cost_nano", "prompt_tokens", "cached_tokens",
          "cache_write_tokens", "completion_tokens", "reasoning_tokens"), "INTEGER",
     ),
+    "id": "INTEGER PRIMARY KEY",
     **dict.fromkeys(("started", "queue_ms", "ttft_ms", "latency_ms", "retry_after_s"), "REAL"),
 }  # fmt: skip
 _BY = ("minute", "model", "step", "role", "kind", "error")
@@ -127,7 +144,6 @@ def _columns(names: Iterable[str]) -> str:
 SCHEMA = f"""
 CREATE TABLE calls ({_columns(_CALLS)}, UNIQUE (key));
 CREATE TABLE attempts ({_columns(_ATTEMPTS)});
-CREATE INDEX attempts_request ON attempts (request);
 CREATE TABLE minutes (
     minute INTEGER, model TEXT, step TEXT, role TEXT, kind TEXT, error TEXT,
     {", ".join(f"{name} NUMERIC NOT NULL" for name in _SUMS)}, PRIMARY KEY ({", ".join(_BY)})

@@ -14,7 +14,7 @@ from karat.journal import Journal
 
 class Paid(NamedTuple):
     """Of one model's answers, by row. `cost` is in dollars, None when a price is unknown; `seconds`
-    until the last of a row's calls, which go out side by side, was answered."""
+    is the longest of a row's calls, which go out side by side, and what was tried in vain."""
 
     cost: dict[str, float] | None
     seconds: dict[str, float]
@@ -33,36 +33,31 @@ def paid_answers(
     calls_ms: list[float] = []
     known = True
     for row, own in keys.items():
-        requests: set[bytes] = set()
+        bought: set[int] = set()
         for key in own:
-            for request, cost in journal.query(
-                "SELECT request, cost_nano FROM calls WHERE key = ?", bytes.fromhex(key)
-            ):
-                requests.add(request)
+            found = journal.query(
+                "SELECT attempt, cost_nano FROM calls WHERE key = ?", bytes.fromhex(key)
+            )
+            for attempt, cost in found:
+                bought.add(attempt)
                 known &= cost is not None
                 nano[row] = nano.get(row, 0) + (cost or 0)
-        for request in sorted(requests):
-            took = 0.0
-            for outcome, latency_ms, cost in journal.query(
-                "SELECT outcome, latency_ms, cost_nano FROM attempts WHERE request = ?", request
+        for attempt in sorted(bought):
+            for (latency_ms,) in journal.query(
+                "SELECT latency_ms FROM attempts WHERE id = ?", attempt
             ):
-                took += latency_ms
-                if outcome == "answered":
-                    calls_ms.append(latency_ms)
-                else:
-                    known &= cost is not None
-                    nano[row] = nano.get(row, 0) + (cost or 0)
-            seconds[row] = max(seconds.get(row, 0.0), took / 1000)
+                calls_ms.append(latency_ms)
+                seconds[row] = max(seconds.get(row, 0.0), latency_ms / 1000)
     lost = journal.query(
-        "SELECT row, route, sum(cost_nano), sum(cost_nano IS NULL) FROM attempts WHERE step = ? "
-        "AND outcome <> 'answered' AND request NOT IN (SELECT request FROM calls) "
-        "GROUP BY row, route",
+        "SELECT row, route, sum(latency_ms), sum(cost_nano), sum(cost_nano IS NULL) FROM attempts "
+        "WHERE step = ? AND outcome <> 'answered' GROUP BY row, route",
         step,
     )
-    for row, route, cost, unpriced in lost:
+    for row, route, latency_ms, cost, unpriced in lost:
         if row in keys and route in routes:
             known &= not unpriced
             nano[row] = nano.get(row, 0) + (cost or 0)
+            seconds[row] = seconds.get(row, 0.0) + latency_ms / 1000
     dollars = {row: cost / 1e9 for row, cost in nano.items()}
     return Paid(dollars if known else None, seconds, calls_ms)
 

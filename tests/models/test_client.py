@@ -21,9 +21,9 @@ def test_n_samples_come_in_one_request_and_are_told_apart(journal):
         assert len(server.requests) == 1
     rows = ledger(journal)
     assert [row["key"].hex() for row in rows] == [c.call for c in found]
-    assert len({row["request"] for row in rows}) == 1
+    assert len({row["attempt"] for row in rows}) == 1
     (attempt,) = ledger(journal, table="attempts")
-    assert (attempt["request"], attempt["samples"]) == (rows[0]["key"], 4)
+    assert (attempt["id"], attempt["samples"]) == (rows[0]["attempt"], 4)
     assert json.loads(attempt["body"])["n"] == 4
 
 

@@ -41,7 +41,7 @@ def test_what_may_pass_is_tried_again(journal, fault):
     assert answer.content
     attempts = ledger(journal, table="attempts")
     assert [row["outcome"] for row in attempts] == ["retried", "answered"]
-    assert [row["attempt"] for row in attempts] == [0, 1]
+    assert [row["try_number"] for row in attempts] == [0, 1]
     assert attempts[0]["error"]
 
 

@@ -121,7 +121,7 @@ def test_no_model_of_that_name():
 
 def attempt(**more):
     usual = {
-        "request": b"", "kind": "chat", "role": "teacher", "model": "a/b", "route": "a/b",
+        "id": 1, "kind": "chat", "role": "teacher", "model": "a/b", "route": "a/b",
         "step": "ping", "row": "", "started": 0.0, "served": "b-1", "latency_ms": 1234.0,
         "ttft_ms": 250.0, "prompt_tokens": 12, "cached_tokens": 4, "completion_tokens": 9,
         "reasoning_tokens": 5, "tokens_from": "reported", "cost_nano": 5_000_000, "price": "recipe",

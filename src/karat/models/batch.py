@@ -56,6 +56,7 @@ class Batches:
         self._url = f"{provider.address}{desk.path}"
         self._gathering = Gathering(desk.most_requests, desk.most_bytes, self._send_together)
         self._batches: list[Batch] = []
+        self._turned: set[bytes] = set()  # requests that had their turn in a batch, in vain
         self._loaded = self._stopped = False
 
     async def post(self, key: bytes, post: Post, timeout_s: float) -> HttpReply:
@@ -70,12 +71,10 @@ class Batches:
             self._load()
         name = name_of(key, post.body)
         batch = next((b for b in self._batches if name in b.names), None)
-        if batch is not None and name in batch.given:
-            if batch.given[name]:
-                self._warn(
-                    f"{self._name}: requests that failed in a batch are tried again at the full "
-                    "price"
-                )
+        if name in self._turned or (batch is not None and name in batch.given):
+            self._warn(
+                f"{self._name}: requests that failed in a batch are tried again at the full price"
+            )
             return await self._directly(post, timeout_s)
         if self._stopped:
             raise RunError(STOPPED)
@@ -86,6 +85,8 @@ class Batches:
             batch.join(name, waiter)
             self._see_through(batch)
         reply = await waiter.reply
+        if reply is None or reply.status != 200:
+            self._turned.add(name)
         return await self._directly(post, timeout_s) if reply is None else reply
 
     async def _directly(self, post: Post, timeout_s: float) -> HttpReply:
@@ -146,7 +147,18 @@ class Batches:
     async def _place(self, batch: Batch) -> bool:
         """Sees to it that the service has it; says whether it does."""
         if batch.fresh:
-            batch.remote = await self._submit(batch)
+            await self._write(batch, "submitting")
+            found = await self._clerk.submit(batch)
+            if isinstance(found, str):
+                batch.remote = found
+            elif found.kind == "wait" and self._others():
+                await self._smaller(batch)
+                return False
+            else:
+                self._warn(
+                    f"{self._name} takes no batch ({found}); what is asked is bought directly, at "
+                    "the full price"
+                )
         else:
             await batch.all_here()
             batch.remote = await self._clerk.locate(batch)
@@ -160,18 +172,6 @@ class Batches:
         else:  # it was never created: whoever waits is gathered anew
             self._gathering.take_back(batch)
         return False
-
-    async def _submit(self, batch: Batch) -> str | None:
-        """The service's id, or None where it refuses."""
-        await self._write(batch, "submitting")
-        found = await self._clerk.submit(batch)
-        if isinstance(found, str):
-            return found
-        self._warn(
-            f"{self._name} takes no batch ({found}): what is asked is bought directly, at the full "
-            "price"
-        )
-        return None
 
     async def _hand_over(self, batch: Batch, look: Look) -> None:
         """Gives every result to who waits for it; who waits in vain buys directly."""
@@ -214,7 +214,7 @@ class Batches:
     async def _smaller(self, batch: Batch) -> None:
         """Refused because too much waits there: tried again after another of ours, or in halves."""
         batch.refused = True
-        others = [b.task for b in self._batches if b.remote and b.task and not b.refused]
+        others = self._others()
         if others:
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         else:
@@ -223,6 +223,10 @@ class Batches:
         if len(batch.names) == 1:
             batch.give_up()
         self._gathering.take_back(batch)
+
+    def _others(self) -> list[asyncio.Task[None]]:
+        """What is under way of batches that were not refused."""
+        return [b.task for b in self._batches if b.remote and b.task and not b.refused]
 
     # --- what they share -----------------------------------------------------------------------
 

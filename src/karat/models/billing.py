@@ -67,7 +67,7 @@ def _record(
         content = content.encode("utf-8", "replace").decode()
     asker = call.asker
     return Record(
-        keys[sample], made.request, made.kind, made.model, asker.step, asker.row, sample, content,
+        keys[sample], made.id, made.kind, made.model, asker.step, asker.row, sample, content,
         answer.finish_reason, answer.more, prompt, tokens, cost, made.started, asker.scope,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from karat.errors import ProviderError, RunError
 from karat.journal import Journal
-from karat.ledger import Attempt
+from karat.ledger import Attempt, new_id
 from karat.models.answer import Hear, sorted_fault, stream_answer
 from karat.models.billing import CHARACTERS_PER_TOKEN, REDUCED
 from karat.models.budget import Budget
@@ -261,9 +261,9 @@ class Call:
         """The ledger row of the last try, as far as the call itself knows it."""
         spec = self.endpoint.spec
         return Attempt(
-            request=self.key, kind=self.order.kind, role=spec.role or self.asker.role,
+            id=new_id(), kind=self.order.kind, role=spec.role or self.asker.role,
             model=spec.model, route=self.endpoint.identity, step=self.asker.step,
-            row=self.asker.row, started=self.started, attempt=self.attempt,
+            row=self.asker.row, started=self.started, try_number=self.attempt,
             samples=len(self.places), queue_ms=self.queue_ms, ttft_ms=self.ttft_ms,
             latency_ms=self.latency_ms, status=status, outcome=outcome,
         )  # fmt: skip

@@ -41,7 +41,7 @@ class Waiter(NamedTuple):
 class Batch:
     """One batch: what is in it, who waits for it and who was served.
 
-    `good` are the requests it answered, `given` those handed over, True where with an error.
+    `good` are the requests it answered, `given` those whose reply was handed over.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Batch:
         self.id, self.created, self.names, self.remote = name, created, names, remote
         self.fresh = waiting is not None  # made by this process, not by an earlier one
         self.waiting = waiting or {}
-        self.given: dict[bytes, bool] = {}
+        self.given: set[bytes] = set()
         self.good: set[bytes] = set()
         self.task: asyncio.Task[None] | None = None
         self.read = self.handing = self.refused = False
@@ -77,7 +77,7 @@ class Batch:
         waiter = self.waiting.pop(name, None)
         if waiter is None or waiter.reply.done():
             return False
-        self.given[name] = reply is not None and reply.status != 200
+        self.given.add(name)
         waiter.reply.set_result(reply)
         return True
 

@@ -45,8 +45,8 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     are written, which measures the time to the first token. `batch` buys chat through the service's
     batch API: half the price (`price` stays that of a direct call), up to a day of waiting;
     `concurrency` is then how many requests wait at once. `wire` is the format, where a service
-    speaks several. The names of DEFAULTS apply where a step leaves them open. `fallbacks` answer, in
-    their order, while the ones before are down: in a recipe, `[first, second]`.
+    speaks several. The names of DEFAULTS apply where a step leaves them open. `fallbacks` answer,
+    in their order, while the ones before are down: in a recipe, `[first, second]`.
     """
 
     model: str
