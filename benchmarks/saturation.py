@@ -17,10 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import heapq
 import json
-import math
-import random
 import socket
 import subprocess
 import sys
@@ -32,9 +29,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-
-import orjson
-from aiohttp import web
 
 from karat.errors import KaratError
 from karat.journal import Journal
@@ -49,103 +43,7 @@ from karat.row import Message
 
 WIDTH = 256
 SETTLED_S = 10
-USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
 FIXED_WIDTHS = (16, 32, 64, 128, 256)
-
-
-class Service:
-    """Counts, by second and by model, what it served and refused."""
-
-    def __init__(self, mode: str, rate: float, burst: float) -> None:
-        self.mode, self.rate, self.burst = mode, rate, burst
-        self.tokens, self.last, self.began = burst, time.monotonic(), 0.0
-        self.served: dict[str, Counter[int]] = {}
-        self.refused: Counter[int] = Counter()
-        self.dice = random.Random(1)
-        self.in_flight = 0
-        self.shared = Shared()
-
-    async def chat(self, request: web.Request) -> web.Response:
-        model = orjson.loads(await request.read())["model"]
-        now = time.monotonic()
-        self.began = self.began or now
-        if self.mode == "limit":
-            self.tokens = min(self.burst, self.tokens + (now - self.last) * self.rate)
-            self.last = now
-            if self.tokens < 1:
-                self.refused[int(now - self.began)] += 1
-                return web.Response(status=429, headers={"retry-after": "1"})
-            self.tokens -= 1
-        length = self.dice.lognormvariate(-0.125, 0.5)
-        if self.mode == "thrash":
-            await self.shared.done(length)
-        else:
-            self.in_flight += 1
-            slow = 0.1 + 0.01 * self.in_flight if self.mode == "latency" else 0.2
-            await asyncio.sleep(slow * length)
-            self.in_flight -= 1
-        second = int(time.monotonic() - self.began)
-        self.served.setdefault(model, Counter())[second] += 1
-        message = {"role": "assistant", "content": "Tides follow the moon."}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        return web.json_response({"model": model, "choices": [choice], "usage": USAGE})
-
-    async def stats(self, _: web.Request) -> web.Response:
-        return web.json_response({"served": self.served, "refused": self.refused})
-
-
-class Shared:
-    """One processor shared evenly: 100 calls' work a second at 32 calls, 40 at 256 or more."""
-
-    def __init__(self) -> None:
-        self.work = 0.0  # done for each call since the start
-        self.last = time.monotonic()
-        self.calls: list[tuple[float, int, asyncio.Future[None]]] = []
-        self.number = 0
-        self.timer: asyncio.TimerHandle | None = None
-
-    @staticmethod
-    def speed(count: int) -> float:
-        if count <= 32:
-            return 100 * (2 - count / 32) * count / 32
-        return 100 * max(0.4, 1 - 0.2 * math.log2(count / 32))
-
-    async def done(self, length: float) -> None:
-        self.advance()
-        self.number += 1
-        turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self.calls, (self.work + length, self.number, turn))
-        self.arm()
-        await turn
-
-    def advance(self) -> None:
-        now = time.monotonic()
-        if self.calls:
-            self.work += (now - self.last) * self.speed(len(self.calls)) / len(self.calls)
-        self.last = now
-
-    def arm(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        if self.calls:
-            each = self.speed(len(self.calls)) / len(self.calls)
-            wait = max(0.0, (self.calls[0][0] - self.work) / each)
-            self.timer = asyncio.get_running_loop().call_later(wait, self.finish)
-
-    def finish(self) -> None:
-        self.advance()
-        while self.calls and self.calls[0][0] <= self.work + 1e-4:
-            turn = heapq.heappop(self.calls)[2]
-            if not turn.done():
-                turn.set_result(None)
-        self.arm()
-
-
-def serve(port: str, mode: str, rate: str, burst: str) -> None:
-    service, app = Service(mode, float(rate), float(burst)), web.Application()
-    app.router.add_post("/v1/chat/completions", service.chat)
-    app.router.add_get("/stats", service.stats)
-    web.run_app(app, host="127.0.0.1", port=int(port), print=None, backlog=4096, access_log=None)
 
 
 class Fixed(Limiter):
@@ -160,14 +58,16 @@ class Fixed(Limiter):
         pass
 
 
-async def drive(base: str, name: str, limiter: Limiter, seconds: float) -> int:
+async def drive(base: str, name: str, seconds: float, limiter: Limiter | None = None) -> int:
     """Calls without end for so long, through karat's client; how many were answered in time."""
-    spec = parse_model({"model": f"openai/{name}", "base_url": f"{base}/v1"})
+    model = {"model": f"openai/{name}", "base_url": f"{base}/v1", "concurrency": WIDTH}
+    spec = parse_model(model)
     answered = 0
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.sqlite")
         client = Client({"m": spec}, journal, Budget(None))
-        client.endpoint("m").limiter = limiter
+        if limiter is not None:
+            client.endpoint("m").limiter = limiter
         ends = time.monotonic() + seconds
 
         async def caller(number: int) -> None:
@@ -181,7 +81,7 @@ async def drive(base: str, name: str, limiter: Limiter, seconds: float) -> int:
                     await client.chat("m", request, Asker("respond", f"{number}/{count}"))
                     answered += time.monotonic() < ends
 
-        callers = [asyncio.ensure_future(caller(i)) for i in range(2 * limiter.width)]
+        callers = [asyncio.ensure_future(caller(i)) for i in range(2 * WIDTH)]
         await asyncio.sleep(seconds)
         client.stop()
         await asyncio.gather(*callers)
@@ -195,7 +95,8 @@ def server(mode: str, rate: float = 0.0, burst: float = 0.0) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    child = subprocess.Popen([sys.executable, __file__, "_serve", f"{port} {mode} {rate} {burst}"])
+    words = map(str, (port, mode, rate, burst))
+    child = subprocess.Popen([sys.executable, Path(__file__).with_name("limited.py"), *words])
     base = f"http://127.0.0.1:{port}"
     try:
         while child.poll() is None:
@@ -229,7 +130,7 @@ def limit(seconds: float) -> dict[str, object]:
     for rate in (50, 200):
         for burst_s in (0.1, 1.0):
             with server("limit", rate, rate * burst_s) as base:
-                asyncio.run(drive(base, "m", Limiter(WIDTH), seconds))
+                asyncio.run(drive(base, "m", seconds))
                 served, refused = stats(base)
             late = between(served["m"], SETTLED_S, seconds)
             lost = between(refused, SETTLED_S, seconds)
@@ -246,10 +147,9 @@ def by_latency(mode: str, seconds: float) -> dict[str, object]:
     fixed = {}
     for width in FIXED_WIDTHS:
         with server(mode) as base:
-            fixed[width] = asyncio.run(drive(base, "m", Fixed(width), seconds / 3)) * 3 / seconds
+            fixed[width] = asyncio.run(drive(base, "m", seconds / 3, Fixed(width))) * 3 / seconds
     with server(mode) as base:
-        limiter = Limiter(WIDTH)
-        answered = asyncio.run(drive(base, "m", limiter, seconds))
+        answered = asyncio.run(drive(base, "m", seconds))
         served, _ = stats(base)
     best = max(fixed.values())
     late = between(served["m"], seconds / 3, seconds - 1) / (seconds * 2 / 3 - 1)
@@ -257,7 +157,6 @@ def by_latency(mode: str, seconds: float) -> dict[str, object]:
         "fixed": {width: round(rate, 1) for width, rate in fixed.items()},
         "whole": round(answered / seconds / best, 3),
         "settled": round(late / best, 3),
-        "width_at_the_end": limiter._width.allowed,
     }
 
 
@@ -294,13 +193,10 @@ PARTS = {
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["_serve"]:
-        serve(*sys.argv[2].split())
-        return
     if sys.argv[1:2] == ["_neighbour"]:
         base, name, folder, seconds = sys.argv[2].split(" ")
         limiter = Limiter(64, neighbours=Neighbours("saturation", Path(folder)))
-        asyncio.run(drive(base, name, limiter, float(seconds)))
+        asyncio.run(drive(base, name, float(seconds), limiter))
         return
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
