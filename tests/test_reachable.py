@@ -183,11 +183,11 @@ def test_a_key_no_header_can_carry_is_said(alone, monkeypatch):
     assert (one.ready, seen) == (False, [])
 
 
-def test_ones_own_services_come_first_and_hide_passwords(tmp_path, nothing_near):
+def test_ones_own_services_come_first(tmp_path, nothing_near):
     port = nothing_near.rpartition(":")[2]
     own(
         tmp_path,
-        f'[providers.corp]\nbase_url = "http://me:hunter2@127.0.0.1:{port}?token=hunter3"\n'
+        f'[providers.corp]\nbase_url = "http://127.0.0.1:{port}"\n'
         '[providers.groq]\nbase_url = "https://groq.corp.example/v1"\nkey_env = "CORP_KEY"\n',
     )
     found = reach()

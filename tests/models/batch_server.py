@@ -37,6 +37,7 @@ class BatchServer:
         self.before: set[str] = set(behaviour.get("before", ()))
         self.after: set[str] = set(behaviour.get("after", ()))
         self.invalid: tuple[str, str] | None = behaviour.get("invalid")
+        self.url: str = behaviour.get("url", "")  # until it runs
         self.seconds: float = behaviour.get("seconds", 0.0)
         self.calls: Counter[str] = Counter()
         self.executed: Counter[str] = Counter()
@@ -142,14 +143,18 @@ class BatchServer:
         if self.kind == "openai":
             message = {"role": "assistant", "content": text_for(body, 0)}
             return 200, {
-                "object": "chat.completion", "model": body["model"],
+                "id": "chat", "object": "chat.completion", "created": 1, "model": body["model"],
                 "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-                "usage": {"prompt_tokens": read, "completion_tokens": written},
+                "usage": {
+                    "prompt_tokens": read, "completion_tokens": written,
+                    "total_tokens": read + written,
+                },
             }  # fmt: skip
         return 200, {
-            "type": "message", "role": "assistant", "model": body["model"],
+            "id": "msg", "type": "message", "role": "assistant", "model": body["model"],
             "content": [{"type": "text", "text": f"answer {self.numbers}"}],
-            "stop_reason": "end_turn", "usage": {"input_tokens": read, "output_tokens": written},
+            "stop_reason": "end_turn", "stop_sequence": None,
+            "usage": {"input_tokens": read, "output_tokens": written},
         }  # fmt: skip
 
     async def _direct(self, request: web.Request) -> web.Response:
@@ -159,7 +164,7 @@ class BatchServer:
     async def _embed(self, request: web.Request) -> web.Response:
         texts = (await request.json())["input"]
         data = [{"index": i, "embedding": [1.0, 2.0]} for i in range(len(texts))]
-        return web.json_response({"data": data, "usage": {"prompt_tokens": 3}})
+        return web.json_response({"data": data})
 
     # --- batches -------------------------------------------------------------------------------
 
@@ -168,9 +173,12 @@ class BatchServer:
         assert form["purpose"] == "batch"
         file = form["file"]
         assert isinstance(file, web.FileField)
-        name = f"file-{len(self.files)}"
+        name = f"file-{self.calls['upload']}"  # never used again
         self.files[name] = file.file.read()
-        return web.json_response({"id": name, "object": "file", "bytes": len(self.files[name])})
+        return web.json_response({
+            "id": name, "object": "file", "bytes": len(self.files[name]), "purpose": "batch",
+            "created_at": int(time.time()), "filename": file.filename, "status": "processed",
+        })  # fmt: skip
 
     async def _create(self, request: web.Request) -> web.Response:
         asked = await request.json()
@@ -202,10 +210,7 @@ class BatchServer:
         return web.json_response(self._shown(made))
 
     async def _look(self, request: web.Request) -> web.Response:
-        made = self.batches.get(request.match_info["id"])
-        if made is None:
-            return web.json_response({"error": {"message": "no such batch"}}, status=404)
-        return web.json_response(self._shown(made))
+        return web.json_response(self._shown(self.batches[request.match_info["id"]]))
 
     async def _list(self, request: web.Request) -> web.Response:
         """Two to a page, newest first."""
@@ -219,11 +224,11 @@ class BatchServer:
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self.cancelled.append(request.match_info["id"])
-        return web.json_response(self._shown(self.batches[request.match_info["id"]]))
+        return await self._look(request)
 
     async def _delete(self, request: web.Request) -> web.Response:
         del self.files[request.match_info["id"]]
-        return web.json_response({"deleted": True})
+        return web.json_response({"id": "", "object": "file", "deleted": True})
 
     def _ended(self, made: dict[str, Any]) -> bool:
         return bool(time.time() - made["created"] >= self.seconds)
@@ -236,18 +241,19 @@ class BatchServer:
         )
         if self.kind != "openai":
             left = 0 if ended else made["size"]
-            counts = {
-                sort: sorts[sort] if ended else 0
-                for sort in ("succeeded", "errored", "expired", "canceled")
-            }
+            named = ("succeeded", "errored", "expired", "canceled")
+            counts = {sort: sorts[sort] if ended else 0 for sort in named}
             return {
                 "id": made["id"], "type": "message_batch",
                 "created_at": datetime.fromtimestamp(made["created"], UTC).isoformat(),
+                "expires_at": datetime.fromtimestamp(made["created"] + 86400, UTC).isoformat(),
                 "processing_status": "ended" if ended else "in_progress",
-                "request_counts": {"processing": left, **counts}, "results_url": None,
+                "request_counts": {"processing": left, **counts},
+                "results_url": f"{self.url}/messages/batches/{made['id']}/results",
             }  # fmt: skip
         shown = {
             "id": made["id"], "object": "batch", "status": "in_progress",
+            "completion_window": "24h", "endpoint": made["asked"]["endpoint"],
             "created_at": int(made["created"]), "metadata": made["asked"].get("metadata"),
             "input_file_id": made["asked"]["input_file_id"], "errors": None,
             "output_file_id": None, "error_file_id": None,
@@ -272,10 +278,8 @@ class BatchServer:
             if (status == 200) == (sort == "good"):
                 response = {"status_code": status, "request_id": "r", "body": body}
                 expired = {"code": "batch_expired", "message": "too late"}
-                lines.append({
-                    "id": "x", "custom_id": custom_id,
-                    "response": response if status else None, "error": None if status else expired,
-                })  # fmt: skip
+                how = (response, None) if status else (None, expired)
+                lines.append({"custom_id": custom_id, "response": how[0], "error": how[1]})
         return await _streamed(request, lines)
 
     async def _results(self, request: web.Request) -> web.StreamResponse:

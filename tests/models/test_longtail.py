@@ -156,8 +156,8 @@ def test_mistakes_are_told_in_words(monkeypatch):
         anyllm.check(spec(model="anyllm/mistrall/m"))
     with pytest.raises(RecipeError, match="need OPENAI_API_KEY; export it, or name another"):
         anyllm.check(spec(None))
-    with pytest.raises(RecipeError, match="leave out batch"):
-        anyllm.check(spec(batch=True))
+    with pytest.raises(RecipeError, match="leave batch out"):
+        spec(batch=True).check_written()
     monkeypatch.setenv("MISTRAL_API_BASE", "http://elsewhere")
     provider = any_llm().AnyLLM.get_provider_class("mistral")
     monkeypatch.setattr(provider, "MISSING_PACKAGES_ERROR", None)

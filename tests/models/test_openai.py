@@ -288,11 +288,5 @@ def test_a_services_key_does_not_go_to_another_server(monkeypatch):
     assert KEY not in str(found.headers)
 
 
-def test_batches_are_refused_where_there_are_none():
-    spec = parse_model({"model": "vllm/x", "batch": True})
-    with pytest.raises(RecipeError, match="leave out batch"):
-        openai.check(spec)
-
-
 def choice(content):
     return {"message": {"content": content}, "finish_reason": "stop"}

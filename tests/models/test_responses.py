@@ -13,7 +13,7 @@ import msgspec
 import orjson
 import pytest
 
-from karat.errors import ProviderError, RecipeError
+from karat.errors import ProviderError
 from karat.models.asks import EmbedRequest
 from karat.models.chat import ChatRequest, Delta, TokenLogprob, Tool, ToolCall, Turn, Usage
 from karat.models.providers import responses
@@ -304,12 +304,6 @@ def test_a_broken_event_is_unreadable():
         read_stream(lost)
     assert caught.value.kind == "unreadable"
     assert read_stream(b"data: [DONE]\n\n") == []
-
-
-def test_batches_are_refused_before_anything_is_spent():
-    with pytest.raises(RecipeError, match="no batches"):
-        responses.check(ModelSpec("openai/gpt-5", base_url="http://h/v1", batch=True))
-    responses.check(ModelSpec("openai/gpt-5", base_url="http://h/v1"))
 
 
 def test_other_asks_go_to_their_own_paths():

@@ -52,6 +52,17 @@ def refused(model, **asked):
             {"temperature": 1.0, "reasoning": "high"},
             ["deepseek/x takes no temperature while it thinks; leave out one of the two"],
         ),
+        (
+            "deepseek/deepseek-v4-pro",  # thinks unless told not to
+            {"temperature": 1.0},
+            [
+                "deepseek/deepseek-v4-pro takes no temperature while it thinks; say reasoning: "
+                "none, or leave it out"
+            ],
+        ),
+        ("deepseek/deepseek-v4-pro", {"temperature": 1.0, "reasoning": "none"}, []),
+        ("deepseek/deepseek-v4-pro", {"top_p": 0.5}, []),
+        ("deepseek/deepseek-chat", {"temperature": 1.0}, []),
         ("mistral/x", {"temperature": 1.6}, ["mistral/x takes a temperature of at most 1.5"]),
         ("mistral/x", {"temperature": 1.5}, []),
         ("openai/gpt", {"temperature": 2.1}, ["openai/gpt takes a temperature of at most 2"]),

@@ -14,6 +14,7 @@ from karat.row import Row
 
 GRACE_S = 20.0  # for calls under way when a run is stopped
 WINDOW_FACTOR = 32  # rows that may wait, finished, behind a slow one: 32 times those under way
+WIDE_WINDOW = 32_768  # and twice them where that is more: a batch has thousands under way
 
 
 async def run_rows(
@@ -47,7 +48,7 @@ class _Pool:
         self._next = 0  # the number of the row that will be taken next
         self._work = work
         self._on_stop = on_stop
-        self._window = width * WINDOW_FACTOR
+        self._window = min(width * WINDOW_FACTOR, max(2 * width, WIDE_WINDOW))
         self._done: dict[int, list[Row]] = {}
         self._head = 0  # the row the output waits for
         self._ready = asyncio.Event()  # the head is done, or something failed, or all ended

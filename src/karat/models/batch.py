@@ -150,7 +150,7 @@ class Batches:
             await self._write(batch, "submitting")
             found = await self._clerk.submit(batch)
             if isinstance(found, str):
-                batch.remote = found
+                batch.remote = found or None
             elif found.kind == "wait" and self._others():
                 await self._smaller(batch)
                 return False

@@ -51,7 +51,7 @@ class Clerk:
             pause = min(2 * pause, POLL_S[1])
 
     async def submit(self, batch: Batch) -> str | ProviderError:
-        """The service's id of it, or why it takes none.
+        """The service's id of it, or why it takes none; empty where nobody waits for it any more.
 
         Raises: ProviderError where it stays unknown whether the batch was created.
         """
@@ -62,6 +62,8 @@ class Clerk:
             nonlocal perhaps
             if perhaps and (found := await self.locate(batch)):
                 return found
+            if not batch.waiting:
+                return ""
             try:
                 return await self.desk.create(prepared)
             except ProviderError as error:

@@ -154,9 +154,11 @@ class Endpoint:
 
     async def close(self) -> None:
         self.limiter.close()
-        if self.batches is not None:
-            await self.batches.close()
-        await self.provider.close()
+        try:
+            if self.batches is not None:
+                await self.batches.close()
+        finally:
+            await self.provider.close()
 
     def weight(self, samples: int) -> int:
         """Slots one request takes: one, or one a sample where the model writes them itself."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -20,13 +19,22 @@ import msgspec
 from karat.errors import RecipeError, did_you_mean
 from karat.models.prices import Price, Rates, check_price, find_rates
 from karat.models.rights import Rights, rights_of
-from karat.models.services import COMPATIBLE, Service, own_services, shipped
+from karat.models.services import (
+    COMPATIBLE,
+    Service,
+    check_extra,
+    check_service,
+    check_url,
+    own_services,
+    shipped,
+)
 from karat.row import canonical, is_finite
 from karat.step import explain
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 DAY_S = 86_400
 BATCH_WIDTH = 10_000  # requests that wait for batches at once, where nobody says
+AZURE = ".openai.azure.com"  # every customer has a host of their own below it
 OWN_SERVER = "vllm"  # stands for any server that a user runs
 # What every request says for itself; in `extra` it would win over that or lose to it, unseen.
 SAID = ("model", "messages", "n", "stream", "seed", "stop", "temperature", "top_p", "max_tokens")
@@ -124,16 +132,11 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
         if self.format not in wires():
             raise RecipeError(f"no wire '{self.format}'; {did_you_mean(self.format, wires())}")
-        if self.base_url is not None and re.search(r"[?#]|//[^/]*@", self.base_url):
-            raise RecipeError(  # not repeated here: what it holds may be a password
-                "base_url must have no query, fragment, user or password, which would land in "
-                "files; name the variable that holds the key in key_env"
-            )
-        if self.base_url is not None and not _is_url(self.base_url):
-            raise RecipeError(
-                f"base_url '{self.base_url}' must begin with http:// or https:// and name a host, "
-                "for example http://127.0.0.1:8000/v1"
-            )
+        if self.base_url is not None:
+            check_url(self.base_url)
+        if self.service is not None:
+            check_service(self.service)
+        check_extra(self.extra)
         for key in SAID:
             if key in self.extra:
                 raise RecipeError(
@@ -161,10 +164,19 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     @property
     def seller(self) -> str:
-        """Whose prices and terms apply: a server of one's own has none but the model's licence."""
+        """Whose prices and terms apply: a server of one's own has none but the model's licence.
+
+        An address says more than a name: `openai/…` at a service's own address is that service's.
+        """
         service = self.offered_by()
-        own = service is COMPATIBLE or (self.service is not None and service.local)
-        return OWN_SERVER if own else self.provider
+        at = _host(self.base_url or service.base_url)
+        if at in hosts():
+            return hosts()[at]
+        if service is COMPATIBLE or (self.service is not None and service.local):
+            return OWN_SERVER
+        # A user's own service may be called as one that karat ships, and sells nothing of it.
+        other = self.service is not None and self.provider in shipped() and bool(at)
+        return f"{self.provider} at {at}" if other else self.provider
 
     def rights(self) -> Rights:
         """Whether its answers may train another model."""
@@ -209,15 +221,6 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         return found
 
 
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # read for what it raises
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
 def parse_model(value: Any, services: Mapping[str, Service] | None = None) -> ModelSpec:
     """A model as a recipe writes it: `provider/name`, a mapping, a list of these, or a ModelSpec.
 
@@ -260,6 +263,22 @@ def _from_mapping(value: Any) -> ModelSpec:
     except (msgspec.ValidationError, TypeError) as error:
         raise RecipeError(explain(str(error), value, ModelSpec, "{}")) from None
     return spec
+
+
+def _host(url: str | None) -> str:
+    """The host of a URL that was checked, or may not have been."""
+    try:
+        name = urlsplit(url or "").hostname or ""
+    except ValueError:
+        return ""
+    return AZURE if name.endswith(AZURE) else name
+
+
+@cache
+def hosts() -> dict[str, str]:
+    """Services by their host: those that are not on this machine."""
+    found = {_host(s.base_url): name for name, s in shipped().items() if s.base_url and not s.local}
+    return {**found, AZURE: "azure"}
 
 
 @cache

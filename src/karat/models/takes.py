@@ -46,10 +46,9 @@ def refusals(spec: ModelSpec, request: ChatRequest) -> list[str]:
             refused[name] = f"takes no {name}; leave it out"
         elif name == "reasoning" and service.reasoning == "none":
             refused[name] = "takes no reasoning; leave it out"
-    thinks = request.reasoning not in (None, "none")
-    for name in service.thinking_refuses if thinks else ():
-        if getattr(request, name) != getattr(NOT_SAID, name):
-            refused.setdefault(name, f"takes no {name} while it thinks; leave out one of the two")
+    for name in service.thinking_refuses:
+        if getattr(request, name) != getattr(NOT_SAID, name) and (how := _thinks(spec, request)):
+            refused.setdefault(name, f"takes no {name} while it thinks; {how}")
     own = getattr(wire, "refusal", None)  # a format that knows its models by itself
     for name, words in _by_card(spec, service, request) if own is None else ():
         refused.setdefault(name, words)
@@ -62,6 +61,16 @@ def refusals(spec: ModelSpec, request: ChatRequest) -> list[str]:
     said = [f"{spec.model} {words}" for words in refused.values()]
     more = own(spec, request) if own is not None and not said else ""
     return [*said, more] if more else said
+
+
+def _thinks(spec: ModelSpec, request: ChatRequest) -> str:
+    """What to do about a model that would think; empty for one that would not."""
+    if request.reasoning is not None:
+        return "" if request.reasoning == "none" else "leave out one of the two"
+    card = catalogue.card(spec.provider, spec.name)
+    if not spec.offered_by().thinks_unasked or (card is not None and card.reasoning is False):
+        return ""
+    return "say reasoning: none, or leave it out"
 
 
 def _by_card(spec: ModelSpec, service: Service, request: ChatRequest) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from karat.models.asks import (
 )
 from karat.models.chat import ToolCall
 from karat.models.faults import fault
-from karat.models.services import Service
+from karat.models.services import Service, read_headers
 from karat.models.spec import ModelSpec
 from karat.models.transport import HttpReply, Transport
 from karat.models.wire import Post
@@ -47,6 +47,7 @@ def check_reachable(spec: ModelSpec) -> None:
             "variable in key_env, or say base_url for a server of your own"
         )
     key_of(spec, service)
+    read_headers(service)
 
 
 def base_url(spec: ModelSpec, service: Service) -> str | None:
@@ -87,11 +88,12 @@ class HttpProvider:
         self.concurrency = concurrency
         self.address = url
         self.max_n: int | None = self.service.max_n if self.service.n else 1
-        self._key = key
+        headers, secrets = read_headers(self.service)
+        self._secrets = sorted({s for s in (key, *secrets) if s}, key=len, reverse=True)
         name, form = AUTH[self.service.auth]
         self.headers: Mapping[str, str] = {
             "content-type": "application/json",
-            **self.service.headers,
+            **headers,
             **({name: form.format(key)} if key else {}),
         }
 
@@ -139,8 +141,9 @@ class HttpProvider:
 
     def quote(self, said: str, length: int = 300) -> str:
         """A service's words, without the key it may echo and without control codes."""
-        hidden = said.replace(self._key, "[key]") if self._key else said
-        printable = "".join(c if c.isprintable() else " " for c in hidden[: 4 * length])
+        for secret in self._secrets:
+            said = said.replace(secret, "[key]")
+        printable = "".join(c if c.isprintable() else " " for c in said[: 4 * length])
         return " ".join(printable.split())[:length]
 
     def _lacks(self, what: str) -> ProviderError:

@@ -25,8 +25,6 @@ def check(spec: ModelSpec) -> None:
     service, slash, model = spec.name.partition("/")
     if not slash or not model:
         raise RecipeError(f"model '{spec.model}': write anyllm/SERVICE/MODEL")
-    if spec.batch:
-        raise RecipeError(f"model '{spec.model}': any-llm's batches are not used; leave out batch")
     open_service(service, key_of(spec, service_of(spec)), spec.base_url)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from karat.errors import ProviderError, RecipeError
+from karat.errors import ProviderError
 from karat.models.asks import (
     DecideReply,
     DecideRequest,
@@ -44,11 +44,7 @@ STATUS_WORDS = (
 
 
 def check(spec: ModelSpec) -> None:
-    """Raises: RecipeError when the address or the key is missing, or batches are asked in vain."""
-    if spec.batch and not service_of(spec).batches:
-        raise RecipeError(
-            f"model '{spec.model}': karat knows no batch API of {spec.provider}; leave out batch"
-        )
+    """Raises: RecipeError when the address or the key is missing."""
     check_reachable(spec)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from karat.errors import ProviderError, RecipeError
+from karat.errors import ProviderError
 from karat.models.asks import (
     DecideReply,
     DecideRequest,
@@ -53,11 +53,7 @@ STATUS = {"rate_limit_exceeded": 429, "server_error": 500, "vector_store_timeout
 
 
 def check(spec: ModelSpec) -> None:
-    """Raises: RecipeError when the address or the key is missing, or batches are asked for."""
-    if spec.batch:
-        raise RecipeError(
-            f"model '{spec.model}': the responses wire has no batches; leave out batch, or wire"
-        )
+    """Raises: RecipeError when the address or the key is missing."""
     check_reachable(spec)
 
 
