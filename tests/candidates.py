@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karat.candidates import Comparison, Measured, judge
+from karat.comparison.candidates import Comparison, Measured, judge
 from karat.report.recommendation import recommend
 
 

@@ -306,3 +306,29 @@ def test_looking_up_a_damaged_journal_says_so(tmp_path):
     (tmp_path / "j").write_bytes(b"no database at all" * 100)
     with pytest.raises(RunError, match="is damaged"):
         look_up(tmp_path / "j", "SELECT count(*) FROM calls")
+
+
+def test_closing_tells_what_could_not_be_written(tmp_path):
+    async def work(journal):
+        journal.note(attempt(outcome="failed", status=400))
+        with sqlite3.connect(tmp_path / "j") as base:
+            base.execute("DROP TABLE attempts")
+        base.close()
+
+    with pytest.raises(RunError, match="no such table"):
+        with_journal(tmp_path / "j", work)
+
+
+def test_closing_that_is_cancelled_still_writes(tmp_path):
+    async def main():
+        journal = Journal(tmp_path / "j")
+        putting = asyncio.ensure_future(journal.put([record(1)], attempt()))
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(journal.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await asyncio.wait_for(putting, 5)
+
+    asyncio.run(main())
+    assert counted(tmp_path / "j") == 1

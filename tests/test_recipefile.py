@@ -273,3 +273,27 @@ def test_an_empty_export_means_none_and_an_absent_one_jsonl(load):
     assert load("export: [jsonl]", "").export == ["jsonl"]
     assert load("[jsonl]", "[]").export == []
     assert load("[jsonl]", "").export == []
+
+
+LISTED = """
+models:
+  teacher:
+    - {model: openai/a, base_url: "http://127.0.0.1:1/v1"}
+    - embedded/smollm2-135m
+steps:
+  - read: {path: prompts.jsonl}
+"""
+
+
+def test_an_override_reaches_one_of_the_models_that_stand_in(load):
+    wanted = ["0.concurrency=8", "0.price.input=1", "0.price.output=2", "1.max_tokens=9"]
+    loaded = load(text=LISTED, overrides=[f"models.teacher.{one}" for one in wanted])
+    first, second = loaded.models["teacher"].route()
+    assert (first.concurrency, first.price.output, second.max_tokens) == (8, 2, 9)
+    assert second.model == "embedded/smollm2-135m"
+
+
+@pytest.mark.parametrize("key", ["models.teacher.concurrency", "models.teacher.2.concurrency"])
+def test_an_override_of_a_list_says_how_to_name_one(load, key):
+    with pytest.raises(RecipeError, match=r"models\.teacher\.0\.concurrency=8"):
+        load(text=LISTED, overrides=[f"{key}=8"])

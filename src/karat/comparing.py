@@ -20,11 +20,12 @@ import numpy as np
 import orjson
 
 from karat.api import Watcher, claimed, drive, opened, watched
-from karat.candidates import Comparison, Measured, judge
+from karat.comparison.candidates import Comparison, Measured, judge
+from karat.comparison.paid import Paid, paid_answers, shared_cost
+from karat.comparison.trial import Trial
 from karat.errors import RecipeError, RunError
 from karat.mill import Mill
 from karat.models.spec import ModelSpec
-from karat.paid import Paid, paid_answers, shared_cost
 from karat.recipe import Recipe
 from karat.recipefile import dump
 from karat.report.compare import page
@@ -34,7 +35,6 @@ from karat.report.recommendation import recommend
 from karat.row import Response, Row
 from karat.rundir import Run, write_atomic
 from karat.stage import read_rows
-from karat.trial import Trial
 
 MOST_ROWS = 10_000  # beyond, no interval gets narrower than what prompts were chosen by
 # Names that models of one family share. Source of the concern: preference leakage (2502.01534).

@@ -46,7 +46,14 @@ class Services:
         self.warnings: list[str] = []
         # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
         self.grader = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
-        self.graded = 0
+        self._allowed: set[str] = set()
+
+    def allowed(self, model: str) -> Client:
+        """The client, for a model that may be asked. Raises: RecipeError."""
+        if model not in self._allowed:
+            self.recipe.allow(model)
+            self._allowed.add(model)
+        return self.client
 
     def warn(self, text: str) -> None:
         """Adds a warning to the report, once."""
@@ -134,7 +141,7 @@ class Context:
             presence_penalty, frequency_penalty, logprobs, schema, tuple(tools), tool_choice,
             reasoning,
         )  # fmt: skip
-        client, asker = self._services.client, self._asker._replace(role=role)
+        client, asker = self._services.allowed(model), self._asker._replace(role=role)
         if schema is None:
             return await client.chat(model, request, asker)
         from karat.models.structured import chat_structured
@@ -150,13 +157,13 @@ class Context:
         """A vector for each text: texts × dimensions. `purpose` is query or document, where the
         model embeds the two apart. Raises: ProviderError, RunError."""
         request = EmbedRequest(tuple(texts), dimensions, purpose)
-        return await self._services.client.embed(model, request, self._asker)
+        return await self._services.allowed(model).embed(model, request, self._asker)
 
     async def rerank(self, model: str, query: str, documents: Sequence[str]) -> list[float]:
         """How relevant each document is to the query, in the order given, on the service's own
         scale. Raises: ProviderError, RunError."""
         request = RerankRequest(query, tuple(documents))
-        return await self._services.client.rerank(model, request, self._asker)
+        return await self._services.allowed(model).rerank(model, request, self._asker)
 
     async def decide(
         self, model: str, messages: Sequence[Message] | str, questions: Sequence[Question],
@@ -170,7 +177,7 @@ class Context:
         turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         request = DecideRequest(turns, tuple(questions))
         asker = self._asker._replace(role=role)
-        return await self._services.client.decide(model, request, asker)
+        return await self._services.allowed(model).decide(model, request, asker)
 
     async def score(
         self, reward: str, prompt: Sequence[Message], responses: Sequence[str]
@@ -214,7 +221,6 @@ class Context:
                     cost_nano=0, started=started,
                 )
             )  # fmt: skip
-        self._services.graded += len(records)
         attempt = Attempt(
             id=bought, kind="score", role="reward", model=grader.name,
             route=grader.identity, step=self.label, row=self._row, started=started,

@@ -37,6 +37,7 @@ class _Batch(Batch):
     def __init__(self) -> None:
         super().__init__()
         self.done = asyncio.Event()
+        self.awaited = False
         self.error: Exception | None = None
 
 
@@ -52,6 +53,7 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="karat-journal")
         self._batch: _Batch | None = None
         self._flushing: set[asyncio.Future[None]] = set()
+        self._untold: Exception | None = None  # of a batch that nobody waited for
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
         """(sample, content, finish_reason, more) of every key that is recorded."""
@@ -79,6 +81,7 @@ class Journal:
                 bit = int.from_bytes(record.key[:4], "little") % FILTER_BITS
                 self._bought[bit >> 3] |= 1 << (bit & 7)
         batch.attempts.append(attempt)
+        batch.awaited = True
         await batch.done.wait()
         if batch.error is not None:
             raise _explain(batch.error, self.path)
@@ -109,6 +112,8 @@ class Journal:
     def _settle(self, future: asyncio.Future[None], batch: _Batch) -> None:
         self._flushing.discard(future)
         batch.error = future.exception()  # type: ignore[assignment]  # only Exception gets here
+        if batch.error is not None and not batch.awaited:
+            self._untold = batch.error
         batch.done.set()
 
     def _commit(self, batch: _Batch) -> None:
@@ -144,11 +149,13 @@ class Journal:
         try:
             while self._batch is not None or self._flushing:
                 self._flush()
-                await asyncio.gather(*self._flushing, return_exceptions=True)
+                await asyncio.wait(self._flushing)  # not gather, which would cancel what it awaits
         finally:
             self._thread.shutdown()
             self._reader.close()
             self._writer.close()
+        if self._untold is not None:
+            raise _explain(self._untold, self.path)
 
     def query(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """Rows of a SELECT over the tables of karat.ledger, for reports. Raises: RunError."""

@@ -66,10 +66,11 @@ class Attempt(msgspec.Struct):
     """One request on the wire and what became of it.
 
     `model` is what was asked for, `served` what the service says answered, `route` the model with
-    its address. `outcome`: answered, retried, failed (given up for good) or moved (to a fallback).
-    `error` is a kind of ProviderError, empty for an answer. `prompt_tokens` counts cached ones too.
-    `tokens_from`: reported, estimated (from characters), worst (paid for, and not to be read), or
-    nothing. `price` names where the price is from: provider, recipe, or a map and its version.
+    its address. `outcome`: answered, retried, failed (given up for good), moved (to a fallback)
+    or abandoned (nobody waits for it any more, and what it cost only the service knows). `error` is
+    a kind of ProviderError, or abandoned; empty for an answer. `prompt_tokens` counts cached ones
+    too. `tokens_from`: reported, estimated (from characters), worst (paid for, and not to be read),
+    or nothing. `price` names where the price is from: provider, recipe, or a map and its version.
     """
 
     id: int
@@ -123,8 +124,8 @@ _ATTEMPTS = Attempt.__struct_fields__
 _TYPES = {
     **dict.fromkeys(("key", "content"), "BLOB"),
     **dict.fromkeys(
-        ("sample", "samples", "attempt", "try_number", "status", "cost_nano", "prompt_tokens", "cached_tokens",
-         "cache_write_tokens", "completion_tokens", "reasoning_tokens"), "INTEGER",
+        ("sample", "samples", "attempt", "try_number", "status", "cost_nano", "prompt_tokens",
+         "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens"), "INTEGER",
     ),
     "id": "INTEGER PRIMARY KEY",
     **dict.fromkeys(("started", "queue_ms", "ttft_ms", "latency_ms", "retry_after_s"), "REAL"),

@@ -32,28 +32,32 @@ class Licences:
         self._models = models
         self._journal = journal
         self._rewards = rewards
-        self._writers: dict[str, str] = {}  # call → model, of the prompts
 
     def columns(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
         """For each row of SCHEMA: its licences, and what they say of training (yes, conditions,
         unknown or no); a person's own rows count as they are labelled."""
         calls = batch.column("calls").to_pylist()
-        self._look_up(chain.from_iterable(calls))
+        writers = self._look_up(chain.from_iterable(calls))
         responses = batch.column("responses").to_pylist()
         metas = batch.column("meta").to_pylist()
-        found = [self._of(*row) for row in zip(calls, responses, metas, strict=True)]
+        found = [self._of(writers, *row) for row in zip(calls, responses, metas, strict=True)]
         names = pa.array([names for names, _ in found], pa.list_(pa.string()))
         return names, pa.array([training for _, training in found], pa.string())
 
-    def _look_up(self, keys: Iterable[str]) -> None:
-        wanted = iter([key for key in set(keys) if key not in self._writers])
+    def _look_up(self, keys: Iterable[str]) -> dict[str, str]:
+        """The models of these calls: of one batch, for a run's do not all fit into memory."""
+        writers: dict[str, str] = {}
+        wanted = iter(set(keys))
         while some := list(islice(wanted, AT_ONCE)):
             listed = ", ".join(f"X'{bytes.fromhex(key).hex()}'" for key in some)
             found = look_up(self._journal, f"SELECT key, model FROM calls WHERE key IN ({listed})")
-            self._writers.update((key.hex(), model) for key, model in found)
+            writers.update((key.hex(), model) for key, model in found)
+        return writers
 
-    def _of(self, calls: list[str], responses: list[object], meta: str) -> tuple[list[str], str]:
-        models = {self._writers[key] for key in calls if key in self._writers}
+    def _of(
+        self, writers: Mapping[str, str], calls: list[str], responses: list[object], meta: str
+    ) -> tuple[list[str], str]:
+        models = {writers[key] for key in calls if key in writers}
         graders: set[str] = set()
         chosen = [r for r in responses if isinstance(r, Mapping) and r["kept"] is not False]
         for response in chosen:

@@ -46,12 +46,16 @@ def check_takes(call: StepCall, models: Models) -> None:
 def check_prices(call: StepCall, models: Models, *, limited: bool) -> None:
     """Raises: RecipeError where a budget is set and a price is not known."""
     for _, name in call.named("model"):
-        for spec in models[name].route():
-            if (limited or spec.budget_usd is not None) and spec.rates() is None:
-                raise RecipeError(
-                    f"budget_usd needs the price of model '{name}' ({spec.model}); add "
-                    "price: {input: …, output: …} in dollars per million tokens"
-                )
+        _check_price(name, models[name], limited=limited)
+
+
+def _check_price(name: str, model: ModelSpec, *, limited: bool) -> None:
+    for spec in model.route():
+        if (limited or spec.budget_usd is not None) and spec.rates() is None:
+            raise RecipeError(
+                f"budget_usd needs the price of model '{name}' ({spec.model}); add "
+                "price: {input: …, output: …} in dollars per million tokens"
+            )
 
 
 def check_rights(rights: str, steps: Sequence[StepCall], models: Models) -> None:
@@ -59,12 +63,24 @@ def check_rights(rights: str, steps: Sequence[StepCall], models: Models) -> None
     training on what they write."""
     if rights not in ("flag", "refuse"):
         raise RecipeError(f"rights must be flag or refuse, not {rights!r}")
-    for name, spec, found in training_rights(steps, models):
-        if rights == "refuse" and found.training in ("no", "unknown"):
+    for name in dict.fromkeys(name for name, _, _ in training_rights(steps, models)):
+        _check_right(rights, name, models[name])
+
+
+def _check_right(rights: str, name: str, model: ModelSpec) -> None:
+    for spec in model.route() if rights == "refuse" else ():
+        found = spec.rights()
+        if found.training in ("no", "unknown"):
             raise RecipeError(
                 f"model '{name}': {spec.model} ({found.licence}): training on its output: "
                 f"{found.training}. {found.note} Use another model, or say rights: flag"
             )
+
+
+def check_asked(name: str, models: Models, rights: str, *, limited: bool) -> None:
+    """Prices and rights of one model, which no parameter names. Raises: RecipeError."""
+    _check_price(name, models[name], limited=limited)
+    _check_right(rights, name, models[name])
 
 
 def rights_notes(steps: Sequence[StepCall], models: Models) -> list[str]:

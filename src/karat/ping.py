@@ -157,7 +157,6 @@ def _attempt(path: Path) -> Attempt | None:
 def _words(spec: ModelSpec, attempt: Attempt | None, error: KaratError | None) -> str:
     """What went wrong and what to do about it."""
     said = str(error) if error is not None else attempt.message if attempt is not None else ""
-    said = said.removesuffix(" (after 1 tries)").replace(" (after 1 tries).", ".")
     kind = attempt.error if attempt is not None else ""
     if (error is None or isinstance(error, ProviderError)) and kind in ADVICE:
         said = f"{said}: {ADVICE[kind]}"

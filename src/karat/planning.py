@@ -35,7 +35,7 @@ class StepPlan(msgspec.Struct):
     recorded: int = 0  # of them the journal already holds
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cost_usd: float | None = 0.0
+    cost_usd: float | None = 0.0  # None: unknown; without a model: the step cannot say
     seconds: float = 0.0
     measured: bool = False
 
@@ -47,7 +47,11 @@ class _Measured(msgspec.Struct):
 
 
 def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
-    """One line per step and model; rows are None after a step that cannot say."""
+    """One line per step and model; rows are None after a step that cannot say.
+
+    Nor can a step of the user's own say what it asks of the models it names, unless it has a
+    forecast: its line has no model, and no cost rather than none to pay.
+    """
     measured = _measure(journal)
     recorded = _recorded(recipe, journal)
     fan = _fan_out(recipe, stages)
@@ -61,6 +65,7 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
             if call.step.kind == "source":
                 params = {**params, "recipe": recipe}
             forecast = call.step.forecast(rows, **params)
+        said = forecast is not None or not any(call.named("model"))
         if forecast is None:
             forecast = Forecast(rows if rows is not None else 0)
             known = rows is not None and call.step.kind not in ("source", "fan")
@@ -70,7 +75,7 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
         if label in fan and rows_in is not None:
             rows = fan[label]
         made = [_line(recipe, label, c, measured, recorded) for c in forecast.calls] or [
-            StepPlan(label, None, None)
+            StepPlan(label, None, None, cost_usd=0.0 if said or label in fan else None)
         ]
         for line in made:
             line.rows_in, line.rows_out = rows_in, rows

@@ -128,7 +128,7 @@ def _stand(name: str, service: Service, own: bool) -> Reach:
 def _embedded() -> tuple[bool, str]:
     if available() is not None:
         return False, "pip install 'karat[embedded]'"
-    missing = [m.weights.size for m in EMBEDDED.values() if not path_of(m.weights).is_file()]
+    missing = [w.size for w in EMBEDDED.values() if not path_of(w).is_file()]
     return True, f"first use fetches {sum(missing) / 1e6:.0f} MB" if missing else "installed"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
-from karat.modelchecks import check_prices, check_rights, check_takes, check_twins
+from karat.modelchecks import check_asked, check_prices, check_rights, check_takes, check_twins
 from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
 from karat.recipefile import (
@@ -199,6 +199,12 @@ class Recipe:
                 self.models[name] = parse_model(name, self.providers)
         with at(f"model '{name}'"):
             self.models[name].check()
+
+    def allow(self, name: str) -> None:
+        """Raises: RecipeError for a model that a step's code names, as for one in parameters."""
+        with at(self.origin):
+            self._check_model("model", name)
+            check_asked(name, self.models, self.rights, limited=self.budget_usd is not None)
 
     # --- as a file -----------------------------------------------------------------------------
 

@@ -223,9 +223,30 @@ def _place(tree: dict[str, Any], parents: list[str]) -> dict[str, Any]:
         raise RecipeError(f"no '{first}'; {did_you_mean(first, ['models', 'rewards', *names])}")
     for depth, name in enumerate(rest):
         inner = place.get(name) or {}
-        if first == "models" and depth == 0 and isinstance(inner, str):
-            inner = {"model": inner}
+        if first == "models" and depth == 0:
+            if isinstance(inner, list):  # a model and those that stand in for it
+                return _listed(place, name, inner, rest[1:], ".".join(parents))
+            inner = {"model": inner} if isinstance(inner, str) else inner
         # A copy: by an anchor, another place of the file may hold the same mapping.
         place[name] = dict(typed(inner, dict, name, ".".join(parents)))
         place = place[name]
+    return place
+
+
+def _listed(
+    models: dict[str, Any], name: str, route: list[Any], rest: list[str], where: str
+) -> dict[str, Any]:
+    """The place in one model of a list, which its number names, from 0."""
+    if not rest or not rest[0].isdecimal() or int(rest[0]) >= len(route):
+        raise RecipeError(
+            f"{where}: '{name}' is a list of {len(route)} models; name one by its number, such as "
+            f"models.{name}.0.concurrency=8"
+        )
+    number = int(rest[0])
+    held = route[number]
+    held = {"model": held} if isinstance(held, str) else typed(held, dict, rest[0], where)
+    models[name] = [*route[:number], place := dict(held), *route[number + 1 :]]
+    for key in rest[1:]:
+        place[key] = dict(typed(place.get(key) or {}, dict, key, where))
+        place = place[key]
     return place

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -28,6 +27,7 @@ import msgspec
 from karat.errors import KaratError, RecipeError, did_you_mean
 from karat.forecast import Forecast
 from karat.row import canonical, is_finite, source_digest
+from karat.wording import explain
 
 STEPS = Path(__file__).with_name("steps")
 CURATION = Path(__file__).with_name("curation")
@@ -38,6 +38,8 @@ RewardName = Annotated[str, msgspec.Meta(extra={"names": "reward"})]
 ScoreKey = Annotated[str, msgspec.Meta(extra={"names": "score"})]
 DatasetName = Annotated[str, msgspec.Meta(extra={"names": "dataset"})]
 InputPath = Annotated[str, msgspec.Meta(extra={"names": "path"})]
+# A user's own step names models by parameters of these names, without knowing our types.
+_OWN: dict[str, Any] = {"model": (str, ModelName), "models": (list[str], list[ModelName])}
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -194,6 +196,10 @@ def _read_signature(function: Callable[..., Any]) -> tuple[Kind, type[msgspec.St
         p.name for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY
     )
     hints = get_type_hints(function, include_extras=True)
+    own = not function.__module__.startswith("karat.")
+    for name, (theirs, ours) in _OWN.items() if own else ():
+        if hints.get(name) in (theirs, theirs | None):
+            hints[name] = ours if hints[name] == theirs else ours | None
     kind = _LEADING.get(positional)
     is_async = inspect.iscoroutinefunction(function)
     if kind is None or is_async != (kind == "row"):
@@ -219,33 +225,6 @@ def _default(value: Any) -> Any:
     if isinstance(value, list | dict):
         return msgspec.field(default_factory=lambda: deepcopy(value))
     return value
-
-
-def explain(message: str, given: Any, kind: Any, label: str = "parameter '{}'") -> str:
-    """msgspec's words on `given` this for that, turned into ours: "Expected `int` - at `$.n`"."""
-    text, _, where = message.partition(" - at ")
-    where = where.strip("`").removeprefix("$").lstrip(".")
-    if text.startswith("Object contains unknown field"):
-        info, path = msgspec.inspect.type_info(kind), re.findall(r"\w+|\.\.\.", where)
-        key, known = text.split("`")[1], _keys(info, path)
-        return f"{where}: no key '{key}'" + (f"; {did_you_mean(key, known)}" if known else "")
-    if text.startswith("Expected `array") and isinstance(given.get(where), str):
-        text += f"; write a list: [{given[where]}]"
-    text = text.replace("`", "").replace("Expected", "expected", 1)
-    return f"{label.format(where)}: {text}" if where else text
-
-
-def _keys(info: Any, path: list[str]) -> list[str]:
-    """The keys that a mapping at this path of a type may have."""
-    if isinstance(info, msgspec.inspect.Metadata):
-        return _keys(info.type, path)
-    if isinstance(info, msgspec.inspect.UnionType):
-        return [key for option in info.types for key in _keys(option, path)]
-    fields = {field.encode_name: field.type for field in getattr(info, "fields", ())}
-    if not path:
-        return list(fields)
-    item = getattr(info, "item_type", None) or getattr(info, "value_type", None)
-    return _keys(fields.get(path[0], item), path[1:])
 
 
 @cache

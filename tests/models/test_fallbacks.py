@@ -147,3 +147,45 @@ def test_a_machine_by_the_hour_costs_its_busy_time(journal):
         ask(journal, model, *(request(f"{i}") for i in range(8)))
     paid = sum(row["cost_nano"] for row in ledger(journal, table="attempts")) / 1e9
     assert 0.2 <= paid / 0.01 <= 0.8  # two rounds of .1 s at one cent a second, and overhead
+
+
+def test_parts_that_the_first_answered_are_not_bought_again_from_the_next(journal):
+    def script(number, body):
+        return (500, b"", {}) if body["seed"] % 2 else None
+
+    with Server(script=script, max_n=1) as first, Server() as second:
+        teacher = [first.model(attempts=1), second.model(model="openai/other")]
+        before = ask(journal, teacher, request(n=6, seed=10))
+        assert [a.model for a in before[0]] == ["openai/loop", "openai/other"] * 3
+        assert len(ledger(journal)) == 6
+        sent = len(first.requests), len(second.requests)
+        assert ask(journal, teacher, request(n=6, seed=10)) == before
+        assert (len(first.requests), len(second.requests)) == sent
+
+
+def test_a_spent_budget_is_one_warning_however_many_rows_it_turns_away(journal):
+    warnings = set()
+
+    async def work(client):
+        client.till.warn = warnings.add
+        for i in range(8):
+            await client.chat("m", request("x" * 50 * i, max_tokens=7), Asker("s", "r"))
+
+    with Server() as first, Server() as second:
+        teacher = [
+            first.model(price=PRICE, budget_usd=0.000001), second.model(model="openai/other"),
+        ]  # fmt: skip
+        with_client(journal, teacher, work)
+    assert warnings == {"openai/loop is out of budget; others answer for it"}
+
+
+def test_calls_that_fail_side_by_side_tell_of_one_outage(journal):
+    async def work(client):
+        endpoint, now = client.endpoint("m"), asyncio.get_running_loop().time()
+        for _ in range(20):
+            endpoint.leave_alone("busy")
+        return endpoint._rests_until - now
+
+    with Server() as server:
+        rest_s = with_client(journal, [server.model(), server.model(model="openai/b")], work)
+    assert rest_s == pytest.approx(endpoints.REST_S[0], abs=1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from asking import ask, ledger, request
+from asking import ask, ledger, request, with_client
 from server import Server
 
 from karat.errors import KaratError, RecipeError, RunError
+from karat.models.endpoint import Asker
 
 SECRET = "sk-1234567890-very-secret-ABCDEFGHIJ"
 
@@ -112,3 +115,28 @@ def test_what_failed_gives_its_reservation_back(journal):
             with pytest.raises(KaratError, match="400"):
                 ask(journal, model, request("bad", max_tokens=700), budget=0.001)
         ask(journal, model, request("good", max_tokens=700), budget=0.001)
+
+
+def test_a_call_that_will_be_tried_again_holds_no_money_meanwhile(journal):
+    # It would wait for the one slot, and who has the slot for the money, for ever.
+    def script(number, body):
+        return (503, b"busy", {}) if number == 1 else None
+
+    async def work(client):
+        calls = (
+            client.chat("m", request(f"{i}", max_tokens=700), Asker("s", "r")) for i in range(4)
+        )
+        return await asyncio.wait_for(asyncio.gather(*calls), 10)
+
+    with Server(script=script, latency_s=0.01) as server:
+        model = server.model(price=PRICE, concurrency=1)
+        found = with_client(journal, model, work, budget=0.001)
+    assert all(answer.content for (answer,) in found)
+
+
+def test_an_answer_that_could_not_be_read_counts_before_the_next_is_bought(journal):
+    with Server(script=lambda number, body: (200, b"<html>", {})) as server:
+        model = server.model(price=PRICE, concurrency=1)
+        with pytest.raises(RunError, match="would be crossed"):
+            ask(journal, model, request("?", max_tokens=700), budget=0.001)
+        assert len(server.requests) == 1

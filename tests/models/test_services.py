@@ -9,7 +9,14 @@ import pytest
 from karat.errors import RecipeError
 from karat.models.chat import ChatRequest
 from karat.models.providers._decisions import FORMATS
-from karat.models.services import SHIPPED, Service, own_services, parse_service, shipped
+from karat.models.services import (
+    SHIPPED,
+    Service,
+    own_services,
+    parse_service,
+    read_headers,
+    shipped,
+)
 from karat.models.spec import parse_model, wires
 
 HOSTED = [name for name, service in shipped().items() if not service.local]
@@ -81,12 +88,93 @@ def test_every_entry_says_where_its_facts_come_from():
         ({"max_n": 0}, "max_n"),
         ({"refuses": ["temprature"]}, "did you mean 'temperature'?"),
         ({"thinking_refuses": ["x"]}, "refuses 'x', which no request has"),
+        ({7: "x"}, "no key '7'"),
+        ({"refuses": "top_k"}, "write a list: [top_k]"),
+        ({"rpm": 0}, "rpm: expected int >= 1"),
+        ({"base_url": 7}, "base_url: expected str"),
+        ({"base_url": "ftp://h"}, "must begin with http:// or https://"),
+        ({"extra": {"a": float("nan")}}, "extra.a: must be a finite number"),
+        ({"headers": {"x y": "1"}}, "no header can hold"),
+        ({"headers": {"x": "1\n2"}}, "no header can hold"),
     ],
 )
 def test_a_mistake_in_a_service_is_named(value, said):
     with pytest.raises(RecipeError, match="provider 'mine'") as caught:
         parse_service("mine", value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [7, "a/b", "", "a b"])
+def test_a_provider_is_called_so_that_models_can_name_it(name):
+    with pytest.raises(RecipeError, match="its name must be text"):
+        parse_service(name, {"base_url": "http://h/v1"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"base_url": "http://me:hunter2@h/v1"},
+        {"base_url": "http://h/v1?key=hunter2"},
+        {"base_url": "http://h/v1#hunter2"},
+        {"headers": {"Authorization": "hunter2"}},
+        {"headers": {"x-gateway-key": "hunter2"}},
+        {"headers": {"X-Auth-Token": "hunter2"}},
+        {"headers": {"x-any": "Bearer hunter2"}},
+        {"headers": {"x-any": "sk-hunter2"}},
+        {"extra": {"api_key": "hunter2"}},
+    ],
+)
+def test_no_secret_of_a_service_gets_into_files(value):
+    with pytest.raises(RecipeError, match=r"provider 'mine'.*would land in files") as caught:
+        parse_service("mine", value)
+    assert "hunter2" not in str(caught.value)
+    given = {"base_url": "http://h/v1", **value}
+    with pytest.raises(RecipeError, match="would land in files"):  # as a resolved recipe has it
+        parse_model({"model": "mine/m", "service": given}).check_written()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"HTTP-Referer": "https://h", "X-Title": "t"}, {"openai-organization": "org-1"},
+     {"x-key": "$MINE"}, {"Authorization": "Basic ${MINE}"}],
+)  # fmt: skip
+def test_headers_that_hold_no_secret_are_as_they_are(headers):
+    assert parse_service("mine", {"headers": headers}).headers == headers
+
+
+def test_a_header_is_read_from_the_environment(monkeypatch):
+    monkeypatch.delenv("MINE", raising=False)
+    service = parse_service("mine", {"headers": {"X-Key": "a ${MINE}", "x-cost": "5$"}})
+    with pytest.raises(RecipeError, match="variable MINE"):
+        read_headers(service)
+    monkeypatch.setenv("MINE", "hunter2\n")
+    assert read_headers(service) == ({"x-key": "a hunter2", "x-cost": "5$"}, ["hunter2"])
+    monkeypatch.setenv("MINE", "hunt\ner")
+    with pytest.raises(RecipeError, match="cannot be sent"):
+        read_headers(service)
+
+
+@pytest.mark.parametrize(
+    ("model", "seller"),
+    [
+        ({"model": "openai/x", "base_url": "https://integrate.api.nvidia.com/v1"}, "nvidia"),
+        ({"model": "openai/x", "base_url": "https://api.openai.com/v1"}, "openai"),
+        ({"model": "openai/x", "base_url": "https://me.openai.azure.com/openai/v1"}, "azure"),
+        ({"model": "openai/x", "base_url": "http://127.0.0.1:8000/v1"}, "vllm"),
+        ({"model": "groq/x", "base_url": "https://proxy.example/v1"}, "groq"),
+        ("nim/x", "nvidia"), ("mine/x", "mine"), ("groq/x", "groq at h"),
+    ],
+)  # fmt: skip
+def test_prices_and_terms_are_those_of_the_address(model, seller):
+    """A vendor's address under another name has the vendor's terms; a vendor's name somewhere else
+    has not its prices."""
+    own = {
+        "nim": Service(base_url="https://integrate.api.nvidia.com/v1", key_env=("K",)),
+        "mine": Service(base_url="https://h/v1", key_env=("K",)),
+    }
+    if model == "groq/x":
+        own["groq"] = own["mine"]
+    assert parse_model(model, own).seller == seller
 
 
 def test_one_key_variable_may_be_written_alone():

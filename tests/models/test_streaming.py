@@ -131,6 +131,9 @@ def test_who_stops_listening_stops_the_call(journal):
         assert with_client(journal, server.model(), work) == 0
     (attempt,) = ledger(journal, table="attempts")
     assert attempt["outcome"] == "abandoned"
+    (minute,) = ledger(journal, table="minutes")
+    assert (minute["answers"], minute["error"]) == (0, "abandoned")
+    assert ledger(journal, table="latencies") == []
 
 
 def test_a_refusal_instead_of_a_stream_is_sorted(journal):
@@ -142,3 +145,14 @@ def test_a_refusal_instead_of_a_stream_is_sorted(journal):
     with Refusing() as server, pytest.raises(ProviderError, match="too long") as caught:
         listen(journal, server.model())
     assert caught.value.kind == "context"
+
+
+@pytest.mark.parametrize("said", [{"message": "slow down", "code": 429}, {"message": "bad key"}])
+def test_what_was_heard_is_not_said_again_whatever_goes_wrong(journal, said):
+    error = {"type": "invalid_api_key", "code": "invalid_api_key", **said}
+    events = [*WHOLE[:2], chunk(error=error)]
+    with Streaming(events) as first, Streaming() as second:
+        with pytest.raises(ProviderError) as caught:
+            listen(journal, [first.model(), second.model(model="openai/other")])
+        assert (len(first.requests), len(second.requests)) == (1, 0)
+    assert caught.value.kind == "broken"

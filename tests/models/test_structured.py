@@ -193,8 +193,16 @@ def asked(n=1, seed=7, **more):
     return ChatRequest((Message("user", "Grade it."),), n, seed=seed, schema=SCORE, **more)
 
 
-def answers(model, request, **more):
-    return asyncio.run(chat_structured(model, request, **more))
+def answers(model, request, attempts=3):
+    return asyncio.run(chat_structured(model, request, attempts))
+
+
+def test_a_wrong_schema_is_never_sent():
+    async def nobody(request):
+        raise AssertionError("asked")
+
+    with pytest.raises(RecipeError, match="did you mean 'required'"):
+        answers(nobody, ChatRequest((Message("user", "?"),), schema={"requird": ["a"]}))
 
 
 def test_answers_that_fit_are_asked_for_once():

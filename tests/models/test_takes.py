@@ -42,10 +42,14 @@ def refused(model, **asked):
         ("openai/gpt", {"stop": tuple("abcd")}, []),
         ("openai/gpt", {"logprobs": 21}, ["openai/gpt takes at most 20 logprobs"]),
         ("openai/gpt", {"logprobs": 20}, []),
+        (
+            "openai/gpt",
+            {"reasoning": "hihg"},
+            ["openai/gpt takes no reasoning 'hihg'; did you mean 'high'?"],
+        ),
         ("groq/x", {"logprobs": 0}, ["groq/x takes no logprobs; leave it out"]),
         ("groq/x", {"n": 8, "seed": 5}, []),
         ("deepseek/x", {"n": 8, "seed": 5, "schema": {}}, []),
-        ("deepseek/x", {"temperature": 1.0}, []),
         ("deepseek/x", {"temperature": 1.0, "reasoning": "none"}, []),
         (
             "deepseek/x",
@@ -62,7 +66,6 @@ def refused(model, **asked):
         ),
         ("deepseek/deepseek-v4-pro", {"temperature": 1.0, "reasoning": "none"}, []),
         ("deepseek/deepseek-v4-pro", {"top_p": 0.5}, []),
-        ("deepseek/deepseek-chat", {"temperature": 1.0}, []),
         ("mistral/x", {"temperature": 1.6}, ["mistral/x takes a temperature of at most 1.5"]),
         ("mistral/x", {"temperature": 1.5}, []),
         ("openai/gpt", {"temperature": 2.1}, ["openai/gpt takes a temperature of at most 2"]),
@@ -107,6 +110,13 @@ def test_what_the_catalogue_knows_of_a_model(known, card, asked, said):
     assert refused("openai/o9", **asked) == wanted
     # A server of one's own may serve anything under that name.
     assert refused({"model": "openai/o9", "base_url": "http://h/v1"}, **asked) == []
+
+
+def test_a_model_known_not_to_think_takes_what_thinkers_do_not(known):
+    known["deepseek", "chat"] = Card(reasoning=False)
+    known["deepseek", "pro"] = Card(reasoning=True)
+    assert refused("deepseek/chat", temperature=1.0) == []
+    assert len(refused("deepseek/pro", temperature=1.0)) == 1
 
 
 def test_a_model_without_structured_output_gets_the_schema_in_its_prompt(known):

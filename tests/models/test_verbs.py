@@ -28,6 +28,7 @@ class Verbs(Server):
     """Embeddings, rerank and decisions beside chat."""
 
     odd = None  # the body of an answer that is none
+    refuse = False
 
     async def _start_routes(self, app):
         raise NotImplementedError
@@ -35,6 +36,8 @@ class Verbs(Server):
     async def _chat(self, http):
         body = await http.json()
         self.requests.append({"path": http.path, "body": body})
+        if self.refuse:
+            return web.json_response({"error": {"message": "no"}}, status=400)
         if self.odd is not None:
             return web.json_response(self.odd)
         made = {
@@ -168,3 +171,39 @@ def test_a_model_without_the_endpoint_decides_by_its_first_token(journal):
     _, choice, score = once
     assert sum(p for _, p in choice.probabilities) == pytest.approx(1)
     assert 0 <= score.score <= 1
+
+
+def test_a_text_that_comes_twice_is_bought_once(server, journal):
+    texts = ("a", "bb", "a", "ccc", "bb")
+
+    async def work(client):
+        return await client.embed("m", EmbedRequest(texts), ASKER)
+
+    assert with_client(journal, spec(server), work).tolist() == [vector(text) for text in texts]
+    assert [r["body"]["input"] for r in server.requests] == [["a", "bb", "ccc"]]
+
+
+def test_texts_between_recorded_ones_are_one_request(server, journal):
+    async def work(client):
+        await client.embed("m", EmbedRequest(("b", "d")), ASKER)
+        await client.embed("m", EmbedRequest(("a", "b", "c", "d", "e")), ASKER)
+
+    with_client(journal, spec(server), work)
+    assert [r["body"]["input"] for r in server.requests] == [["b", "d"], ["a", "c", "e"]]
+
+
+def test_one_refused_question_changes_nothing_for_the_others(server, journal):
+    def asked(text):
+        return DecideRequest((Message("user", text),), (Question("Is it?"),))
+
+    async def work(client):
+        await client.decide("m", asked("first"), ASKER)
+        server.refuse = True
+        with pytest.raises(ProviderError, match="400"):
+            await client.decide("m", asked("odd"), ASKER)
+        server.refuse = False
+        return await client.decide("m", asked("last"), ASKER)
+
+    (verdict,) = with_client(journal, spec(server), work)
+    assert verdict.probability == 0.25
+    assert {r["path"] for r in server.requests} == {"/v1/decisions"}

@@ -115,14 +115,6 @@ def _verdict(question: Question, reply: Answered) -> Verdict:
     return verdict_of(question, [min(1.0, weight / mass) for weight in weights])
 
 
-def outside(question: Question, reply: Answered) -> float:
-    """The share of the first token's probability that is on none of the question's options.
-
-    Raises: ProviderError(kind="row") for an answer without log-probabilities.
-    """
-    return max(0.0, 1.0 - sum(_weights(question, reply)))
-
-
 def _weights(question: Question, reply: Answered) -> list[float]:
     """Each option's probability: the sum over the spellings of its letter, or of yes and no.
 

@@ -21,6 +21,7 @@ from karat.models.billing import CHARACTERS_PER_TOKEN, REDUCED
 from karat.models.budget import Budget
 from karat.models.chat import Delta
 from karat.models.endpoint import DOWN_AFTER, Asker, Endpoint, ModelDownError
+from karat.models.faults import remedy
 from karat.models.orders import Bought, Order
 from karat.models.rate_headers import read_limits
 
@@ -68,7 +69,7 @@ class Call:
             0 if rates is None
             else rates.worst_nano(len(self.post.body) // 2, most, time.time())
         )  # fmt: skip
-        self.attempt = self.retries = self.refusals = 0
+        self.attempt = self.retries = self.refusals = self.set_aside = 0
         self.reserved = self.held = False
         self.probes = endpoint.left.is_set()  # asked for all that: to see whether it is up again
         self.started = self.queue_ms = self.latency_ms = self.busy_s = 0.0
@@ -92,7 +93,7 @@ class Call:
 
     async def _try(self) -> Bought:
         endpoint = self.endpoint
-        queued = time.perf_counter()
+        queued, self.started = time.perf_counter(), 0.0
         self.began = await endpoint.limiter.acquire(self.weight, self.tokens)
         self.held = True
         endpoint.tally.in_flight += 1
@@ -106,7 +107,9 @@ class Call:
         except BaseException as error:
             self.let_go()
             if isinstance(error, asyncio.CancelledError) and self.started:
-                self.till.journal.note(self.record("abandoned", 0))
+                made = self.record("abandoned", 0)
+                made.error = made.outcome
+                self.till.journal.note(made)
             raise
         finally:
             self.busy_s = endpoint.meter.leave(entered, asyncio.get_running_loop().time())
@@ -122,11 +125,13 @@ class Call:
         if endpoint.left.is_set() and endpoint.stands_in and not self.probes:
             raise ModelDownError(endpoint.why_down)
         if not self.reserved:
-            await self.till.budget.reserve(self.worst_nano)
+            # What a service adds to a prompt or charges by its own list shows only as it is paid.
+            worst = self.set_aside = self.worst_nano + endpoint.surplus_nano
+            await self.till.budget.reserve(worst)
             try:
-                await endpoint.budget.reserve(self.worst_nano)
+                await endpoint.budget.reserve(worst)
             except BaseException:
-                self.till.budget.settle(self.worst_nano, 0)
+                self.till.budget.settle(worst, 0)
                 raise
             self.reserved = True
         if self.till.stopped.is_set():
@@ -157,9 +162,9 @@ class Call:
             self.endpoint.limiter.told(limits)
 
     def _hear(self, delta: Delta) -> None:
+        assert self.hear is not None
         self.heard = True
-        if self.hear is not None:
-            self.hear(delta)
+        self.hear(delta)
 
     def let_go(self) -> None:
         """Gives the slot back."""
@@ -172,15 +177,17 @@ class Call:
         """Books what the call cost, once; without it the reservation only ends."""
         if self.reserved:
             self.reserved = False
-            self.till.budget.settle(self.worst_nano, cost_nano)
-            self.endpoint.budget.settle(self.worst_nano, cost_nano)
-            self.endpoint.tally.cost_nano += cost_nano
+            self.till.budget.settle(self.set_aside, cost_nano)
+            self.endpoint.booked(self.set_aside, cost_nano, self.worst_nano)
 
     # --- what an error means -------------------------------------------------------------------
 
     def _after(self, error: ProviderError) -> float:
         """Seconds to wait before the next try. Raises: when there is to be none."""
         endpoint, limiter = self.endpoint, self.endpoint.limiter
+        if self.heard:  # another answer cannot take back what was given out of this one
+            self._note(error, "failed")
+            raise ProviderError(f"half-way: {error}", error.status, kind="broken") from error
         if error.kind == "wait":
             self.refusals += 1
             wait: float = limiter.refused(self.began, error.retry_after_s)
@@ -197,7 +204,7 @@ class Call:
             self._note(error, "failed" if about_row or not endpoint.stands_in else "moved")
             if about_row:
                 raise error
-            why = f"model '{endpoint.spec.model}': {_remedy(error)}"
+            why = f"model '{endpoint.spec.model}': {remedy(error)}"
             endpoint.leave_alone(why, for_good=True)
             raise ModelDownError(why) from error
         if error.status in OVERLOADED:
@@ -207,7 +214,7 @@ class Call:
             self._note(error, "moved")
             endpoint.leave_alone(str(error))
             raise ModelDownError(str(error)) from error
-        if self.heard or self.retries >= self._most_tries(error) - 1:
+        if self.retries >= self._most_tries(error) - 1:
             self._give_up(error)
         self._note(error, "retried")
         first, longest = BACKOFF_S
@@ -224,24 +231,28 @@ class Call:
         return attempts
 
     def _give_up(self, error: ProviderError) -> None:
-        """Raises: ModelDownError when nobody takes connections, else ProviderError for this row."""
+        """Raises: ModelDownError when nobody there speaks this format, else ProviderError."""
         endpoint = self.endpoint
         self._note(error, "moved" if endpoint.stands_in else "failed")
-        text = f"{error} (after {self.attempt + 1} tries)"
+        text = f"{error} (after {self.attempt + 1} tries)" if self.attempt else str(error)
         if error.unreachable and endpoint.delivered_at < self.first_try:
-            why = (
-                f"model '{endpoint.spec.model}' at {endpoint.provider.address} does not answer: "
-                f"{text}. Is the server running? Run again to go on"
-            )
-            endpoint.leave_alone(why)
-            raise ModelDownError(why) from error
-        kind = "broken" if self.heard else error.kind
-        raise ProviderError(
-            text, error.status, kind=kind, retry_after_s=error.retry_after_s
-        ) from error
+            what, mend = "does not answer", "Is the server running? Run again to go on"
+        elif error.kind == "unreadable" and endpoint.never_read():
+            what, mend = "gives no answer that can be read", "Check base_url and wire"
+        else:
+            kind, after_s = error.kind, error.retry_after_s
+            raise ProviderError(text, error.status, kind=kind, retry_after_s=after_s) from error
+        at = f"model '{endpoint.spec.model}' at {endpoint.provider.address}"
+        why = f"{at} {what}: {text}. {mend}"
+        endpoint.leave_alone(why)
+        raise ModelDownError(why) from error
 
     def _note(self, error: ProviderError, outcome: str) -> None:
-        """Writes the failed attempt down; one that was paid for is booked at its worst case."""
+        """Writes the failed attempt down; one that was paid for is booked at its worst case.
+
+        Its reservation ends: a call that held money while it waited for its next slot, and one in
+        that slot that waited for money, would wait for each other for ever.
+        """
         self.endpoint.tally.failures += outcome == "failed"
         made = self.record(outcome, error.status)
         made.error, made.message = error.kind, str(error)
@@ -253,8 +264,7 @@ class Call:
             rates = self.endpoint.rates
             made.cost_nano = None if rates is None else self.worst_nano
             made.price = "" if rates is None else rates.version
-            self.till.budget.settle(0, self.worst_nano)
-            self.endpoint.budget.settle(0, self.worst_nano)
+        self.settle(made.cost_nano or 0)
         self.till.journal.note(made)
 
     def record(self, outcome: str = "answered", status: int = 200) -> Attempt:
@@ -285,14 +295,3 @@ class Call:
             raise RunError(STOPPED)
         if self.endpoint.stands_in and left.is_set():
             raise ModelDownError(self.endpoint.why_down)
-
-
-def _remedy(error: ProviderError) -> str:
-    """What a person must do about an error no retry can mend."""
-    advice = {
-        401: "the key is not accepted; check the variable named in key_env",
-        402: "the account has no credit left; top it up and run again",
-        403: "the key may not use this model; check its permissions",
-        404: "the service knows no such model or address; check model and base_url",
-    }.get(error.status, "the address redirects; put its final form into base_url")
-    return f"{error}. {advice.capitalize()}"

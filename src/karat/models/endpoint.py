@@ -18,6 +18,8 @@ from karat.models.transport import HttpReply
 from karat.models.wire import Post, Provider
 
 REST_S = (15.0, 240.0)  # how long a model that is down is left alone: at first, at most
+NEVER_READ = 20  # failures in a row of one that has never answered
+MOST_FORMS = 1000  # of requests, remembered: a step of the user's own may ask each row another way
 DOWN_AFTER = 5  # failures in a row, where another model can answer
 
 
@@ -79,6 +81,8 @@ class Accepted:
             r.max_tokens is None, r.tool_choice, any(type(m) is Turn for m in r.messages),
         )  # fmt: skip
         if form not in self._said:
+            if len(self._said) >= MOST_FORMS:
+                self._said.clear()
             self._said[form] = refusals(self._spec, request)
         if self._said[form]:
             raise RecipeError("; ".join(self._said[form]))
@@ -119,6 +123,7 @@ class Endpoint:
         self.takes_n = False  # it has answered several samples of one request
         self.max_n = self.provider.max_n  # or learned, when a service answers fewer than asked
         self.delivered_at = 0.0
+        self.surplus_nano = 0  # the most a call has cost beyond what was thought its worst case
         self.stands_in = False
         self.failed_in_a_row = 0
         self.left = asyncio.Event()  # set while it is left alone
@@ -171,21 +176,37 @@ class Endpoint:
         now = asyncio.get_running_loop().time()
         if self._rests_until is None or now < self._rests_until:
             return False
-        self._rests_until = now + self._rest_s
+        self._rest(now)
         return True
 
-    def leave_alone(self, why: str, *, for_good: bool = False) -> bool:
-        """Nothing more is sent for a while; says whether that is news."""
-        news = not self.left.is_set()
-        now = asyncio.get_running_loop().time()
+    def leave_alone(self, why: str, *, for_good: bool = False) -> None:
+        """Nothing more is sent for a while. Of calls that fail side by side only the first counts:
+        they tell of one outage."""
         if for_good:
             self._rests_until = None
-        elif news or self._rests_until is not None:
-            self._rests_until = now + self._rest_s
-            self._rest_s = min(2 * self._rest_s, REST_S[1])
-        self.why_down = why
+        elif not self.left.is_set():
+            self._rest(asyncio.get_running_loop().time())
+        if for_good or not self.left.is_set():
+            self.why_down = why
         self.left.set()
-        return news
+
+    def _rest(self, now: float) -> None:
+        self._rests_until = now + self._rest_s
+        self._rest_s = min(2 * self._rest_s, REST_S[1])
+
+    def booked(self, set_aside: int, cost_nano: int, worst_nano: int) -> None:
+        """A call has cost that much, whatever was thought to be its worst case.
+
+        By the hour that says nothing of the next: the more are under way, the less is each one's.
+        """
+        if self.spec.price is None or self.spec.price.hour is None:
+            self.surplus_nano = max(self.surplus_nano, cost_nano - worst_nano)
+        self.budget.settle(set_aside, cost_nano)
+        self.tally.cost_nano += cost_nano
+
+    def never_read(self) -> bool:
+        """Whether it does not speak its format: any one answer may be broken, not all of them."""
+        return self.delivered_at == 0 and self.failed_in_a_row >= NEVER_READ
 
     def delivered(self, began: float) -> None:
         """It answered: whatever was thought of it before, it is up."""

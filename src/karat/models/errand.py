@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from karat.errors import ProviderError, RunError
+from karat.errors import ProviderError
 from karat.journal import Held
 from karat.models.answer import Hear
 from karat.models.budget import BudgetError
@@ -61,18 +61,24 @@ class Errand:
         return order, order.keys(endpoint.identity)
 
     def _look(self, endpoint: Endpoint) -> None:
-        order, keys = self._order(endpoint)
-        held = self.till.journal.get(keys)
-        if not held:
-            return
-        spec = endpoint.spec
-        endpoint.tally.replayed += len(held)
-        self.till.journal.note_replays(
-            spec.model, self.asker.step, spec.role or self.asker.role, order.kind, len(held)
-        )
-        for place, key in enumerate(keys):
-            if key in held and place not in self.found:
-                self.found[place] = Got(held[key], key, endpoint)
+        before = len(self.found)
+        self._collect(endpoint)
+        if count := len(self.found) - before:
+            spec = endpoint.spec
+            endpoint.tally.replayed += count
+            self.till.journal.note_replays(
+                spec.model, self.asker.step, spec.role or self.asker.role, self._first[0].kind,
+                count,
+            )  # fmt: skip
+
+    def _collect(self, endpoint: Endpoint) -> None:
+        """What is missing and in the journal by now."""
+        _, keys = self._order(endpoint)
+        left = [place for place in range(self.size) if place not in self.found]
+        held = self.till.journal.get(keys[place] for place in left)
+        for place in left:
+            if keys[place] in held:
+                self.found[place] = Got(held[keys[place]], keys[place], endpoint)
 
     async def _fill(self) -> None:
         """Buys what is missing from the first model that is up and delivers."""
@@ -87,8 +93,13 @@ class Errand:
                 passing = not isinstance(error, ProviderError) or error.kind in PASSING
                 if endpoint is last or not passing or self.till.stopped.is_set():
                     raise
-                if isinstance(error, RunError):
-                    self.till.warn(f"{endpoint.spec.model} is down ({error}); others answer for it")
+                self._collect(endpoint)  # parts of the order that it did answer
+                # The same words for all rows: a warning is kept once.
+                if isinstance(error, BudgetError):
+                    self.till.warn(f"{endpoint.spec.model} is out of budget; others answer for it")
+                elif isinstance(error, ModelDownError):
+                    why = endpoint.why_down
+                    self.till.warn(f"{endpoint.spec.model} is down ({why}); others answer for it")
 
     async def _buy(self, endpoint: Endpoint) -> None:
         order, keys = self._order(endpoint)
@@ -98,7 +109,9 @@ class Errand:
         found, buying = self.found, self.till.buying
         while len(found) < self.size:
             missing = [i for i in range(self.size) if i not in found]
-            mine = [i for i in missing if keys[i] not in buying]
+            # One place of each key: an order may hold the same text twice.
+            firsts = {keys[i]: i for i in reversed(missing)}
+            mine = sorted(i for key, i in firsts.items() if key not in buying)
             if not mine:
                 await buying[keys[missing[0]]].wait()
             else:
@@ -113,8 +126,7 @@ class Errand:
                         del buying[keys[i]]
                     done.set()
             if len(found) < self.size:  # others may have bought the rest meanwhile
-                left = [i for i in missing if i not in found]
-                now = self.till.journal.get(keys[i] for i in left)
-                found.update(
-                    (i, Got(now[keys[i]], keys[i], endpoint)) for i in left if keys[i] in now
-                )
+                self._collect(endpoint)
+                gone = endpoint.left.is_set() and endpoint.stands_in
+                if len(found) < self.size and not mine and gone:
+                    raise ModelDownError(endpoint.why_down)  # it went down under whoever asked

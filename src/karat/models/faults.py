@@ -64,3 +64,14 @@ def _kind(status: int, words: str) -> str:
     if _NO_CREDIT.search(words) or _BAD_KEY.search(words):
         return "model"
     return "row"
+
+
+def remedy(error: ProviderError) -> str:
+    """What a person must do about an error no retry can mend."""
+    advice = {
+        401: "the key is not accepted; check the variable named in key_env",
+        402: "the account has no credit left; top it up and run again",
+        403: "the key may not use this model; check its permissions",
+        404: "the service knows no such model or address; check model and base_url",
+    }.get(error.status, "the address redirects; put its final form into base_url")
+    return f"{error}. {advice.capitalize()}"

@@ -44,15 +44,14 @@ class Purchase:
         return [record for records in bought for record in records]
 
     def _parts(self, places: Sequence[int]) -> list[Sequence[int]]:
-        """Runs of neighbouring places (their seeds count upwards), none larger than may be."""
+        """As few as may be; of chat, runs of neighbours: the seeds of one request count upwards."""
         if len(places) == 1:
             return [places]
-        edges = [i for i, (a, b) in enumerate(pairwise(places), 1) if b != a + 1]
-        cuts = [0, *edges, len(places)]
-        runs = [places[a:b] for a, b in pairwise(cuts)]
-        most = self.order.together
+        runs, most = [places], self.order.together
         if self.order.kind == "chat":
-            most = self.endpoint.max_n
+            edges = [i for i, (a, b) in enumerate(pairwise(places), 1) if b != a + 1]
+            cuts = [0, *edges, len(places)]
+            runs, most = [places[a:b] for a, b in pairwise(cuts)], self.endpoint.max_n
         if most is None:
             return runs
         return [run[i : i + most] for run in runs for i in range(0, len(run), most)]

@@ -21,17 +21,20 @@ import msgspec
 from karat.errors import RecipeError, did_you_mean
 from karat.models.chat import ChatRequest
 from karat.row import is_finite
-from karat.step import explain
+from karat.wording import explain
 
 SHIPPED = Path(__file__).parent / "data" / "services.toml"
 Count = Annotated[int, msgspec.Meta(ge=1)]
 # What `refuses` may name: fields of a chat request, and of the other requests.
 REFUSABLE = (*ChatRequest.__struct_fields__, "encoding_format", "return_documents", "dimensions")
-# A resolved recipe is a file, and what a request held is in the journal: no secret may be in either.
+# A resolved recipe is a file, and the journal holds requests: no secret may be in either.
 _SECRET_NAME = re.compile(
     r"(^|[-_])(authorization|auth|api-?_?key|key|secret|token|password|cookie)$", re.IGNORECASE
 )
-_SECRET_VALUE = re.compile(r"^(bearer|basic|token)\s|^(sk|pk|gsk|hf|nvapi|xai|key)[-_]", re.IGNORECASE)
+_SECRET_VALUE = re.compile(
+    r"^(bearer|basic|token)\s|^(sk|pk|gsk|hf|nvapi|xai|key)[-_]", re.IGNORECASE
+)
+_SECRET_FIELD = re.compile(r"api-?_?key$|authorization|password|secret", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*)\}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -100,8 +103,8 @@ def parse_service(name: Any, value: Any) -> Service:
     """A service as a recipe or config.toml writes it. Raises: RecipeError."""
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise RecipeError(
-            f"provider {name!r}: its name must be text of letters, digits, '.', '_' and '-': models "
-            "are called by it, as provider/name"
+            f"provider {name!r}: its name must be text of letters, digits, '.', '_' and '-', since "
+            "models are called provider/name"
         )
     if not isinstance(value, dict):
         raise RecipeError(f"provider '{name}': write its base_url and key_env as a mapping")
@@ -149,10 +152,10 @@ def check_extra(extra: Mapping[str, Any]) -> None:
     for name, value in extra.items():
         if not is_finite(value):
             raise RecipeError(f"extra.{name}: must be a finite number")
-        if isinstance(value, str) and re.search(r"api-?_?key$|authorization|password|secret", name):
+        if isinstance(value, str) and _SECRET_FIELD.search(name):
             raise RecipeError(  # the value is not repeated here
-                f"extra: '{name}' looks like a secret, which would land in files; name the variable "
-                "that holds the key in key_env"
+                f"extra: '{name}' looks like a secret, which would land in files; name the "
+                "variable that holds the key in key_env"
             )
 
 

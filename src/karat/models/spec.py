@@ -29,7 +29,7 @@ from karat.models.services import (
     shipped,
 )
 from karat.row import canonical, is_finite
-from karat.step import explain
+from karat.wording import explain
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 DAY_S = 86_400

@@ -27,7 +27,6 @@ from karat.row import SEED_RANGE, Message
 from karat.together import all_of
 
 Ask = Callable[[ChatRequest], Awaitable[list[Completion]]]
-ATTEMPTS = 3
 SHOWN = 3  # errors of one answer that are told to the model
 LONGEST = 400  # characters of an error that are told: it may quote the whole answer
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
@@ -69,6 +68,17 @@ def check_schema(schema: Any) -> None:
     """Raises: RecipeError with what is wrong, before anything is spent."""
     if not isinstance(schema, dict):
         raise RecipeError(f"a schema is a mapping such as {{type: object}}, not {schema!r}")
+    try:
+        written = orjson.dumps(schema)
+    except TypeError as error:
+        raise RecipeError(f"schema: {error}") from None
+    _check(written)
+
+
+@lru_cache(maxsize=256)
+def _check(written: bytes) -> None:
+    """Once for each schema: a step asks with the same one for every row."""
+    schema = orjson.loads(written)
     for part in _parts(schema):
         ref = part.get("$ref")
         if isinstance(ref, str) and not ref.startswith("#"):
@@ -78,7 +88,7 @@ def check_schema(schema: Any) -> None:
             if close and name not in KEYWORDS:
                 raise RecipeError(f"schema: no keyword '{name}'; did you mean '{close[0]}'?")
     try:
-        _validator(orjson.dumps(schema))
+        _validator(written)
     except (TypeError, ValueError) as error:
         message = getattr(error, "message", str(error))
         where = _path(getattr(error, "instance_path", ()))
@@ -186,14 +196,14 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-async def chat_structured(
-    ask: Ask, request: ChatRequest, attempts: int = ATTEMPTS
-) -> list[Completion]:
+async def chat_structured(ask: Ask, request: ChatRequest, attempts: int) -> list[Completion]:
     """request.n answers that fit request.schema, in order, each a Fitted with its value.
 
-    `ask` is the client's chat. One that calls a tool is given back as it is. Raises: RowError for
-    one that fits after no more than `attempts` asks, or is refused; what `ask` raises.
+    `ask` is the client's chat. One that calls a tool is given back as it is. Raises: RecipeError
+    for a schema that is wrong, before anything is sent; RowError for an answer that is refused, or
+    does not fit however often (`attempts` times) it is asked for; what `ask` raises.
     """
+    check_schema(request.schema)
     answers = await ask(request)
     return await all_of(_settle(ask, request, answer, attempts) for answer in answers)
 

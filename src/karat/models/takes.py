@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
+from karat.errors import did_you_mean
 from karat.models import catalogue
-from karat.models.chat import ChatRequest
+from karat.models.chat import EFFORTS, ChatRequest
 from karat.models.services import COMPATIBLE, Service
 from karat.models.spec import ModelSpec, load_wire
 
@@ -54,6 +55,9 @@ def refusals(spec: ModelSpec, request: ChatRequest) -> list[str]:
         refused.setdefault(name, words)
     for name, words in _too_much(service, wire, request):
         refused.setdefault(name, words)
+    if request.reasoning not in (None, *EFFORTS):
+        known = did_you_mean(str(request.reasoning), EFFORTS)
+        refused.setdefault("reasoning", f"takes no reasoning '{request.reasoning}'; {known}")
     if request.tool_choice and not request.tools:
         refused.setdefault("tool_choice", "was given a tool_choice and no tools; leave it out")
     if spec.stream and request.logprobs is not None:

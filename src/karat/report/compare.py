@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from karat.candidates import Candidate, Comparison
+from karat.comparison.candidates import Candidate, Comparison
 from karat.intervals import Interval
 from karat.report.frontier import NARROW, WIDE, charts, in_words
 from karat.report.recommendation import about, decimals, plain, rounded, said, seconds

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from karat.candidates import Candidate, Comparison
+from karat.comparison.candidates import Candidate, Comparison
 from karat.intervals import Interval
 from karat.report.axes import SMALL, Axis, fit
 from karat.report.labels import shorten

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from karat.candidates import Candidate, Comparison, Pair
+from karat.comparison.candidates import Candidate, Comparison, Pair
 from karat.intervals import Interval
 from karat.report.text import money
 

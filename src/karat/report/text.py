@@ -236,7 +236,8 @@ def plan_table(
     costs = [line.cost_usd for line in calls]
     unknown = any(cost is None for cost in costs)
     left = sum(cost or 0 for cost in costs)
-    total = f"{'at least ' if unknown else ''}{money(left)}"
+    silent = [line.label for line in lines if not line.model and line.cost_usd is None]
+    total = f"{'at least ' if unknown or silent else ''}{money(left)}"
     rows_unknown = any(line.rows_out is None for line in lines)
     seconds = sum(line.seconds for line in calls)
     notes = [
@@ -252,6 +253,11 @@ def plan_table(
         notes.append("held: answers the journal holds for these rows, which are not bought again")
     if unknown:
         notes.append("some prices are unknown: add price: {input: …, output: …} to the model")
+    if silent:
+        notes.append(
+            f"what {' and '.join(silent)} will ask of its models is not known before: `karat "
+            "preview -n 3` buys three rows, `karat cost` says what they cost"
+        )
     if rows_unknown:
         notes.append("'?': known only when the steps before have run")
     if all(line.measured for line in calls) and calls:

@@ -10,7 +10,7 @@ from candidates import compared, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karat.candidates import Measured, frontier
+from karat.comparison.candidates import Measured, frontier
 
 VALUES = st.integers(0, 5).map(float) | st.floats(-10, 10)
 
