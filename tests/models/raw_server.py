@@ -1,19 +1,23 @@
-"""Servers that write exact bytes, and a loop that lets no error pass in silence, for tests."""
+"""Servers that write exact bytes, and those who ask them; no error passes in silence."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import uvloop
 
-from karat.models.transport import HttpTransport
+from karat.errors import ProviderError
+from karat.models.transport import HttpReply, HttpTransport, read_all
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Drive = Callable[[Callable[[], Awaitable[None]]], None]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LOOPS = (asyncio.run, uvloop.run)
 
 
@@ -29,7 +33,9 @@ class RawServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> RawServer:
-        self._server = await asyncio.start_server(self._accept, self._host, 0, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._accept, self._host, 0, ssl=self._tls, backlog=1024
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         named = f"[{self._host}]" if ":" in self._host else self._host
         self.url = f"{'https' if self._tls else 'http'}://{named}:{self.port}/v1"
@@ -119,3 +125,71 @@ class Client:
     async def __aexit__(self, *error: object) -> None:
         await self._transport.close()
         assert not self._transport._open
+
+
+async def post(
+    *chunks: bytes, hold: bool = False, pause_s: float = 0.0, timeout_s: float = 5.0
+) -> HttpReply:
+    handler = replies(*chunks, hold=hold, pause_s=pause_s)
+    async with RawServer(handler) as server, Client() as client:
+        return await client.post(server.url, b"{}", {}, timeout_s)
+
+
+async def stream(*chunks: bytes, hold: bool = False, timeout_s: float = 5.0) -> HttpReply:
+    async with (
+        RawServer(replies(*chunks, hold=hold)) as server,
+        Client() as client,
+        client.stream("POST", server.url, b"{}", {}, timeout_s) as streamed,
+    ):
+        return await read_all(streamed)
+
+
+async def both(*chunks: bytes, hold: bool = False) -> HttpReply:
+    """What post and stream agree on."""
+    one, two = await post(*chunks, hold=hold), await stream(*chunks, hold=hold)
+    assert one == two
+    return one
+
+
+async def refused(*chunks: bytes, hold: bool = False, timeout_s: float = 5.0) -> ProviderError:
+    """What post and stream agree to raise."""
+    with pytest.raises(ProviderError) as one:
+        await post(*chunks, hold=hold, timeout_s=timeout_s)
+    with pytest.raises(ProviderError) as two:
+        await stream(*chunks, hold=hold, timeout_s=timeout_s)
+    assert (str(one.value), one.value.kind, one.value.status) == (
+        str(two.value), two.value.kind, two.value.status,
+    )  # fmt: skip
+    return one.value
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110  no event says so
+            await asyncio.sleep(0.005)
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Takes a request and never answers."""
+    await reader.read(1)
+    while await reader.read(2**16):
+        pass
+
+
+async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await request(reader)
+    writer.write(CHUNKED)
+    for _ in range(12):
+        writer.write(b"1\r\na\r\n")
+        await asyncio.sleep(0.02)
+    writer.write(b"0\r\n\r\n")
+    await reader.read()
+
+
+async def timed_out(asked: Any, within_s: float) -> ProviderError:
+    began = time.perf_counter()
+    with pytest.raises(ProviderError) as caught:
+        await asked
+    assert time.perf_counter() - began < within_s
+    assert (caught.value.kind, caught.value.status) == ("timeout", 0)
+    return caught.value

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from karat.errors import ProviderError
 from karat.models.asks import (
+    MOST_QUESTIONS,
     DecideRequest,
     EmbedRequest,
     Option,
@@ -177,7 +178,7 @@ def test_a_document_without_a_score_is_unreadable(found):
         (asks.decide_post, ASKED, {"decisions": "sytemone:/d"}, "did you mean 'systemone'"),
         (
             asks.decide_post,
-            DecideRequest(SAID, ASKED.questions[:1] * (asks.MAX_QUESTIONS + 1)),
+            DecideRequest(SAID, ASKED.questions[:1] * (MOST_QUESTIONS + 1)),
             {"decisions": "/decisions"},
             "over 400 questions",
         ),

@@ -22,6 +22,7 @@ import orjson
 
 from karat.errors import ProviderError, did_you_mean
 from karat.models.asks import (
+    MOST_QUESTIONS,
     DecideReply,
     DecideRequest,
     EmbedReply,
@@ -37,9 +38,6 @@ from karat.models.services import Service
 from karat.models.transport import HttpReply
 from karat.models.wire import Post
 
-MAX_TEXTS = 2048  # of one embeddings request, as OpenAI has it
-MAX_DOCUMENTS = 1000  # of one rerank request, as Cohere advises
-MAX_QUESTIONS = 400  # of one decisions request, as OpenAI has it
 # The formats of each ask; the first is meant where none is written.
 EMBEDDINGS, RERANKS = ("openai",), ("cohere", "nvidia")
 T = TypeVar("T")
@@ -135,8 +133,8 @@ def read_rerank(provider: HttpProvider, request: RerankRequest, reply: HttpReply
 def decide_post(provider: HttpProvider, request: DecideRequest) -> Post:
     """Raises: ProviderError(kind="row") where the service has no decisions, or too few options."""
     form, url = _endpoint(provider, "decisions", provider.service.decisions, decisions.FORMATS)
-    if len(request.questions) > MAX_QUESTIONS:
-        raise ProviderError(f"over {MAX_QUESTIONS} questions in one request", kind="row")
+    if len(request.questions) > MOST_QUESTIONS:
+        raise ProviderError(f"over {MOST_QUESTIONS} questions in one request", kind="row")
     said = decisions.FORMATS[form].write(request)
     body = {"model": provider.spec.name, **provider.spec.extra, **said}
     return Post(url, orjson.dumps(body))
