@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -22,7 +22,8 @@ from karat.models.chat import ToolCall
 from karat.models.faults import fault
 from karat.models.services import Service, read_headers
 from karat.models.spec import ModelSpec
-from karat.models.transport import HttpReply, Transport
+from karat.models.takes import service_of
+from karat.models.transport import HttpReply, HttpTransport, Transport
 from karat.models.wire import Post
 
 AUTH = {
@@ -73,6 +74,16 @@ def key_of(spec: ModelSpec, service: Service) -> str:
     return ""
 
 
+P = TypeVar("P", bound="HttpProvider")
+
+
+def over_http(kind: type[P], spec: ModelSpec) -> P:
+    """A connection of this kind to the model's service."""
+    service = spec.offered_by()
+    slots = spec.concurrency or service.concurrency
+    return kind(spec, HttpTransport(), slots, base_url(spec, service) or "", key_of(spec, service))
+
+
 class HttpProvider:
     """A connection to one service for one model. What it does not offer is refused in words."""
 
@@ -83,10 +94,10 @@ class HttpProvider:
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
         self.spec = spec
-        self.service = spec.offered_by()
+        self.service = service_of(spec)
         self.transport = transport
         self.concurrency = concurrency
-        self.address = url
+        self.address = url.rstrip("/")
         self.max_n: int | None = self.service.max_n if self.service.n else 1
         headers, secrets = read_headers(self.service)
         self._secrets = sorted({s for s in (key, *secrets) if s}, key=len, reverse=True)

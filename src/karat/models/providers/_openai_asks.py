@@ -204,3 +204,25 @@ def _endpoint(
 
 def _model(body: Any) -> str:
     return str(body.get("model") or "")
+
+
+class AskProvider(HttpProvider):
+    """A connection that offers what else OpenAI's kind of service is asked, beside chat."""
+
+    def embed(self, request: EmbedRequest) -> Post:
+        return embed_post(self, request)
+
+    def read_embed(self, request: EmbedRequest, reply: HttpReply) -> EmbedReply:
+        return read_embed(self, request, reply)
+
+    def rerank(self, request: RerankRequest) -> Post:
+        return rerank_post(self, request)
+
+    def read_rerank(self, request: RerankRequest, reply: HttpReply) -> RerankReply:
+        return read_rerank(self, request, reply)
+
+    def decide(self, request: DecideRequest) -> Post:
+        return decide_post(self, request)
+
+    def read_decide(self, request: DecideRequest, reply: HttpReply) -> DecideReply:
+        return read_decide(self, request, reply)

@@ -25,9 +25,8 @@ from karat.models.providers._anthropic_schema import closed
 from karat.models.providers._anthropic_turns import answer_tool, conversation, tools
 from karat.models.providers._http import (
     HttpProvider,
-    base_url,
     check_reachable,
-    key_of,
+    over_http,
     parse,
     refused,
 )
@@ -35,7 +34,7 @@ from karat.models.providers._openai_body import with_schema
 from karat.models.services import Service
 from karat.models.spec import ModelSpec
 from karat.models.takes import service_of
-from karat.models.transport import HttpReply, HttpTransport, Transport
+from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
 from karat.row import Message
 
@@ -80,10 +79,7 @@ def refusal(spec: ModelSpec, request: ChatRequest) -> str:
 
 
 def connect(spec: ModelSpec) -> Anthropic:
-    service = service_of(spec)
-    slots = spec.concurrency or service.concurrency
-    url = base_url(spec, service) or ""
-    return Anthropic(spec, HttpTransport(), slots, url, key_of(spec, service))
+    return over_http(Anthropic, spec)
 
 
 class Anthropic(HttpProvider):
@@ -92,8 +88,7 @@ class Anthropic(HttpProvider):
     def __init__(
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
-        super().__init__(spec, transport, concurrency, url.rstrip("/"), key)
-        self.service = service_of(spec)
+        super().__init__(spec, transport, concurrency, url, key)
         self.headers = {"anthropic-version": VERSION, **self.headers}
         self.max_n = 1  # the format has no n
         self._url = f"{self.address}/messages"

@@ -23,17 +23,16 @@ from karat.models.providers._gemini_read import WRONG, BlockedError, Reader, rea
 from karat.models.providers._gemini_turns import conversation, tools
 from karat.models.providers._http import (
     HttpProvider,
-    base_url,
     check_reachable,
     count,
-    key_of,
+    over_http,
     parse,
 )
 from karat.models.providers._openai_body import with_schema
 from karat.models.services import Service
 from karat.models.spec import ModelSpec
 from karat.models.takes import service_of
-from karat.models.transport import HttpReply, HttpTransport, Transport
+from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
 from karat.row import Message
 
@@ -79,10 +78,7 @@ def refusal(spec: ModelSpec, request: ChatRequest) -> str:
 
 
 def connect(spec: ModelSpec) -> Gemini:
-    service = service_of(spec)
-    slots = spec.concurrency or service.concurrency
-    url = base_url(spec, service) or ""
-    return Gemini(spec, HttpTransport(), slots, url, key_of(spec, service))
+    return over_http(Gemini, spec)
 
 
 class Gemini(HttpProvider):
@@ -91,8 +87,7 @@ class Gemini(HttpProvider):
     def __init__(
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
-        super().__init__(spec, transport, concurrency, url.rstrip("/"), key)
-        self.service = service_of(spec)
+        super().__init__(spec, transport, concurrency, url, key)
         self._model = gemini(spec.name)
         most = self._model.max_n
         self.max_n = most if self.max_n is None else min(most, self.max_n)

@@ -14,24 +14,19 @@ from typing import Any
 import orjson
 
 from karat.errors import ProviderError
-from karat.models.asks import (
-    DecideReply,
-    DecideRequest,
-    EmbedReply,
-    EmbedRequest,
-    RerankReply,
-    RerankRequest,
-)
 from karat.models.chat import ChatReply, ChatRequest
 from karat.models.faults import fault
 from karat.models.providers import _openai_asks as asks
-from karat.models.providers._http import HttpProvider, base_url, check_reachable, key_of, parse
+from karat.models.providers._http import (
+    check_reachable,
+    over_http,
+    parse,
+)
 from karat.models.providers._openai_body import Writer
 from karat.models.providers._openai_shapes import UNREADABLE, read_choice, read_usage
 from karat.models.providers._openai_stream import Reader
 from karat.models.spec import ModelSpec
-from karat.models.takes import service_of
-from karat.models.transport import HttpReply, HttpTransport, Transport
+from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
 
 TAKES = ChatRequest.__struct_fields__
@@ -49,20 +44,16 @@ def check(spec: ModelSpec) -> None:
 
 
 def connect(spec: ModelSpec) -> OpenAI:
-    service = service_of(spec)
-    slots = spec.concurrency or service.concurrency
-    url = base_url(spec, service) or ""
-    return OpenAI(spec, HttpTransport(), slots, url, key_of(spec, service))
+    return over_http(OpenAI, spec)
 
 
-class OpenAI(HttpProvider):
+class OpenAI(asks.AskProvider):
     """Speaks /chat/completions over a transport."""
 
     def __init__(
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
-        super().__init__(spec, transport, concurrency, url.rstrip("/"), key)
-        self.service = service_of(spec)
+        super().__init__(spec, transport, concurrency, url, key)
         self.max_n = self.service.max_n if self.service.n else 1
         self._url = f"{self.address}/chat/completions"
         self._writer = Writer(spec, self.service)
@@ -107,24 +98,6 @@ class OpenAI(HttpProvider):
             if isinstance(choice, dict) and choice.get("error"):
                 return self.told(choice["error"])
         return self.unreadable("a chat completion", body)
-
-    def embed(self, request: EmbedRequest) -> Post:
-        return asks.embed_post(self, request)
-
-    def read_embed(self, request: EmbedRequest, reply: HttpReply) -> EmbedReply:
-        return asks.read_embed(self, request, reply)
-
-    def rerank(self, request: RerankRequest) -> Post:
-        return asks.rerank_post(self, request)
-
-    def read_rerank(self, request: RerankRequest, reply: HttpReply) -> RerankReply:
-        return asks.read_rerank(self, request, reply)
-
-    def decide(self, request: DecideRequest) -> Post:
-        return asks.decide_post(self, request)
-
-    def read_decide(self, request: DecideRequest, reply: HttpReply) -> DecideReply:
-        return asks.read_decide(self, request, reply)
 
 
 def _status_in(error: Any) -> int | None:

@@ -15,14 +15,6 @@ from typing import Any
 import orjson
 
 from karat.errors import ProviderError
-from karat.models.asks import (
-    DecideReply,
-    DecideRequest,
-    EmbedReply,
-    EmbedRequest,
-    RerankReply,
-    RerankRequest,
-)
 from karat.models.chat import (
     ChatReply,
     ChatRequest,
@@ -34,12 +26,15 @@ from karat.models.chat import (
 )
 from karat.models.faults import fault
 from karat.models.providers import _openai_asks as asks
-from karat.models.providers._http import HttpProvider, base_url, check_reachable, key_of, parse
+from karat.models.providers._http import (
+    check_reachable,
+    over_http,
+    parse,
+)
 from karat.models.providers._openai_body import CHOICES, is_strict, with_schema
 from karat.models.providers._responses_stream import Reader, finish_reason
 from karat.models.spec import ModelSpec
-from karat.models.takes import service_of
-from karat.models.transport import HttpReply, HttpTransport, Transport
+from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
 from karat.row import Message
 
@@ -58,20 +53,16 @@ def check(spec: ModelSpec) -> None:
 
 
 def connect(spec: ModelSpec) -> Responses:
-    service = service_of(spec)
-    slots = spec.concurrency or service.concurrency
-    url = base_url(spec, service) or ""
-    return Responses(spec, HttpTransport(), slots, url, key_of(spec, service))
+    return over_http(Responses, spec)
 
 
-class Responses(HttpProvider):
+class Responses(asks.AskProvider):
     """Speaks /responses over a transport."""
 
     def __init__(
         self, spec: ModelSpec, transport: Transport, concurrency: int, url: str, key: str = ""
     ) -> None:
         super().__init__(spec, transport, concurrency, url, key)
-        self.service = service_of(spec)
         self.max_n = 1
         self._fixed = {"model": spec.name, "store": False, **self.service.extra, **spec.extra}
 
@@ -137,24 +128,6 @@ class Responses(HttpProvider):
             return ProviderError(f"HTTP 200: {said}", 200, kind="content")
         status = int(code) if code.isdecimal() else STATUS.get(code, 400 if code else 500)
         return fault(status if 400 <= status < 600 else 500, said, words)
-
-    def embed(self, request: EmbedRequest) -> Post:
-        return asks.embed_post(self, request)
-
-    def read_embed(self, request: EmbedRequest, reply: HttpReply) -> EmbedReply:
-        return asks.read_embed(self, request, reply)
-
-    def rerank(self, request: RerankRequest) -> Post:
-        return asks.rerank_post(self, request)
-
-    def read_rerank(self, request: RerankRequest, reply: HttpReply) -> RerankReply:
-        return asks.read_rerank(self, request, reply)
-
-    def decide(self, request: DecideRequest) -> Post:
-        return asks.decide_post(self, request)
-
-    def read_decide(self, request: DecideRequest, reply: HttpReply) -> DecideReply:
-        return asks.read_decide(self, request, reply)
 
 
 def _items(message: Message) -> list[dict[str, Any]]:
