@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from karat.models.transport import HttpReply, Stream
+from karat.models.transport import HttpReply, Stream, Whole
 
 Heard = asyncio.Queue[bytes | None]  # llama.cpp's chunks, then None
 
@@ -18,18 +18,8 @@ async def first_heard(answered: asyncio.Task[HttpReply], heard: Heard) -> Stream
     """The stream of an answer that has begun, or the refusal that came instead of one."""
     first = await heard.get()
     if first is None:
-        return _Whole(await answered)
+        return Whole(await answered)
     return _Events(answered, heard, first)
-
-
-class _Whole:
-    """A reply that comes in one piece."""
-
-    def __init__(self, reply: HttpReply) -> None:
-        self.status, self.headers, self._body = reply.status, reply.headers, reply.body
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        yield self._body
 
 
 class _Events:

@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from karat.errors import ProviderError, RecipeError, did_you_mean
-from karat.models.transport import HttpReply, Stream
+from karat.models.transport import HttpReply, Stream, Whole
 
 # What an error of the library would have been as a reply, by its class, where it names no status.
 STATUS = {
@@ -147,7 +147,7 @@ class AnyLLMTransport:
             async with asyncio.timeout(timeout_s):
                 chunks = await self._call(url, body)
         except Exception as error:
-            yield _Refused(self._refused(error, timeout_s))
+            yield Whole(self._refused(error, timeout_s))
             return
         try:
             yield _Streamed(self, chunks, timeout_s)
@@ -213,16 +213,6 @@ class _Streamed:
                 yield b"data: " + refused.body + b"\n\n"
                 return
             yield b"data: " + _body(chunk) + b"\n\n"
-
-
-class _Refused:
-    """A reply that is no stream."""
-
-    def __init__(self, reply: HttpReply) -> None:
-        self.status, self.headers, self._body = reply.status, reply.headers, reply.body
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        yield self._body
 
 
 def _cause(error: Exception) -> Any:

@@ -204,6 +204,16 @@ class _Streamed:
         self.ended = True
 
 
+class Whole:
+    """A reply that comes in one piece, for who asked for a stream."""
+
+    def __init__(self, reply: HttpReply) -> None:
+        self.status, self.headers, self._body = reply.status, reply.headers, reply.body
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
 async def read_all(stream: Stream) -> HttpReply:
     """The whole reply, never more than MAX_REPLY_BYTES of it. Raises: ProviderError."""
     data = bytearray()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -18,13 +18,14 @@ from karat.models.asks import (
     RerankReply,
     RerankRequest,
 )
-from karat.models.chat import ToolCall
+from karat.models.chat import ChatRequest, ToolCall, with_defaults
 from karat.models.faults import fault
 from karat.models.services import Service, read_headers
 from karat.models.spec import ModelSpec
 from karat.models.takes import service_of
 from karat.models.transport import HttpReply, HttpTransport, Transport
 from karat.models.wire import Post
+from karat.row import Message
 
 AUTH = {
     "bearer": ("authorization", "Bearer {}"),
@@ -49,6 +50,14 @@ def check_reachable(spec: ModelSpec) -> None:
         )
     key_of(spec, service)
     read_headers(service)
+
+
+def check_defaults(spec: ModelSpec, refusal: Callable[[ModelSpec, ChatRequest], str]) -> None:
+    """Raises: RecipeError when it cannot be reached, or refuses what the model says of itself."""
+    check_reachable(spec)
+    words = refusal(spec, with_defaults(ChatRequest((Message("user", ""),)), spec.defaults()))
+    if words:
+        raise RecipeError(words)
 
 
 def base_url(spec: ModelSpec, service: Service) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from karat.errors import ProviderError, RecipeError
+from karat.errors import ProviderError
 from karat.models.chat import ChatReply, ChatRequest
 from karat.models.faults import fault
 from karat.models.providers._anthropic_models import Claude, claude, sampling, thinking
@@ -25,7 +25,7 @@ from karat.models.providers._anthropic_schema import closed
 from karat.models.providers._anthropic_turns import answer_tool, conversation, tools
 from karat.models.providers._http import (
     HttpProvider,
-    check_reachable,
+    check_defaults,
     over_http,
     parse,
     refused,
@@ -36,7 +36,6 @@ from karat.models.spec import ModelSpec
 from karat.models.takes import service_of
 from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
-from karat.row import Message
 
 TAKES = (
     "messages", "temperature", "top_p", "max_tokens", "stop", "top_k", "schema", "tools",
@@ -55,18 +54,7 @@ STATUS = {
 
 def check(spec: ModelSpec) -> None:
     """Raises: RecipeError when it cannot be reached, or refuses what the model says of itself."""
-    check_reachable(spec)
-    said = ChatRequest(
-        (Message("user", ""),),
-        temperature=spec.temperature,
-        top_p=spec.top_p,
-        top_k=spec.top_k,
-        max_tokens=spec.max_tokens,
-        reasoning=spec.reasoning,
-    )
-    words = refusal(spec, said)
-    if words:
-        raise RecipeError(words)
+    check_defaults(spec, refusal)
 
 
 def refusal(spec: ModelSpec, request: ChatRequest) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
-from karat.errors import ProviderError, RecipeError
+from karat.errors import ProviderError
 from karat.models.asks import EmbedReply, EmbedRequest
 from karat.models.chat import ChatReply, ChatRequest, Usage
 from karat.models.faults import fault
@@ -23,7 +23,7 @@ from karat.models.providers._gemini_read import WRONG, BlockedError, Reader, rea
 from karat.models.providers._gemini_turns import conversation, tools
 from karat.models.providers._http import (
     HttpProvider,
-    check_reachable,
+    check_defaults,
     count,
     over_http,
     parse,
@@ -34,7 +34,6 @@ from karat.models.spec import ModelSpec
 from karat.models.takes import service_of
 from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
-from karat.row import Message
 
 TAKES = (
     "messages", "n", "temperature", "top_p", "max_tokens", "stop", "seed", "top_k",
@@ -55,17 +54,7 @@ TASK_WORDS = {"query": "task: search result | query: {}", "document": "title: no
 
 def check(spec: ModelSpec) -> None:
     """Raises: RecipeError when it cannot be reached, or refuses what the model says of itself."""
-    check_reachable(spec)
-    said = ChatRequest(
-        (Message("user", ""),),
-        temperature=spec.temperature,
-        top_p=spec.top_p,
-        top_k=spec.top_k,
-        reasoning=spec.reasoning,
-    )
-    words = refusal(spec, said)
-    if words:
-        raise RecipeError(words)
+    check_defaults(spec, refusal)
 
 
 def refusal(spec: ModelSpec, request: ChatRequest) -> str:
