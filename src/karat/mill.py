@@ -17,8 +17,8 @@ import msgspec
 
 from karat.columns import Decision, Table, apply_decision
 from karat.context import Context, Services
-from karat.errors import RecipeError
 from karat.executors.local import run_rows
+from karat.peers import read_peers
 from karat.recipe import Recipe
 from karat.row import Row
 from karat.stage import Stage, StageWriter, StepStats, cut, read_meta, read_rows, sealed
@@ -90,8 +90,12 @@ class Mill:
         failures = written = 0
         seen = len(self.services.warnings)
 
+        peers = None
+        if before is not None and stage.calls[0].step.draws:
+            peers = await asyncio.to_thread(read_peers, before, self.recipe.seed, stage.labels[0])
+
         async def work(row: Row) -> list[Row]:
-            return await walk(row, calls, self.services, self.monitor)
+            return await walk(row, calls, self.services, self.monitor, peers)
 
         try:
             width = self._width(stage)
@@ -164,11 +168,7 @@ class Mill:
         self, stage: Stage, before: Path | None, path: Path, fed_whole: bool
     ) -> bool:
         label, call = stage.labels[0], stage.calls[0]
-        if before is None:
-            raise RecipeError(
-                f"{self.recipe.where(0)}: works on all rows; put a step before it that makes or "
-                "reads some"
-            )
+        assert before is not None  # a recipe that began with it was refused
         stats = self.monitor.stats[label]
         self.monitor.begin([label])
         context = Context(self.services, label)

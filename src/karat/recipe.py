@@ -165,6 +165,8 @@ class Recipe:
             raise RecipeError(
                 "reads rows in and must be the first step; 'mix' joins a second source"
             )
+        if position == 0 and (call.step.kind == "table" or call.step.draws):
+            raise RecipeError("works on all rows; put a step before it that makes or reads some")
         for parameter, name in call.named("model"):
             self._check_model(parameter, name)
         check_twins(call, self.models)

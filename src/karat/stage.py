@@ -1,9 +1,10 @@
 """Stages: a recipe cut where all rows must be known, each one a Parquet file that can be sealed.
 
-A stage ends before and after a table step and after a step that turns one row into several, so that
-rows stream between files and memory stays flat. A sealed stage's address holds its steps' names,
-parameters and source, the models and rewards they name as resolved, the contents of the files they
-read, and the address of the stage before: what it holds follows from that and from nothing else.
+A stage ends before and after a table step, before a step that draws other rows and after one that
+turns one row into several, so that rows stream between files and memory stays flat. A sealed
+stage's address holds its steps' names, parameters and source, the models and rewards they name as
+resolved, the contents of the files they read, and the address of the stage before: what it holds
+follows from that and from nothing else.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def cut(recipe: Recipe) -> list[Stage]:
     groups: list[list[tuple[str, StepCall]]] = []
     closed = True
     for label, call in zip(recipe.labels, recipe.steps, strict=True):
-        if closed or call.step.kind == "table":
+        if closed or call.step.kind == "table" or call.step.draws:
             groups.append([])
         groups[-1].append((label, call))
         closed = call.step.kind in ("table", "fan")

@@ -3,9 +3,10 @@
 One definition serves both languages: `respond(models=["small"], n=4)` in Python and
 `respond: {models: [small], n: 4}` in YAML meet the same checks, so they cannot drift.
 
-Four shapes, told apart by the signature alone:
+Five shapes, told apart by the signature alone:
     async def f(row, ctx, *, …) -> Row         sees one row
     async def f(row, ctx, *, …) -> list[Row]   turns one row into several; a stage ends here
+    async def f(row, ctx, peers, *, …) -> …    either, and draws other rows; a stage begins here
     def f(table, ctx, *, …) -> Decision        sees all rows as columns, decides per row id
     def f(ctx, *, …) -> Iterator[Row]          reads rows in; first of a recipe only
 """
@@ -48,6 +49,7 @@ Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Kind = Literal["row", "fan", "table", "source"]
 _LEADING: dict[tuple[str, ...], str] = {
     ("row", "ctx"): "row",
+    ("row", "ctx", "peers"): "row",
     ("table", "ctx"): "table",
     ("ctx",): "source",
 }
@@ -62,6 +64,7 @@ class Step:
         self.module = function.__module__
         self.doc = inspect.getdoc(function) or ""
         self.kind, self.params = _read_signature(function)
+        self.draws = "peers" in inspect.signature(function).parameters
         self.forecast: Callable[..., Forecast | None] | None = None
         self.validate: Callable[..., str | None] | None = None
 
@@ -205,6 +208,7 @@ def _read_signature(function: Callable[..., Any]) -> tuple[Kind, type[msgspec.St
     if kind is None or is_async != (kind == "row"):
         raise RecipeError(
             f"step '{function.__name__}' must be `async def f(row, ctx, *, …)`, "
+            "`async def f(row, ctx, peers, *, …)`, "
             "`def f(table, ctx, *, …)` or `def f(ctx, *, …)`, its parameters after the `*`"
         )
     if kind == "row" and getattr(hints.get("return"), "__origin__", None) is list:

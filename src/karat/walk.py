@@ -13,6 +13,7 @@ from pathlib import Path
 
 from karat.context import Context, Services
 from karat.errors import KaratError, ProviderError, RowError, RunError
+from karat.peers import Peers
 from karat.row import Ids, Row
 from karat.stage import StepStats
 from karat.step import StepCall
@@ -57,9 +58,16 @@ class Monitor:
 
 
 async def walk(
-    row: Row, calls: list[tuple[str, StepCall]], services: Services, monitor: Monitor
+    row: Row,
+    calls: list[tuple[str, StepCall]],
+    services: Services,
+    monitor: Monitor,
+    peers: Peers | None = None,
 ) -> list[Row]:
-    """One row through consecutive steps; several rows come out where the last step fans out."""
+    """One row through consecutive steps; several rows come out where the last step fans out.
+
+    `peers` are what the first step draws from, where it draws.
+    """
     for label, call in calls:
         if row.dropped is not None:
             break
@@ -68,7 +76,9 @@ async def walk(
         monitor.in_flight[label] += 1
         try:
             with named(label, f" on row {row.id}"):
-                made = await call.step.function(row, Context(services, label, row), **call.params)
+                context = Context(services, label, row)
+                seen = (row, context, peers) if call.step.draws else (row, context)
+                made = await call.step.function(*seen, **call.params)
                 rows = _checked(made, call)
         except (RowError, ProviderError) as error:
             row.dropped, row.failed = f"call failed ({error})", True

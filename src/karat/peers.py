@@ -1,0 +1,74 @@
+"""Peers: other rows of the stage before, for a step that makes something new out of several.
+
+Few-shot examples and second parents are drawn by hash order: of all rows, those whose id scatters
+nearest to what the drawing row asks for. So a draw depends on who draws and on who is there, not on
+when or in what order rows come by, and a row that joins later changes few of the draws made before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from karat.columns import Table
+from karat.curation.shingles import mix
+from karat.row import Row, digest
+from karat.table import SCHEMA, from_batch
+
+MOST = 20_000  # rows to draw from; of a longer stage as many, the same ones for every row
+COLUMNS = [name for name in SCHEMA.names if name != "responses"]
+
+
+class Peers:
+    """Rows to draw from, without their responses; not to be changed by who draws them."""
+
+    def __init__(self, rows: Iterable[Row], seed: int = 0, step: str = "") -> None:
+        self._seed, self._step = str(seed), step
+        self._rows = {int(digest(row.id, size=8).hex(), 16): row for row in rows}
+        self._keys_P = np.array(sorted(self._rows), np.uint64)
+
+    @property
+    def count(self) -> int:
+        """How many rows there are to draw from."""
+        return len(self._rows)
+
+    def draw(self, row: str, k: int, index: int = 0) -> list[Row]:
+        """`k` rows other than the one whose id is `row`, or as many as there are.
+
+        Another `index` gives another draw. Which rows come, and in what order, follows from run
+        seed, step, `row` and `index`.
+        """
+        here = digest(self._seed, self._step, row, str(index), size=8)
+        order_P = mix(self._keys_P ^ np.uint64(int.from_bytes(here, "little")))
+        count = min(k + 1, self.count)  # one more, as the row itself may be among them
+        if count < self.count:
+            nearest = np.argpartition(order_P, count - 1)[:count]
+        else:
+            nearest = np.arange(count)
+        nearest = nearest[np.argsort(order_P[nearest])]
+        found = (self._rows[int(key)] for key in self._keys_P[nearest])
+        return [peer for peer in found if peer.id != row][:k]
+
+
+def read_peers(path: Path, seed: int, step: str) -> Peers:
+    """The live rows of a stage file; of more than `MOST`, those whose ids hash lowest."""
+    held: list[tuple[bytes, Row]] = []
+    for batch in Table(path).batches(COLUMNS):
+        held += [(digest(row.id, size=8), row) for row in _bare(batch)]
+        if len(held) > 2 * MOST:
+            held = sorted(held, key=_first)[:MOST]
+    return Peers((row for _, row in sorted(held, key=_first)[:MOST]), seed, step)
+
+
+def _first(pair: tuple[bytes, Row]) -> bytes:
+    return pair[0]
+
+
+def _bare(batch: pa.RecordBatch) -> list[Row]:
+    """The rows of a batch that was read without its responses."""
+    none = pa.array([[]] * batch.num_rows, SCHEMA.field("responses").type)
+    columns = [batch.column(name) if name != "responses" else none for name in SCHEMA.names]
+    return from_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
