@@ -33,6 +33,7 @@ from karat.recipe import Recipe
 from karat.recipefile import dump
 from karat.report.build import build, ranking_of
 from karat.row import Row
+from karat.rounds import Rounds
 from karat.rundir import Lock, Run, write_atomic
 from karat.stage import read_rows, scopes
 from karat.walk import Monitor
@@ -141,18 +142,22 @@ async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
                 known = mill.monitor.planned_usd.get(line.label, 0.0)
                 mill.monitor.planned_usd[line.label] = known + (line.cost_usd or 0.0)
         async with watched(watch, mill.monitor):
-            last = await mill.turn()
-        _finish(recipe, place, mill, journal, last, started)
+            rounds = Rounds(mill, recipe.exactly) if recipe.exactly else None
+            last = await (rounds or mill).turn()
+        _finish(recipe, place, mill, journal, last, started, rounds.result if rounds else None)
 
 
 def _finish(
-    recipe: Recipe, place: Run, mill: Mill, journal: Journal, last: Path, started: float
-) -> None:
+    recipe: Recipe, place: Run, mill: Mill, journal: Journal, last: Path, started: float,
+    exactly: dict[str, Any] | None,
+) -> None:  # fmt: skip
     graders = {name for call in recipe.steps for _, name in call.named("reward")}
     rights = {spec.model: spec.rights() for m in recipe.models.values() for spec in m.route()}
     licences = Licences(rights, {n: recipe.reward(n).licence for n in graders}, place.journal)
     write_results(last, place, ranking_of(mill), licences)
     report = build(place, recipe, mill, journal)
+    if exactly is not None:
+        report["exactly"] = exactly
     exports = {}
     _forget_exports(place)
     place.export.mkdir(exist_ok=True)

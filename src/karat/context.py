@@ -20,14 +20,23 @@ from numpy.typing import NDArray
 
 from karat.errors import RowError
 from karat.ledger import Attempt, Record, new_id
-from karat.models.asks import DecideRequest, EmbedRequest, Question, RerankRequest, Verdict
+from karat.models.asks import (
+    CompleteRequest,
+    DecideRequest,
+    EmbedRequest,
+    Question,
+    RerankRequest,
+    Verdict,
+)
 from karat.models.chat import ChatRequest, Completion, Tool
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.rewards.base import Reward
 from karat.row import Message, Row, derive_seed, digest
+from karat.target import Round
 
 if TYPE_CHECKING:
+    from karat.curation.novelty import Pool
     from karat.recipe import Recipe
 
 PROMPTS = Path(__file__).parent / "recipes" / "prompts"
@@ -44,6 +53,9 @@ class Services:
         client.till.warn = self.warn
         self.scopes = scopes or {}  # of each step, for the ledger; see karat.stage.scopes
         self.warnings: list[str] = []
+        self.round = Round()
+        self.counts: dict[str, dict[str, int]] = {}  # by step; see Context.count
+        self._pools: dict[tuple[str, int], Pool] = {}
         # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
         self.grader = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
         self._allowed: set[str] = set()
@@ -54,6 +66,15 @@ class Services:
             self.recipe.allow(model)
             self._allowed.add(model)
         return self.client
+
+    def pool(self, label: str) -> Pool:
+        """What a step wrote in earlier rounds; one pool for all rows of this round."""
+        from karat.curation.novelty import Pool  # its table of embeddings loads where it is used
+
+        key = (label, self.round.number)
+        if key not in self._pools:
+            self._pools = {key: Pool(self.round.written.get(label, ()))}
+        return self._pools[key]
 
     def warn(self, text: str) -> None:
         """Adds a warning to the report, once."""
@@ -81,6 +102,24 @@ class Context:
     def rng(self, index: int = 0) -> random.Random:
         """A random generator of that seed."""
         return random.Random(self.seed(index))
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Adds to a figure of this step in the report: items written, refused, and so on."""
+        counts = self._services.counts.setdefault(self.label, {})
+        counts[name] = counts.get(name, 0) + by
+
+    def written(self) -> Pool:
+        """What this step wrote in earlier rounds of a recipe that says `exactly`; not to be added
+        to."""
+        return self._services.pool(self.label)
+
+    def wants(self, meta: Mapping[str, Any]) -> bool:
+        """Whether rows with these `meta` fields are still wanted; see `exactly`."""
+        return self._services.round.wants(meta)
+
+    def wanted(self, field: str) -> list[str] | None:
+        """The values of a `meta` field of which more rows are wanted; None where any will do."""
+        return self._services.round.values(field)
 
     def path(self, value: str) -> Path:
         """A file a parameter names: beside the recipe first, then in the working directory."""
@@ -150,6 +189,27 @@ class Context:
             return await client.chat(model, asked, asker)
 
         return await chat_structured(ask, request, tries)
+
+    async def complete(
+        self, model: str, prompt: str, *, n: int = 1, temperature: float | None = None,
+        top_p: float | None = None, top_k: int | None = None, min_p: float | None = None,
+        presence_penalty: float | None = None, frequency_penalty: float | None = None,
+        max_tokens: int | None = None, stop: Sequence[str] = (), index: int = 0,
+        role: str = "teacher",
+    ) -> list[Completion]:  # fmt: skip
+        """n independent continuations of a raw text, journaled, priced and seeded as chat's are.
+
+        No chat template is applied. Special tokens written in the text are special tokens; leave
+        out the one that begins a text (BOS), which the server puts before it where the model wants
+        one. At most 1,024 tokens where neither `max_tokens` nor the model says. Where a service has
+        no such endpoint the row is dropped with the reason. Raises: ProviderError, RunError.
+        """
+        request = CompleteRequest(
+            prompt, n, temperature, top_p, max_tokens, tuple(stop), self.seed(index), top_k, min_p,
+            presence_penalty, frequency_penalty,
+        )  # fmt: skip
+        client, asker = self._services.allowed(model), self._asker._replace(role=role)
+        return await client.complete(model, request, asker)
 
     async def embed(
         self, model: str, texts: Sequence[str], *, purpose: str = "", dimensions: int | None = None

@@ -7,7 +7,7 @@ sealed, and whatever ends a run early leaves the journal whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -20,8 +20,8 @@ from karat.context import Context, Services
 from karat.executors.local import run_rows
 from karat.peers import read_peers
 from karat.recipe import Recipe
-from karat.row import Row
-from karat.stage import Stage, StageWriter, StepStats, cut, read_meta, read_rows, sealed
+from karat.row import Row, digest
+from karat.stage import Stage, StepStats, cut, read_meta, read_rows, sealed, written
 from karat.step import StepCall
 from karat.table import plain
 from karat.walk import Monitor, count, named, walk
@@ -45,13 +45,27 @@ class Mill:
         self.limit = limit
         self.stages = cut(recipe)
         self.monitor = Monitor(services, recipe.labels)
+        self.used: set[str] = set()  # stage files of this run
 
     async def turn(self) -> Path:
         """Runs every stage that is not sealed; returns the last stage's file."""
-        before: Path | None = None
-        complete = True
-        for stage in self.stages:
+        last, _ = await self.through(self.stages)
+        self.sweep()
+        return last
+
+    async def through(
+        self, stages: Sequence[Stage], before: Path | None = None, complete: bool = True
+    ) -> tuple[Path, bool]:
+        """Consecutive stages, fed by the file `before`.
+
+        Returns the last file, and whether all of it is made of rows whose calls were answered.
+        """
+        for stage in stages:
             path = self.folder / stage.file_name
+            self.used.add(path.name)
+            for label in stage.labels:
+                self.monitor.stats[label] = StepStats(label)
+                self.services.counts.pop(label, None)
             if self.limit is None and complete and sealed(path, stage.address):
                 self._recall(stage, path)
             elif stage.is_table:
@@ -59,9 +73,8 @@ class Mill:
             else:
                 complete &= await self._row_stage(stage, before, path, complete)
             before = path
-        self._sweep()
         assert before is not None
-        return before
+        return before, complete
 
     def _recall(self, stage: Stage, path: Path) -> None:
         for saved in read_meta(path)["stats"]:
@@ -71,11 +84,10 @@ class Mill:
             for warning in stats.notes.get("warnings", []):
                 self.services.warn(warning)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Removes stage files of an earlier form of this recipe, and what a killed run left."""
-        names = {stage.file_name for stage in self.stages}
         for path in (*self.folder.glob("*.parquet"), *self.folder.glob("*.tmp")):
-            if path.name not in names:
+            if path.name not in self.used:
                 path.unlink()
 
     # --- row stages ----------------------------------------------------------------------------
@@ -86,8 +98,7 @@ class Mill:
         rows, calls = self._source(stage, before)
         self.monitor.begin([label for label, _ in calls])
         self.monitor.expected = await asyncio.to_thread(self._expected, stage)
-        writer = StageWriter(path)
-        failures = written = 0
+        failures = taken = 0
         seen = len(self.services.warnings)
 
         peers = None
@@ -97,23 +108,23 @@ class Mill:
         async def work(row: Row) -> list[Row]:
             return await walk(row, calls, self.services, self.monitor, peers)
 
-        try:
-            width = self._width(stage)
+        meta: dict[str, Any] = {}
+        width = self._width(stage)
+        with written(path, meta) as writer:
             async with aclosing(run_rows(rows, work, width, self.services.client.stop)) as results:
                 async for done in results:
                     failures += sum(row.failed for row in done)
                     if self.limit is not None:
-                        done = done[: max(0, self.limit - written)]
-                    written += len(done)
+                        done = done[: max(0, self.limit - taken)]
+                    taken += len(done)
                     writer.add(done)
             complete = fed_whole and failures == 0
             self._keep_warnings(self.monitor.stats[stage.labels[0]], seen)
-            writer.close(
-                self._meta(stage, [self.monitor.stats[name] for name in stage.labels], complete)
-            )
-        except BaseException:
-            writer.abandon()
-            raise
+            stats = [self.monitor.stats[label] for label in stage.labels]
+            for one in stats:
+                if counts := self.services.counts.get(one.label):
+                    one.notes["counts"] = dict(sorted(counts.items()))
+            meta |= self._meta(stage, stats, complete)
         return complete
 
     def _source(
@@ -128,9 +139,16 @@ class Mill:
             rows = self._read(
                 label, call.step.function(Context(self.services, label), **call.params)
             )
-        else:
-            rows = iter([Row(id="seed")])  # a recipe that begins with a model: one blank row
+            rows = map(self._of_round, rows)
+        else:  # a recipe that begins with a model: one blank row
+            rows = iter([self._of_round(Row(id="seed"))])
         return (rows if self.limit is None else islice(rows, self.limit)), calls
+
+    def _of_round(self, row: Row) -> Row:
+        """A row that begins a recipe; in a later round it has another id, hence other seeds."""
+        if self.services.round.number > 1:
+            row.id = digest(row.id, str(self.services.round.number), size=8).hex()
+        return row
 
     def _expected(self, stage: Stage) -> int | None:
         """How many rows will enter, where that is known without reading them."""
@@ -182,8 +200,8 @@ class Mill:
         stats.rows_in = self._live_before(stage)
         stats.notes = plain(decision.notes)
         self._keep_warnings(stats, seen)
-        writer = StageWriter(path)
-        try:
+        meta: dict[str, Any] = {}
+        with written(path, meta) as writer:
             for batch, reasons in apply_decision(before, decision, label):
                 for reason in reasons:
                     stats.drop(reason)
@@ -194,10 +212,7 @@ class Mill:
                 writer.add([row])
                 added += 1
             stats.rows_out = stats.rows_in - sum(stats.dropped.values()) + added
-            writer.close(self._meta(stage, [stats], fed_whole))
-        except BaseException:
-            writer.abandon()
-            raise
+            meta |= self._meta(stage, [stats], fed_whole)
         return fed_whole
 
     def _keep_warnings(self, stats: StepStats, seen: int) -> None:

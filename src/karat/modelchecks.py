@@ -12,6 +12,7 @@ from karat.models.spec import DEFAULTS, ModelSpec
 from karat.models.takes import refusals
 from karat.row import Message
 from karat.step import StepCall
+from karat.target import Target
 
 Models = Mapping[str, ModelSpec]
 # A step's parameters of these names are what it asks of its models.
@@ -56,6 +57,18 @@ def _check_price(name: str, model: ModelSpec, *, limited: bool) -> None:
                 f"budget_usd needs the price of model '{name}' ({spec.model}); add "
                 "price: {input: …, output: …} in dollars per million tokens"
             )
+
+
+def check_rounds(target: Target | None, steps: Sequence[StepCall]) -> None:
+    """Raises: RecipeError where another round would write no row that the first did not."""
+    if target is None:
+        return
+    own = (call for call in steps if call.step.kind == "fan")
+    if not any(list(call.named("model")) or call.step.path != call.step.name for call in own):
+        raise RecipeError(
+            "exactly needs a step that writes rows, such as prompts, magpie or self_instruct: the "
+            "others have only the rows they are given"
+        )
 
 
 def check_rights(rights: str, steps: Sequence[StepCall], models: Models) -> None:

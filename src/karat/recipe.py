@@ -16,7 +16,14 @@ from typing import Any
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
-from karat.modelchecks import check_asked, check_prices, check_rights, check_takes, check_twins
+from karat.modelchecks import (
+    check_asked,
+    check_prices,
+    check_rights,
+    check_rounds,
+    check_takes,
+    check_twins,
+)
 from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
 from karat.recipefile import (
@@ -34,6 +41,7 @@ from karat.rewards.base import Reward
 from karat.rewards.load import load_reward
 from karat.row import canonical, digest
 from karat.step import StepCall
+from karat.target import parse_target
 
 EXPORTS = Path(__file__).with_name("exporters")
 MOST_USD = 1e9
@@ -54,6 +62,7 @@ class Recipe:
         *,
         name: str = "run",
         seed: int = 0,
+        exactly: int | dict[str, Any] | None = None,
         budget_usd: float | None = None,
         models: dict[str, Any] | None = None,
         rewards: dict[str, Any] | None = None,
@@ -71,6 +80,7 @@ class Recipe:
         self.steps = list(steps)
         self.export = [export] if isinstance(export, str) else list(export)
         with at(self.origin):
+            self.exactly = parse_target(exactly)
             own = {key: parse_service(key, value) for key, value in (providers or {}).items()}
         self.providers = own
         self.rights = rights
@@ -149,6 +159,7 @@ class Recipe:
             with at(self.where(position)):
                 check_prices(call, self.models, limited=budget is not None)
         with at(self.origin):
+            check_rounds(self.exactly, self.steps)
             check_rights(self.rights, self.steps, self.models)
 
     def _check_unused(self) -> None:
@@ -219,6 +230,7 @@ class Recipe:
         return {
             "name": self.name,
             "seed": self.seed,
+            **({} if self.exactly is None else {"exactly": self.exactly.plain()}),
             **({} if self.budget_usd is None else {"budget_usd": self.budget_usd}),
             **({} if self.rights == "flag" else {"rights": self.rights}),
             "folder": str(self.folder),

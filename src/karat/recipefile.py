@@ -18,8 +18,8 @@ from karat.errors import RecipeError, did_you_mean
 from karat.step import StepCall, find
 
 KEYS = (
-    "name", "seed", "budget_usd", "rights", "folder", "providers", "models", "rewards", "steps",
-    "export",
+    "name", "seed", "exactly", "budget_usd", "rights", "folder", "providers", "models", "rewards",
+    "steps", "export",
 )  # fmt: skip
 KINDS = {"providers": dict, "models": dict, "rewards": dict, "steps": list, "export": list}
 SHIPPED = Path(__file__).with_name("recipes")

@@ -51,20 +51,40 @@ class StepStats(msgspec.Struct):
         short = reason.partition(" (")[0]
         self.dropped[short] = self.dropped.get(short, 0) + 1
 
+    def add(self, other: StepStats) -> None:
+        """Adds another round's figures of the same step; counts among the notes are summed."""
+        self.rows_in += other.rows_in
+        self.rows_out += other.rows_out
+        for reason, count in other.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        counts = dict(self.notes.get("counts", {}))
+        for name, count in other.notes.get("counts", {}).items():
+            counts[name] = counts.get(name, 0) + count
+        self.notes = {**other.notes, **({"counts": counts} if counts else {})}
+
 
 class Stage(msgspec.Struct):
-    """Consecutive steps that run together; a table step stands alone."""
+    """Consecutive steps that run together; a table step stands alone.
+
+    `suffix` tells the files of a stage apart where a recipe is walked in rounds.
+    """
 
     number: int
     labels: list[str]
     calls: list[StepCall]
     address: str
+    suffix: str = ""
 
     @property
     def file_name(self) -> str:
         # Cut by bytes, which is what file systems count; the number alone tells stages apart.
         name = f"{self.number:02d}-{'-'.join(self.labels)}".encode()[:NAME_BYTES]
-        return f"{name.decode(errors='ignore')}.parquet"
+        return f"{name.decode(errors='ignore')}{self.suffix}.parquet"
+
+    @property
+    def fans(self) -> bool:
+        """Whether it ends in a step that makes several rows out of one."""
+        return self.calls[-1].step.kind == "fan"
 
     @property
     def is_table(self) -> bool:
@@ -257,6 +277,18 @@ class StageWriter:
             self._writer.close()
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path, meta: dict[str, Any], schema: pa.Schema = SCHEMA) -> Iterator[StageWriter]:
+    """A writer for the length of the block: the file is whole after it, or is not there."""
+    writer = StageWriter(path, schema)
+    try:
+        yield writer
+        writer.close(meta)
+    except BaseException:
+        writer.abandon()
+        raise
 
 
 @contextmanager
