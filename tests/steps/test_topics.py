@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import zlib
+from collections import Counter
+
 import pytest
 from conftest import rows_of
 from server import Server
 
 import karat
 from karat import RecipeError
+from karat.context import PROMPTS
 from karat.step import find
 
 
@@ -76,18 +81,114 @@ def test_an_example_comes_first(make_recipe, tmp_path, about):
     assert "List 2 different topics" in ask["content"]
 
 
+MATHS = (PROMPTS / "keywords_math.txt").read_text().splitlines()
+
+
+def listed(body, place):
+    """As many topics as asked for, other ones for every request."""
+    key = zlib.crc32(f"{body['messages']} {body['seed']}".encode())
+    count = int(body["messages"][-1]["content"].split()[1])
+    names = random.Random(key).sample(MATHS, count)
+    return "".join(f"{i}. {name}\n" for i, name in enumerate(names, 1))
+
+
 def test_many_are_asked_for_in_two_levels(make_recipe, tmp_path):
+    with Server(answer=listed) as server:
+        found, run = made(make_recipe, tmp_path, server, n=30)
+        asked = [r["body"]["messages"][-1]["content"] for r in server.requests]
+    assert len(set(found)) == 30
+    assert asked[0].startswith("List 6 different topics")
+    macro = {text.partition('"')[2].partition('"')[0] for text in asked[1:]}
+    assert macro <= set(MATHS)
+    rows = rows_of(run.accepted_file)
+    assert {row.meta["macro_topic"] for row in rows} == macro
+    assert len(macro) == 6
+
+
+def test_a_models_topic_that_says_the_same_is_left_out(make_recipe, tmp_path):
+    answer = numbered(
+        "Prime numbers", "prime number", "numbers, prime", "Buying a car", "Purchasing a car",
+        "Growing tomatoes",
+    )  # fmt: skip
+    with Server(answer=answer) as server:
+        found, _ = made(make_recipe, tmp_path, server, n=3)
+    assert found == ["Prime numbers", "Buying a car", "Growing tomatoes"]
+
+
+# --- keywords ---------------------------------------------------------------------------------
+
+
+def test_keywords_of_a_file_are_topics(make_recipe, tmp_path):
+    (tmp_path / "words.txt").write_text("tides\n\n moons \ntides\n")
+    assert sorted(made(make_recipe, tmp_path, keywords="words.txt")[0]) == ["moons", "tides"]
+
+
+@pytest.mark.parametrize("name", ["python", "math"])
+def test_karat_ships_keywords(make_recipe, tmp_path, name):
+    lines = (PROMPTS / f"keywords_{name}.txt").read_text().splitlines()
+    assert len(lines) == len({line.casefold() for line in lines}) > 150
+    assert all(line == line.strip() and line for line in lines)
+    found, _ = made(make_recipe, tmp_path, keywords=name)
+    assert sorted(found) == sorted(lines)
+    assert karat.plan(make_recipe(steps=[{"topics": {"keywords": name}}]))[0].rows_out == len(lines)
+
+
+def test_some_keywords_are_drawn_by_seed(make_recipe, tmp_path):
+    steps = [{"topics": {"keywords": "math", "n": 12, "given": ["tides"]}}]
+    draws = []
+    for seed in (1, 2, 1):
+        run = karat.run(make_recipe(steps=steps, seed=seed), tmp_path / f"{len(draws)}")
+        draws.append([row.meta["topic"] for row in rows_of(run.accepted_file)])
+    assert draws[0] == draws[2] != draws[1]
+    assert len(draws[0]) == 12
+    assert draws[0][0] == "tides"
+
+
+def test_no_such_keywords_is_said_before_anything_is_spent(make_recipe, tmp_path):
+    path = make_recipe(steps=[{"topics": {"keywords": "pyton"}}])
+    with pytest.raises(RecipeError, match="did you mean 'python'"):
+        karat.run(path, tmp_path / "out")
+
+
+# --- rounds -----------------------------------------------------------------------------------
+
+ASK = """
+@step
+async def ask(row: Row, ctx: Context, *, model: str) -> list[Row]:
+    (answer,) = await ctx.chat(model, f"1 about {row.meta['topic']}")
+    return [Row(row.id + "q", [Message("user", answer.content)], meta=row.meta)]
+"""
+
+
+def test_later_rounds_name_other_topics(make_recipe, tmp_path, user_module):
+    name = user_module("asking_topics", ASK)
+
     def answer(body, place):
         text = body["messages"][-1]["content"]
-        name = text.partition('"')[2].partition('"')[0] or "macro"
-        count = int(text.split()[1])
-        return "".join(f"{i}. {name} {'abcdefghijklmnop'[i]}\n" for i in range(1, count + 1))
+        return listed(body, place) if text.startswith("List") else f"{text} {body['seed']}?"
 
     with Server(answer=answer) as server:
-        found, _ = made(make_recipe, tmp_path, server, n=30)
-        assert len(server.requests) == 1 + 6
-    assert len(set(found)) == 30
-    assert all(topic.startswith("macro ") for topic in found)
+        steps = [{"topics": {"model": "teacher", "n": 4}}, {f"{name}:ask": {"model": "teacher"}}]
+        run = karat.run(make_recipe(server.model(), steps=steps, exactly=12), tmp_path / "out")
+    topics = [row.meta["topic"] for row in rows_of(run.accepted_file)]
+    assert len(topics) == len(set(topics)) == 12
+
+
+def test_where_topics_are_counted_later_rounds_keep_to_them(make_recipe, tmp_path, user_module):
+    name = user_module("asking_topics2", ASK)
+
+    def answer(body, place):
+        text = body["messages"][-1]["content"]
+        return listed(body, place) if text.startswith("List") else f"{text} {body['seed']}?"
+
+    with Server(answer=answer) as server:
+        steps = [{"topics": {"model": "teacher", "n": 4}}, {f"{name}:ask": {"model": "teacher"}}]
+        target = {"rows": 3, "per": "topic"}
+        run = karat.run(make_recipe(server.model(), steps=steps, exactly=target), tmp_path / "out")
+        lists = [r for r in server.requests if "List" in r["body"]["messages"][-1]["content"]]
+    counts = Counter(row.meta["topic"] for row in rows_of(run.accepted_file))
+    assert list(counts.values()) == [3, 3, 3, 3]
+    assert len(lists) <= 2
 
 
 def test_no_topic_at_all_drops_the_row_with_the_reason(make_recipe, tmp_path):
@@ -108,7 +209,7 @@ def test_every_topic_row_knows_the_calls_that_made_it(make_recipe, tmp_path):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({}, "needs a model to name topics, or topics of your own"),
+        ({}, "needs a model to name topics, topics of your own in given"),
         ({"given": ["a"], "n": 2}, "n is 2 but given holds 1"),
         ({"given": ["tea", "Tea"], "n": 2}, "given holds 1"),
         ({"model": "m"}, "needs n"),

@@ -74,6 +74,11 @@ class Pool:
     def __len__(self) -> int:
         return len(self._held)
 
+    @property
+    def texts(self) -> list[str]:
+        """The texts, as they came."""
+        return [held.text for held in self._held]
+
     def add(self, new: Prepared) -> None:
         """Takes a text in."""
         place = len(self._held)

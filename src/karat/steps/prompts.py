@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import random
-import re
-from functools import cache
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-import yaml
+import msgspec
 
-from karat.context import PROMPTS, Context
+from karat.context import Context
 from karat.curation.lists import parse_list
 from karat.errors import RowError
 from karat.forecast import CallForecast, Forecast
+from karat.models.chat import Completion
 from karat.row import Ids, Message, Row
 from karat.step import ModelName, Positive, Temperature, step
+from karat.steps._gate import Gate, Novelty
+from karat.steps._usable import usable
+from karat.steps._variety import Variety, axes, draw, problem, shipped
 from karat.templates import turns
 from karat.together import all_of
 
 Task = Literal["open_qa", "writing", "closed_qa", "coding", "math"]
+Weight = Annotated[float, msgspec.Meta(gt=0)]
+Tasks = list[Task] | dict[Task, Weight]
 PER_CALL = 5  # prompts asked for at once: longer lists repeat themselves
-TRIES = 3
+PLACES = 100_000  # more calls than one wave makes: `tries` changes no index
 COPY = 0.6  # share of common words from which a prompt is a copy of an example
-SHORTEST, LONGEST = 12, 1500  # characters of a usable prompt
-SHORTEST_UNSPACED = 4  # of one written without spaces, where a character is half a word
-# Thai, Lao, Burmese, Khmer, kana, Han
-_UNSPACED = re.compile(
-    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
-)
 
 
 @step
@@ -39,72 +36,163 @@ async def prompts(
     *,
     model: ModelName,
     per_topic: Positive = 5,
-    tasks: list[Task] = ["open_qa"],  # noqa: B006  read only
-    personas: list[str] | None = None,
-    styles: list[str] | None = None,
-    difficulties: list[str] | None = None,
+    tasks: Tasks = ["open_qa"],  # noqa: B006  read only
+    variety: Variety = "default",
+    levels: dict[Task, list[str]] = {},  # noqa: B006  read only
+    revise: bool = False,
+    novelty: Novelty = {},  # noqa: B006  read only
+    tries: Positive = 3,
     temperature: Temperature = 1.0,
     max_tokens: Positive = 500,
 ) -> list[Row]:
     """Turns a topic row into `per_topic` prompt rows, spread evenly over `tasks`.
 
-    Each call is written under another system prompt: a persona, a style and a difficulty drawn by
-    seed from the lists (karat's own in recipes/prompts/variety.yaml), recorded in `meta` with topic
-    and task. Lists are read leniently and never with a second call; a list that comes out short is
-    asked for again, three times at most. A row without a topic is dropped before any call.
+    A mapping of tasks states proportions (`{open_qa: 3, math: 1}`), which hold over all topics.
+    Each call is made under another system prompt: a persona, tone, length, expertise, language,
+    format and difficulty drawn by seed from `variety` (karat's own lists are in
+    recipes/prompts/variety.yaml), recorded in `meta` with topic and task. Coding and math have a
+    difficulty of their own, drawn from `levels`, and writing a kind of document.
+
+    `revise` makes a second call for each prompt, which makes it more specific; the draft stays in
+    `meta`. A prompt too close to one written before is refused (`novelty`: least similarity of
+    `words` and of `meaning`, or `off`), and the model is asked again with what to keep away from,
+    `tries` times in all. A topic from which nothing new comes is left alone. Lists are read
+    leniently and never with a second call. A row without a topic is dropped before any call.
+
+    Source: tasks, keywords, levels and the revised draft: Nemotron-4 340B (2406.11704) §3.2.1.
     """
     topic = " ".join(str(row.meta.get("topic") or "").split())
     if not topic:
         raise RowError("the row has no topic; put topics before prompts or name its column")
-    variety = {
-        "persona": _variety("personas") if personas is None else personas,
-        "style": _variety("styles") if styles is None else styles,
-        "difficulty": _variety("difficulties") if difficulties is None else difficulties,
-    }
-    batches = await all_of(
-        _write(ctx, row, topic, model, task, count, variety, number, temperature, max_tokens)
-        for number, (task, count) in enumerate(_shares(tasks, per_topic, ctx.rng()))
-    )
+    writer = _Writer(
+        ctx, row, topic, model, axes(variety, "prompts"), shipped()["levels"] | levels,
+        Gate(ctx, novelty), {"temperature": temperature, "max_tokens": max_tokens}, revise=revise,
+    )  # fmt: skip
+    wanted = [task for task in tasks if ctx.wants({**row.meta, "task": task})]
+    weights = [tasks[task] if isinstance(tasks, dict) else 1.0 for task in wanted]
+    await writer.write(_shares(wanted, weights, per_topic, ctx.rng()), tries)
     ids = Ids()
     made = []
-    for prompt, meta, call in (entry for batch in batches for entry in batch):
+    for prompt, meta, calls in writer.found:
         messages = [Message("user", prompt)]
         made.append(
-            Row(ids.assign(messages, meta, row.id), messages, meta=meta, calls=[*row.calls, call])
+            Row(ids.assign(messages, meta, row.id), messages, meta=meta, calls=[*row.calls, *calls])
         )
+    if not made and not wanted:
+        row.dropped = "enough of this topic (exactly)"
+        return [row]
     return made
 
 
-async def _write(
-    ctx: Context, row: Row, topic: str, model: str, task: str, count: int,
-    variety: dict[str, list[str]], number: int, temperature: float, max_tokens: int,
-) -> list[tuple[str, dict[str, Any], str]]:  # fmt: skip
-    """(prompt, meta, call) of up to `count` prompts of one task."""
-    found: list[tuple[str, dict[str, Any], str]] = []
-    seen: set[str] = set()
-    for attempt in range(TRIES):
-        place = number * TRIES + attempt
-        rng = ctx.rng(place)
-        voice = {name: rng.choice(options) for name, options in variety.items() if options}
-        told = {"persona": "", "style": "", "difficulty": "", **voice}
-        ask = ctx.render(f"prompts_{task}", topic=topic, n=count - len(found), **voice)
-        asked = turns(ask)
-        messages = [Message("system", ctx.render("prompts_system", **told)), *asked]
-        (answer,) = await ctx.chat(
-            model, messages, temperature=temperature, max_tokens=max_tokens, index=place
+class _Share(msgspec.Struct):
+    """Prompts of one task that one call is to bring, and those that it has brought."""
+
+    task: Task
+    count: int
+    number: int
+    found: list[str] = []
+
+
+class _Writer:
+    """Writes the prompts of one topic: wave by wave, in each of them all calls at once."""
+
+    def __init__(
+        self, ctx: Context, row: Row, topic: str, model: str, options: dict[str, list[str]],
+        levels: dict[str, list[str]], gate: Gate, sampling: dict[str, Any], *, revise: bool,
+    ) -> None:  # fmt: skip
+        self.ctx, self.row, self.topic, self.model = ctx, row, topic, model
+        self.options, self.levels, self.gate = options, levels, gate
+        self.sampling, self.revise = sampling, revise
+        self.found: list[tuple[str, dict[str, Any], list[str]]] = []  # prompt, meta, calls
+
+    async def write(self, shares: list[_Share], tries: int) -> None:
+        for attempt in range(tries):
+            if not shares:
+                return
+            places = [attempt * PLACES + share.number for share in shares]
+            asked = await all_of(self._ask(*one) for one in zip(shares, places, strict=True))
+            # All of a wave is read in one order, so that the gate sees prompts in that order too.
+            short = []
+            for share, (messages, voice, answer) in zip(shares, asked, strict=True):
+                items = self._read(answer, messages)
+                added = await self._take(share, items, voice, answer)
+                if len(share.found) < share.count:
+                    if added or attempt == 0:
+                        short.append(share)
+                    else:
+                        self.ctx.count("ran dry")
+            shares = short
+
+    async def _ask(
+        self, share: _Share, place: int
+    ) -> tuple[list[Message], dict[str, str], Completion]:
+        """One call for a list: what was asked, in which voice, and the answer."""
+        rng = self.ctx.rng(place)
+        options = dict(self.options)
+        if share.task in self.levels:
+            options["difficulty"] = self.levels[share.task]
+        if share.task == "writing":
+            options.setdefault("document", shipped()["documents"])
+        voice = draw(rng, {axis: values for axis, values in options.items() if values})
+        told = {**dict.fromkeys(shipped()["prompts"], ""), **voice}
+        ask = self.ctx.render(
+            f"prompts_{share.task}", topic=self.topic, n=share.count - len(share.found),
+            avoid=self.gate.avoid(), **{"document": "", **told},
+        )  # fmt: skip
+        messages = turns(ask)
+        system = Message("system", self.ctx.render("prompts_system", **told))
+        (answer,) = await self.ctx.chat(
+            self.model, [system, *messages], index=place, **self.sampling
         )
-        for item in parse_list(answer.content, cut=answer.finish_reason == "length"):
-            if item.casefold() in seen or _copies_example(item, asked):
-                continue
-            if _usable(item) and len(found) < count:
-                seen.add(item.casefold())
-                found.append((item, {**row.meta, "task": task, **voice}, answer.call))
-        if len(found) == count:
-            break
-    return found
+        return messages, voice, answer
+
+    def _read(self, answer: Completion, asked: Sequence[Message]) -> list[str]:
+        """The usable items of an answer."""
+        items = parse_list(answer.content, cut=answer.finish_reason == "length")
+        fit = [item for item in items if usable(item) and not _copies_example(item, asked)]
+        self.ctx.count("items", len(items))
+        self.ctx.count("not usable", len(items) - len(fit))
+        self.gate.look(fit)
+        return fit
+
+    async def _take(
+        self, share: _Share, items: list[str], voice: dict[str, str], answer: Completion
+    ) -> int:
+        """Adds what is new of an answer's items; returns how many that were."""
+        if self.revise:
+            items = [item for item in items if self.gate.near(item) is None]
+            items = items[: share.count - len(share.found)]
+            finals = await all_of(self._revised(item, share, i) for i, item in enumerate(items))
+        else:
+            finals = [(item, "") for item in items]
+        added = 0
+        for draft, (prompt, call) in zip(items, finals, strict=True):
+            if len(share.found) == share.count:
+                break
+            if self.gate.admit(prompt):
+                meta = {**self.row.meta, "task": share.task, **voice}
+                if call:
+                    meta["draft"] = draft
+                calls = [answer.call, call] if call else [answer.call]
+                self.found.append((prompt, meta, calls))
+                share.found.append(prompt)
+                added += 1
+        return added
+
+    async def _revised(self, draft: str, share: _Share, place: int) -> tuple[str, str]:
+        """(prompt, key of its call): the draft made specific, or as it is where that fails."""
+        messages = turns(self.ctx.render("prompts_revise", topic=self.topic, task=share.task))
+        messages[-1] = Message("user", f"{messages[-1].content}\n\n{draft}")
+        (answer,) = await self.ctx.chat(self.model, messages, index=place, **self.sampling)
+        found = parse_list(answer.content, cut=answer.finish_reason == "length")
+        prompt = found[0] if len(found) == 1 else " ".join(answer.content.split())
+        if answer.finish_reason == "length" or not usable(prompt):
+            self.ctx.count("not revised")
+            return draft, ""
+        return prompt, answer.call
 
 
-def _copies_example(item: str, asked: list[Message]) -> bool:
+def _copies_example(item: str, asked: Sequence[Message]) -> bool:
     """Whether a prompt is one of the template's own examples, or nearly: small models copy them."""
     words = set(item.casefold().split())
     examples = (e for turn in asked if turn.role == "assistant" for e in parse_list(turn.content))
@@ -112,55 +200,46 @@ def _copies_example(item: str, asked: list[Message]) -> bool:
     return any(len(words & other) >= COPY * len(words | other) for other in others)
 
 
-def _usable(prompt: str) -> bool:
-    """Whether it can be a message of a user: long enough, and more than one word where seen.
+def _shares(
+    tasks: Sequence[Task], weights: Sequence[float], total: int, rng: random.Random
+) -> list[_Share]:
+    """Calls that make `total` prompts in these proportions, what is left over drawn by seed.
 
-    One that ends in a colon, or speaks of a passage below and has none, has lost its other half.
+    Each task gets the whole part of its share, and the rest by systematic sampling of the
+    fractions, so that over many topics the proportions hold. Source: Madow 1949.
     """
-    things = r"(?:passages?|texts?|paragraphs?|articles?|excerpts?|code|functions?|snippets?|lists?"
-    things += r"|programs?|sentences?|scripts?|tables?|quer(?:y|ies)|class|arrays?|data)\b"
-    told = re.search(
-        rf"\bfollowing (?:\w{{1,30}} ){{0,2}}{things}|\b{things} (?:\w{{1,30}} )?below\b|\bof the "
-        r"following\b|\bbelow[.!?]?$",
-        prompt,
-        re.IGNORECASE,
-    )
-    after = told and re.search(r"[:：]\s*\S|[\"“«「`\[({\d]| '", prompt[told.end() :])
-    if prompt.endswith((":", "：")) or (told and not after and "\n" not in prompt):
-        return False
-    letters = sum(1 for character in prompt if character.isalpha())
-    if len(_UNSPACED.findall(prompt)) * 2 > letters:
-        return SHORTEST_UNSPACED <= len(prompt) <= LONGEST
-    return SHORTEST <= len(prompt) <= LONGEST and " " in prompt
-
-
-def _shares(tasks: list[Task], total: int, rng: random.Random) -> list[tuple[Task, int]]:
-    """(task, count) calls that make `total` prompts, tasks even and the odd ones drawn by seed."""
-    order = list(tasks)
-    rng.shuffle(order)
-    calls = []
-    for place, task in enumerate(order):
-        count = total // len(order) + (place < total % len(order))
+    order = sorted(range(len(tasks)), key=lambda _: rng.random())
+    ideal = [total * weights[i] / sum(weights) for i in order]
+    edge, before, calls = rng.random(), 0.0, list[_Share]()
+    for place, exact in zip(order, ideal, strict=True):
+        # How many of the points edge, edge + 1, edge + 2, … lie in this task's stretch.
+        count = _points(before + exact, edge) - _points(before, edge)
+        before += exact
         while count > 0:
-            calls.append((task, min(PER_CALL, count)))
+            calls.append(_Share(tasks[place], min(PER_CALL, count), len(calls)))
             count -= PER_CALL
     return calls
 
 
-@cache
-def _variety(name: str) -> list[str]:
-    path: Path = PROMPTS / "variety.yaml"
-    return list(yaml.safe_load(path.read_text(encoding="utf-8"))[name])
+def _points(end: float, edge: float) -> int:
+    """How many of edge, edge + 1, … lie below `end`, less a hair for the sum's last bit."""
+    return max(0, int(end - edge + 1 - 1e-9)) if end > edge else 0
 
 
 @prompts.rule
-def _rule(*, tasks: list[str], **_: Any) -> str | None:
-    return None if tasks else "tasks is empty; name at least one"
+def _rule(*, tasks: Tasks, variety: Variety, levels: dict[str, list[str]], **_: Any) -> str | None:
+    if not tasks:
+        return "tasks is empty; name at least one"
+    if any(not values for values in levels.values()):
+        return "levels holds an empty list; leave the task out for karat's own levels"
+    return problem(variety)
 
 
 @prompts.plan
 def _plan(
-    rows: int, *, model: str, per_topic: int, tasks: list[Task], max_tokens: int, **_: Any
+    rows: int, *, model: str, per_topic: int, tasks: Tasks, revise: bool, max_tokens: int, **_: Any
 ) -> Forecast:
-    calls = len(_shares(tasks, per_topic, random.Random(0)))
-    return Forecast(rows * per_topic, [CallForecast(model, rows * calls, 1, max_tokens)])
+    weights = list(tasks.values()) if isinstance(tasks, dict) else [1.0] * len(tasks)
+    calls = len(_shares(list(tasks), weights, per_topic, random.Random(0)))
+    drafts = rows * per_topic if revise else 0
+    return Forecast(rows * per_topic, [CallForecast(model, rows * calls + drafts, 1, max_tokens)])

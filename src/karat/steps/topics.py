@@ -1,24 +1,30 @@
-"""topics: what to write prompts about, from a model, from the user's list, or from both."""
+"""topics: what to write prompts about, from a model, from keywords, from the user's list."""
 
 from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
-from karat.context import Context
+import numpy as np
+
+from karat.context import PROMPTS, Context
+from karat.curation.embedding import embed
 from karat.curation.lists import parse_list
-from karat.errors import RowError
+from karat.errors import RecipeError, RowError, did_you_mean
 from karat.forecast import CallForecast, Forecast
 from karat.models.chat import Completion
 from karat.row import Ids, Row
-from karat.step import ModelName, Positive, Temperature, step
+from karat.step import DatasetName, ModelName, Positive, Temperature, step
 from karat.templates import turns
 
 MACRO_FROM = 12  # more topics than this are asked for as macro topics and their subtopics
 TRIES = 4  # calls for one list before karat settles for fewer
 LONGEST = 120  # characters; what is longer is a sentence about topics, not a topic
+ALIKE = 0.8  # cosine of embeddings from which a model's topic is one of those before
 _EXPLAINED = re.compile(r": |：| [–—-] ")
+_WORD = re.compile(r"\w+")
 
 
 @step
@@ -29,57 +35,112 @@ async def topics(
     model: ModelName | None = None,
     n: Positive | None = None,
     given: list[str] = [],  # noqa: B006  read only
+    keywords: DatasetName | None = None,
     about: str | None = None,
     temperature: Temperature = 0.9,
     max_tokens: Positive = 400,
 ) -> list[Row]:
-    """Makes one row per topic: the user's own (`given`), then a model's until there are `n`.
+    """Makes one row per topic: the user's own (`given`), then keywords, then a model's, up to `n`.
 
-    More than 12 are asked for in two levels, macro topics and then subtopics of each, as in
-    Nemotron-4 340B (arXiv 2406.11704 §3.2: 3K topics). Repeats are left out; a model that runs dry
-    gives fewer, with a warning. `about` narrows the field. What is given stays as it is.
+    `keywords` is a file with one a line, or a list karat ships (`python`, `math`); where `n` is
+    less than it holds they are drawn by seed. More than 12 of a model's are asked for in two
+    levels, macro topics and then subtopics of each; the macro topic stays in `meta`. Of a model's
+    topics those are left out that say what another one says, in other words or another order; one
+    that runs dry gives fewer, with a warning. `about` narrows the field. What is given stays as it
+    is.
+
+    Source: macro topics, subtopics and keywords (3K topics, 12K for Python, 17K for mathematics):
+    Nemotron-4 340B (2406.11704) §3.2.1.
     """
-    pool = _Pool(given)
+    pool = _Pool()
+    for name in _own(ctx, given):
+        pool.add(name)
+    if keywords is not None:
+        listed = _keywords(ctx, keywords)
+        ctx.rng().shuffle(listed)
+        for name in listed[: None if n is None else max(0, n - len(pool.names))]:
+            pool.add(name)
     wanted = n if n is not None else len(pool.names)
     calls: list[str] = []
-    if model is not None and len(pool.names) < wanted:
+    again = ctx.wanted("topic")
+    if model is not None and len(pool.names) < wanted and again is None:
+        pool.keep_from(ctx.written().texts)
         ask = _Asker(ctx, model, temperature, max_tokens, calls)
         if wanted <= MACRO_FROM:
             await ask.fill(pool, wanted, "topics", about=about)
         else:
             await _two_levels(ask, pool, wanted, about)
-    if not pool.names:
+    names = pool.names[:wanted] if again is None else again
+    if not names:
         raise RowError("the model named no topics")
-    if len(pool.names) < wanted:
-        ctx.warn(f"{len(pool.names)} topics instead of {wanted}: the model ran dry")
+    if len(names) < wanted and again is None:
+        ctx.warn(f"{len(names)} topics instead of {wanted}: the model ran dry")
     ids = Ids()
     made = []
-    for name in pool.names[:wanted]:
+    for name in names:
         meta = {"topic": name}
+        if name in pool.macro:
+            meta["macro_topic"] = pool.macro[name]
         made.append(Row(ids.assign([], meta, row.id), meta=meta, calls=list(calls)))
     return made
+
+
+def _own(ctx: Context, given: list[str]) -> list[str]:
+    """The user's topics; in a later round of a recipe that counts by topic, those still wanted."""
+    return [name.strip() for name in given if ctx.wants({"topic": name.strip()})]
 
 
 class _Pool:
     """Topics in the order they came, none twice."""
 
-    def __init__(self, given: list[str]) -> None:
+    def __init__(self) -> None:
         self.names: list[str] = []
-        self._seen: set[str] = set()
-        for name in given:
-            self._add(name.strip())
+        self.macro: dict[str, str] = {}  # of a subtopic, the topic it belongs to
+        self._spelled: set[str] = set()
+        self._keys: set[str] = set()
+        self._vectors = np.zeros((0, 1), np.float32)
 
-    def read(self, answer: Completion) -> None:
+    def keep_from(self, names: list[str]) -> None:
+        """From now on no topic of a model's is taken that is one of these."""
+        self._keys.update(map(_key, names))
+        self._remember(names)
+
+    def read(self, answer: Completion, macro: str = "") -> None:
         """Takes the topics of a model's list, without what it explains behind a colon."""
         for item in parse_list(answer.content, cut=answer.finish_reason == "length"):
             name = _EXPLAINED.split(item, maxsplit=1)[0].rstrip(".。:：").strip()
-            if name and len(name) <= LONGEST:
-                self._add(name)
+            fits = bool(name) and len(name) <= LONGEST and not self._known(name)
+            if fits and self.add(name) and macro:
+                self.macro[name] = macro
 
-    def _add(self, name: str) -> None:
-        if name.casefold() not in self._seen:
-            self._seen.add(name.casefold())
-            self.names.append(name)
+    def add(self, name: str) -> bool:
+        """Takes a topic that is not there yet in the same letters."""
+        if name.casefold() in self._spelled:
+            return False
+        self._spelled.add(name.casefold())
+        self._keys.add(_key(name))
+        self.names.append(name)
+        self._remember([name])
+        return True
+
+    def _known(self, name: str) -> bool:
+        """Whether another topic has the same words, or means the same."""
+        if _key(name) in self._keys:
+            return True
+        (vector,) = embed([name])
+        return len(self._vectors) > 0 and bool((self._vectors @ vector).max() >= ALIKE)
+
+    def _remember(self, names: list[str]) -> None:
+        if names:
+            fresh = embed(names)
+            self._vectors = np.concatenate([self._vectors, fresh]) if len(self._vectors) else fresh
+
+
+def _key(name: str) -> str:
+    """What two spellings of a topic share: its words in any order, a plural s taken off."""
+    words = _WORD.findall(name.casefold())
+    stems = [w[:-1] if len(w) > 3 and w[-1] == "s" and w[-2] != "s" else w for w in words]
+    return " ".join(sorted(stems)) or name.casefold()
 
 
 class _Asker:
@@ -97,13 +158,15 @@ class _Asker:
             text = self.ctx.render(template, n=wanted - before, avoid=pool.names[-20:], **values)
             (answer,) = await self.ctx.chat(self.model, turns(text), index=attempt, **self.sampling)
             self.calls.append(answer.call)
-            pool.read(answer)
+            pool.read(answer, values.get("topic", ""))
             if len(pool.names) >= wanted:
                 return
 
 
 async def _two_levels(ask: _Asker, pool: _Pool, wanted: int, about: str | None) -> None:
-    macro = _Pool(pool.names)
+    macro = _Pool()
+    for name in pool.names:
+        macro.add(name)
     count = max(len(macro.names), math.ceil(math.sqrt(wanted)))
     await ask.fill(macro, count, "topics", about=about)
     each = math.ceil((wanted - len(pool.names)) / max(1, len(macro.names)))
@@ -113,14 +176,35 @@ async def _two_levels(ask: _Asker, pool: _Pool, wanted: int, about: str | None) 
             await ask.fill(pool, room, "subtopics", topic=name)
 
 
+def _keywords(ctx: Context | None, name: str) -> list[str]:
+    """The lines of a keyword list. Raises: RecipeError."""
+    shipped = _shipped(name)
+    path = shipped if shipped.is_file() else Path(name) if ctx is None else ctx.path(name)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError):
+        known = [file.stem.removeprefix("keywords_") for file in PROMPTS.glob("keywords_*.txt")]
+        raise RecipeError(
+            f"keywords: no file {name} in UTF-8, and karat ships no list of that name; "
+            f"{did_you_mean(name, known)}"
+        ) from None
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
+
+def _shipped(name: str) -> Path:
+    return PROMPTS / f"keywords_{name}.txt"
+
+
 @topics.rule
-def _rule(*, model: str | None, n: int | None, given: list[str], **_: Any) -> str | None:
+def _rule(
+    *, model: str | None, n: int | None, given: list[str], keywords: str | None, **_: Any
+) -> str | None:
     if not all(name.strip() for name in given):
         return "given holds an empty topic; take it out"
-    held = len(_Pool(given).names)
-    if model is None and not given:
-        return "needs a model to name topics, or topics of your own in given"
-    if model is None and n is not None and n > held:
+    if model is None and not given and keywords is None:
+        return "needs a model to name topics, topics of your own in given, or keywords"
+    held = len({name.strip().casefold() for name in given})
+    if model is None and n is not None and n > held and keywords is None:
         return f"n is {n} but given holds {held} different topics; name a model for the others"
     if model is not None and n is None:
         return "needs n, how many topics the model shall write"
@@ -129,11 +213,18 @@ def _rule(*, model: str | None, n: int | None, given: list[str], **_: Any) -> st
 
 @topics.plan
 def _plan(
-    rows: int, *, model: str | None, n: int | None, given: list[str], max_tokens: int, **_: Any
-) -> Forecast:
-    held = len(_Pool(given).names)
+    rows: int, *, model: str | None, n: int | None, given: list[str], keywords: str | None,
+    max_tokens: int, **_: Any,
+) -> Forecast | None:  # fmt: skip
+    held = len({name.strip().casefold() for name in given})
+    if keywords is not None:
+        shipped = _shipped(keywords)
+        if not shipped.is_file() and n is None:
+            return None  # a file of the user's: known when it is read
+        listed = len(_keywords(None, keywords)) if shipped.is_file() else (n or 0)
+        held += listed
     wanted = n if n is not None else held
     if model is None or wanted <= held:
-        return Forecast(rows * wanted)
+        return Forecast(rows * min(wanted, held))
     calls = 1 if wanted <= MACRO_FROM else 1 + math.ceil(math.sqrt(wanted))
     return Forecast(rows * wanted, [CallForecast(model, rows * calls, 1, max_tokens)])
