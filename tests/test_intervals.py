@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from karat.intervals import Interval, Resamples, _t, prompts_needed, share
+from karat.intervals import Interval, Resamples, _t, difference, prompts_needed, share
 
 
 def test_a_mean_agrees_with_scipy():
@@ -159,3 +159,20 @@ def test_a_share_has_wilsons_interval(count, rows):
     assert found.value == count / rows
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
     assert found.low < found.high
+
+
+@pytest.mark.parametrize(("these", "those"), [(40, 60), (8, 200), (500, 500)])
+def test_a_difference_agrees_with_scipys_welch_test(these, those):
+    random = np.random.default_rng(3)
+    a, b = random.normal(1.0, 2.0, these), random.normal(0.5, 0.7, those)
+    samples = [(len(x), float(x.mean()), float(x.var(ddof=1))) for x in (a, b)]
+    found = difference(*samples)
+    theirs = stats.ttest_ind(a, b, equal_var=False)
+    limits = theirs.confidence_interval(0.95)
+    assert found.value == pytest.approx(a.mean() - b.mean())
+    assert (found.low, found.high) == pytest.approx((limits.low, limits.high), abs=5e-3)
+
+
+def test_two_rows_tell_no_difference():
+    assert difference((2, 1.0, 0.1), (50, 0.0, 1.0)) is None
+    assert difference((3, 1.0, 0.0), (3, 0.5, 0.0)) == Interval(0.5, 0.5, 0.5)

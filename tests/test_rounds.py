@@ -240,3 +240,21 @@ def test_a_round_knows_what_is_wanted_of_fields_known_so_far():
     assert round_.values("task") is None
     assert Round().wants({"topic": "sea"})
     assert Round().values("topic") is None
+
+
+def test_running_again_finds_everything_done(make_recipe, tmp_path, steps):
+    with Server(answer=said) as server:
+        made(make_recipe, tmp_path / "out", server, steps, exactly=40)
+        again = made(make_recipe, tmp_path / "out", server, steps, exactly=40)
+    this = again.report["this_run"]
+    assert this["stages_reused"] == len(again.report["funnel"])
+    assert (this["calls"], this["replayed"]) == (0, 0)
+
+
+def test_a_plan_counts_the_rounds_it_takes_at_least(make_recipe):
+    topics = {"topics": {"given": ["tea", "sea"]}}
+    steps = [topics, {"prompts": {"model": "teacher", "per_topic": 5}}, "dedupe"]
+    path = make_recipe({"model": "vllm/x"}, steps=steps, exactly=45)
+    lines = {line.label: line for line in karat.plan(path)}
+    assert lines["prompts"].rounds == 5
+    assert (lines["prompts"].samples, lines["prompts"].rows_out) == (10, 50)

@@ -45,7 +45,7 @@ class _Friendly(click.Group):
 
             if not isinstance(error, KaratError):
                 raise
-            from karat.report.text import clean
+            from karat.report.cells import clean
 
             click.echo(f"error: {clean(str(error), 2000)}", err=True)
             sys.exit(2 if isinstance(error, RecipeError) else 1)

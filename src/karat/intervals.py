@@ -127,7 +127,7 @@ def _acceleration(without: Floats) -> float:
     return float((gaps_P**3).sum()) / (6 * math.pow(squares, 1.5))
 
 
-def _t(level: float, freedom: int) -> float:
+def _t(level: float, freedom: float) -> float:
     """The two-sided quantile of Student's t: within .01 of it from 4 degrees of freedom on.
 
     Source: Abramowitz and Stegun 26.7.5.
@@ -140,6 +140,27 @@ def _t(level: float, freedom: int) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return z + sum(term / math.pow(freedom, power) for power, term in enumerate(terms, 1))
+
+
+def difference(
+    these: tuple[int, float, float], those: tuple[int, float, float], level: float = LEVEL
+) -> Interval | None:
+    """The interval of the mean of `these` less that of `those`: two sets of other prompts, each as
+    (how many, mean, unbiased variance). None where either has fewer than three.
+
+    Source: Welch 1947 (Biometrika 34, 28–35), with his degrees of freedom.
+    """
+    if min(these[0], those[0]) < 3:
+        return None
+    errors = [variance / count for count, _, variance in (these, those)]
+    gap, error = these[1] - those[1], sum(errors)
+    if error <= 0:
+        return Interval(gap, gap, gap)
+    freedom = error**2 / sum(
+        part**2 / (count - 1) for part, (count, _, _) in zip(errors, (these, those), strict=True)
+    )
+    half = _t(level, freedom) * math.sqrt(error)
+    return Interval(gap, gap - half, gap + half)
 
 
 def share(count: int, rows: int, level: float = LEVEL) -> Interval:

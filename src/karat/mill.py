@@ -65,6 +65,7 @@ class Mill:
             self.used.add(path.name)
             for label in stage.labels:
                 self.monitor.stats[label] = StepStats(label)
+                self.monitor.sealed.discard(label)
                 self.services.counts.pop(label, None)
             if self.limit is None and complete and sealed(path, stage.address):
                 self._recall(stage, path)

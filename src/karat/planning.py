@@ -38,6 +38,7 @@ class StepPlan(msgspec.Struct):
     cost_usd: float | None = 0.0  # None: unknown; without a model: the step cannot say
     seconds: float = 0.0
     measured: bool = False
+    rounds: int = 1  # that this line is for; see karat.rounds
 
 
 class _Measured(msgspec.Struct):
@@ -52,11 +53,23 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
     Nor can a step of the user's own say what it asks of the models it names, unless it has a
     forecast: its line has no model, and no cost rather than none to pay.
     """
+    fan = _fan_out(recipe, stages)
+    lines = _lines(recipe, journal, fan, 1)
+    made = lines[-1].rows_out
+    target = recipe.exactly
+    if target is None or not made or made >= target.rows:
+        return lines
+    # At the least: as if every row were accepted, and one stratum had all of them.
+    rounds = min(target.rounds, -(-target.rows // made))
+    return _lines(recipe, journal, {}, rounds)
+
+
+def _lines(recipe: Recipe, journal: Path, fan: dict[str, int], rounds: int) -> list[StepPlan]:
+    """The lines of so many rounds together."""
     measured = _measure(journal)
     recorded = _recorded(recipe, journal)
-    fan = _fan_out(recipe, stages)
     lines: list[StepPlan] = []
-    rows: int | None = 1
+    rows: int | None = rounds
     for label, call in zip(recipe.labels, recipe.steps, strict=True):
         rows_in = rows
         forecast = None
@@ -65,6 +78,8 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
             if call.step.kind == "source":
                 params = {**params, "recipe": recipe}
             forecast = call.step.forecast(rows, **params)
+            if call.step.kind == "source" and forecast is not None:
+                forecast.rows *= rounds
         said = forecast is not None or not any(call.named("model"))
         if forecast is None:
             forecast = Forecast(rows if rows is not None else 0)
@@ -78,7 +93,7 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
             StepPlan(label, None, None, cost_usd=0.0 if said or label in fan else None)
         ]
         for line in made:
-            line.rows_in, line.rows_out = rows_in, rows
+            line.rows_in, line.rows_out, line.rounds = rows_in, rows, rounds
         lines += made
     return lines
 
@@ -132,7 +147,7 @@ def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:
         journal,
         "SELECT step, model, sum(prompt_tokens), sum(completion_tokens), "
         "sum(latency_ms) / 1000 / sum(attempts), sum(attempts), sum(answers) FROM minutes "
-        "WHERE kind = 'chat' AND error = '' AND attempts > 0 GROUP BY step, model",
+        "WHERE kind IN ('chat', 'complete') AND error = '' AND attempts > 0 GROUP BY step, model",
     )
     return {
         (step, model): _Measured(tokens_in / calls, tokens_out / samples, latency or 0.0)
@@ -145,7 +160,7 @@ def _recorded(recipe: Recipe, journal: Path) -> dict[tuple[str, str], int]:
     wanted = scopes(recipe)
     found = look_up(
         journal,
-        "SELECT step, model, scope, count(*) FROM calls WHERE kind = 'chat' "
+        "SELECT step, model, scope, count(*) FROM calls WHERE kind IN ('chat', 'complete') "
         "GROUP BY step, model, scope",
     )
     return {

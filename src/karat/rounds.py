@@ -79,6 +79,7 @@ class Rounds:
     async def _round(self) -> None:
         """Walks the head once more: fresh rows, told apart from all earlier ones."""
         number = len(self._made) + 1
+        self.mill.monitor.note = self._note(number)
         standing = {s: self._is_open(s) for s in self._accepted} if number > 1 else {}
         told = {label: list(texts) for label, texts in self._texts.items()}
         self.mill.services.round = Round(number, told, standing, self.target.per)
@@ -102,6 +103,15 @@ class Rounds:
             if stage.fans:
                 texts = (_text(row) for row in read_rows(self.mill.folder / stage.file_name))
                 self._texts.setdefault(stage.labels[-1], []).extend(filter(None, texts))
+
+    def _note(self, number: int) -> str:
+        """Where the run stands, for progress lines."""
+        if number == 1:
+            return "round 1"
+        short = [n for n in self._accepted.values() if n < self.target.rows]
+        if not self.target.per:
+            return f"round {number}, {sum(self._accepted.values()):,} of {self.target.rows:,}"
+        return f"round {number}, {len(short)} of {len(self._accepted)} strata short"
 
     def _is_open(self, stratum: Stratum) -> bool:
         return self._accepted[stratum] < self.target.rows and stratum not in self._dry
@@ -189,6 +199,8 @@ class Rounds:
         stats.rows_out = Table(path).count()
         stats.rows_in = stats.rows_out + sum(stats.dropped.values())
         self.mill.monitor.stats[LABEL] = stats
+        if self.mill.monitor.sealed.issuperset(self.mill.recipe.labels):
+            self.mill.monitor.sealed.add(LABEL)  # nothing was made anew
         self.mill.used.add(name)
         short = {s: n for s, n in self._accepted.items() if n < self.target.rows}
         self.result = {

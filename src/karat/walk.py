@@ -31,6 +31,7 @@ class Monitor:
         self.sealed: set[str] = set()
         self.expected: int | None = None  # rows that will enter the current stage
         self.current: list[str] = []
+        self.note = ""  # where a run in rounds stands
         self.planned_usd: dict[str, float] = {}  # by step, what a plan said is still to pay
         self._spent_before = 0
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from karat.planning import StepPlan
 from karat.recipe import recipe_hash
-from karat.report.text import money, plan_table, print_report, row_panel
+from karat.report.cells import money
+from karat.report.text import plan_table, print_report, row_panel
 from karat.row import Message, Response, Row
 from karat.rundir import Run
 

@@ -36,6 +36,49 @@ def test_each_model_gives_n_answers_in_order(make_recipe, tmp_path):
         assert {r.finish_reason for r in row.responses} == {"stop"}
 
 
+def test_variety_gives_each_row_a_voice_and_records_it(make_recipe, tmp_path):
+    lists = {"persona": [], "tone": ["warmly", "soberly"], "length": ["in one line"],
+             "expertise": [], "format": [], "language": ["German"]}  # fmt: skip
+    with Server() as server:
+        rows = responded(make_recipe, tmp_path, server, 20, n=2, system="Be right.", variety=lists)
+        sent = {r["body"]["messages"][0]["content"] for r in server.requests}
+    assert sent == {
+        f"Be right.\nYou answer {tone}, in one line. You answer in German."
+        for tone in ("warmly", "soberly")
+    }
+    for row in rows:
+        assert row.meta["answer"]["tone"] in row.messages[0].content
+        assert set(row.meta["answer"]) == {"tone", "length", "language"}
+
+
+def test_every_shipped_voice_makes_a_sentence(make_recipe, tmp_path):
+    with Server() as server:
+        rows = responded(make_recipe, tmp_path, server, 40, variety="default")
+        sent = [r["body"]["messages"][0]["content"] for r in server.requests]
+    assert len(set(sent)) > 30
+    for text in sent:
+        assert text.startswith("You are ")
+        assert "  " not in text
+        assert text.endswith(".")
+    assert set(rows[0].meta["answer"]) == {"persona", "tone", "length", "expertise", "format"}
+
+
+def test_a_system_message_of_the_rows_own_stays_alone(make_recipe, tmp_path):
+    (tmp_path / "own.jsonl").write_text(
+        json.dumps({"messages": [{"role": "system", "content": "Mine."},
+                                 {"role": "user", "content": "Why is it so?"}]})
+    )  # fmt: skip
+    steps = [
+        {"read": {"path": "own.jsonl"}},
+        {"respond": {"models": ["teacher"], "variety": "default", "system": "No."}},
+    ]
+    with Server() as server:
+        run = karat.run(make_recipe(server.model(), steps=steps), tmp_path / "out")
+    (row,) = rows_of(run.accepted_file)
+    assert [m.content for m in row.messages] == ["Mine.", "Why is it so?"]
+    assert "answer" not in row.meta
+
+
 def test_sampling_values_reach_the_model_and_open_ones_do_not(make_recipe, tmp_path):
     with Server() as server:
         responded(

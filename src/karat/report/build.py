@@ -25,6 +25,7 @@ from karat.ledger import quantile
 from karat.mill import Mill
 from karat.modelchecks import rights_notes
 from karat.recipe import Recipe, recipe_hash
+from karat.report.voices import voices
 from karat.rundir import Run
 from karat.stage import StepStats
 
@@ -37,7 +38,7 @@ LEAST_HUMAN_SHARE = 0.1
 
 def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, Any]:
     """The report of a run whose accepted.parquet and dropped.parquet are written."""
-    stats = [mill.monitor.stats[label] for label in recipe.labels]
+    stats = list(mill.monitor.stats.values())
     accepted = pq.read_metadata(run.accepted_file).num_rows
     dropped = pq.read_metadata(run.dropped_file).num_rows
     human = _human_share(run.accepted_file)
@@ -63,6 +64,7 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         "funnel": [msgspec.to_builtins(s) for s in stats],
         "ranking": ranking_of(mill),
         "scores": _scores(run),
+        "variety": voices(run, ranking_of(mill)),
         "models": models(journal),
         "failures": _failures(journal),
         "cost_usd": total_cost(journal),

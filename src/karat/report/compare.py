@@ -18,10 +18,10 @@ from rich.text import Text
 
 from karat.comparison.candidates import Candidate, Comparison
 from karat.intervals import Interval
+from karat.report.cells import LINE, clean, money
 from karat.report.frontier import NARROW, WIDE, charts, in_words
 from karat.report.recommendation import about, decimals, plain, rounded, said, seconds
 from karat.report.svg import figure
-from karat.report.text import LINE, clean, money
 
 Cell = tuple[str, str]  # a figure, and its interval or what else belongs to it
 Column = tuple[str, str, Callable[[Candidate], Cell]]  # heading, what stands below it, cells

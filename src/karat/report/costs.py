@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from karat.costs import NANO, Costs, Line, time_zone
-from karat.report.text import LINE, clean, money
+from karat.report.cells import LINE, clean, money
 
 EXACT_BELOW = 100_000
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))

@@ -19,7 +19,7 @@ from karat.models.prices import Price
 from karat.models.services import config_file
 from karat.ping import PROMPT, Pinged
 from karat.reachable import Known, Reach
-from karat.report.text import LINE, clean, money
+from karat.report.cells import LINE, clean, money
 
 SHOWN = 40  # models of one listing
 NAMED = 5  # models of a server, named

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from karat.report.text import money
+from karat.report.cells import money
 from karat.walk import Monitor
 
 REFRESH_S = 0.25
@@ -90,7 +90,7 @@ class Progress:
                 table.add_row(label, f"{stats.rows_in:,}", f"{stats.rows_out:,}", style="dim")
             else:
                 table.add_row(label, style="dim")
-        return Group(table, Text(_spending(monitor)))
+        return Group(table, Text(f"{_noted(monitor)}{_spending(monitor)}"))
 
     def _line(self, monitor: Monitor) -> str:
         parts = []
@@ -100,7 +100,11 @@ class Progress:
                 f"{label} {rows_in:,} in, {rows_out:,} out, {flying:,} in flight, "
                 f"{rate:,.1f} rows/s" + (f", ETA {_clock(left)}" if left is not None else "")
             )
-        return f"{'; '.join(parts)}; {_spending(monitor)}"
+        return f"{_noted(monitor)}{'; '.join(parts)}; {_spending(monitor)}"
+
+
+def _noted(monitor: Monitor) -> str:
+    return f"{monitor.note}; " if monitor.note else ""
 
 
 def _spending(monitor: Monitor) -> str:

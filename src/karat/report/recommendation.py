@@ -6,7 +6,7 @@ import math
 
 from karat.comparison.candidates import Candidate, Comparison, Pair
 from karat.intervals import Interval
-from karat.report.text import money
+from karat.report.cells import money
 
 MOST_NEEDED = 100_000  # prompts beyond which a number would only pretend to be one
 PARTS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,43 +13,14 @@ from rich.text import Text
 from karat.planning import StepPlan, spent_usd
 from karat.recipe import recipe_hash
 from karat.recipefile import parse
+from karat.report.cells import CONTROL, LINE, clean, grid, money
+from karat.report.voices import voice_table, yields
 from karat.row import Row
 from karat.rundir import Run
 
-# What moves the cursor, turns the direction of text, or no terminal can encode.
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-SHOWN = 600  # characters of one text
-LINE = 200  # of a name
-
-
-def money(usd: float | None) -> str:
-    """Dollars with as many digits as matter; unknown is said, never shown as 0."""
-    if usd is None:
-        return "price unknown"
-    return "$0" if usd == 0 else f"${usd:.2f}" if usd >= 1 else f"${usd:.4g}"
-
-
-def clean(text: str, length: int = SHOWN, style: str = "") -> Text:
-    """Others' text made safe for a terminal: no control codes, no markup, no endless lines."""
-    cut = _CONTROL.sub("�", text[: length + 1].replace("\t", "    "))
-    return Text(cut if len(text) <= length else cut[:length] + " …", style=style)
-
-
-def _grid(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for place, heading in enumerate(headings):
-        left = place == 0 or heading in ("why dropped", "model")
-        # A figure broken over two lines reads as another figure.
-        table.add_column(
-            heading, justify="left" if left else "right", overflow="fold", no_wrap=not left
-        )
-    return table
-
 
 def funnel(report: dict[str, Any]) -> Table:
-    table = _grid("step", "in", "out", "why dropped")
+    table = grid("step", "in", "out", "why dropped")
     for step in report["funnel"]:
         reasons = ", ".join(
             f"{count} {reason}" for reason, count in sorted(step["dropped"].items())
@@ -65,7 +35,7 @@ def funnel(report: dict[str, Any]) -> Table:
 
 
 def model_table(report: dict[str, Any]) -> Table:
-    table = _grid(
+    table = grid(
         "model",
         "calls",
         "tokens in",
@@ -94,7 +64,7 @@ def _ms(value: float) -> str:
 
 
 def score_table(report: dict[str, Any]) -> Table:
-    table = _grid("score", "candidates", "mean", "accepted", "mean", "change")
+    table = grid("score", "candidates", "mean", "accepted", "mean", "change")
     for key, spread in report["scores"].items():
         before, after = spread["all"], spread["accepted"]
         if before["count"]:
@@ -115,13 +85,17 @@ def summary(report: dict[str, Any]) -> RenderableType:
         Text.assemble(
             clean(f"{report['name']}: ", LINE, "bold"),
             f"{rows['accepted']:,} accepted, {rows['dropped']:,} dropped",
+            _rounds(report),
         ),
         Text(),
         funnel(report),
+        *yields(report),
         Text(),
     ]
     if report["scores"]:
         parts += [score_table(report), Text()]
+    if said := voice_table(report):
+        parts += [*said, Text()]
     if report["models"]:
         parts += [model_table(report), Text()]
     parts += [_facts(report), Text(_effort(this, len(report["funnel"])))]
@@ -129,6 +103,16 @@ def summary(report: dict[str, Any]) -> RenderableType:
     for warning in report["warnings"]:
         parts.append(clean(f"warning: {warning}", 10 * LINE, "yellow"))
     return Group(*parts)
+
+
+def _rounds(report: dict[str, Any]) -> str:
+    """How a recipe that says `exactly` came to its rows."""
+    if not (told := report.get("exactly")):
+        return ""
+    each = f" of each {' / '.join(told['per'])}" if told["per"] else ""
+    rounds = f"{told['rounds']} {'round' if told['rounds'] == 1 else 'rounds'}"
+    missed = "NOT reached" if told["why_short"] else "reached"
+    return f" (exactly {told['rows']:,}{each}: {missed} in {rounds})"
 
 
 def _effort(this: dict[str, Any], steps: int) -> str:
@@ -170,7 +154,7 @@ def files(run: Run, report: dict[str, Any]) -> str:
         note = f"  ({export['rows']:,} rows{f'; left out: {reasons}' if reasons else ''})"
         lines += [(name, f"{run.path / path}{note}") for path in export["files"].values()]
     width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {_CONTROL.sub('�', path)}" for name, path in lines)
+    return "\n".join(f"{name:<{width}}  {CONTROL.sub('�', path)}" for name, path in lines)
 
 
 def row_panel(row: Row) -> RenderableType:
@@ -209,7 +193,7 @@ def plan_table(
     rights: Sequence[str] = (),
 ) -> RenderableType:
     """A plan, with totals, the budget, and a word on where its figures come from."""
-    table = _grid(
+    table = grid(
         "step",
         "rows in",
         "out",
@@ -253,6 +237,10 @@ def plan_table(
         notes.append("held: answers the journal holds for these rows, which are not bought again")
     if unknown:
         notes.append("some prices are unknown: add price: {input: …, output: …} to the model")
+    if lines and lines[0].rounds > 1:
+        notes.append(
+            f"exactly: these are {lines[0].rounds} rounds, enough if every row were accepted"
+        )
     if silent:
         notes.append(
             f"what {' and '.join(silent)} will ask of its models is not known before: `karat "

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from karat.columns import Decision, Table, score_values
 from karat.context import Context
+from karat.curation.moments import Moments
 from karat.step import Positive, ScoreKey, step
 
 Flags = NDArray[np.bool_]
@@ -89,7 +90,7 @@ def reject(
     return Decision(drop=drop, keep=np.concatenate(keep), notes=notes)
 
 
-def _limit(minimum: float | None, minimum_sigma: float | None, total: _Moments) -> float:
+def _limit(minimum: float | None, minimum_sigma: float | None, total: Moments) -> float:
     """The lowest `by` score that passes: the stricter of the two minimums."""
     limit = -np.inf if minimum is None else minimum
     if minimum_sigma is None or total.n == 0:
@@ -97,31 +98,11 @@ def _limit(minimum: float | None, minimum_sigma: float | None, total: _Moments) 
     return max(limit, total.mean + minimum_sigma * total.sigma)
 
 
-class _Moments:
-    """Count, mean and sum of squared deviations, merged batch by batch.
-
-    Source: Chan, Golub and LeVeque 1979; stays exact where a sum of squares cancels.
-    """
-
-    def __init__(self) -> None:
-        self.n, self.mean, self.m2 = 0, 0.0, 0.0
-
-    def merge(self, n: int, mean: float, m2: float) -> None:
-        gap, before = mean - self.mean, self.n
-        self.n += n
-        self.mean += gap * n / self.n
-        self.m2 += m2 + gap * gap * before * n / self.n
-
-    @property
-    def sigma(self) -> float:
-        return float(np.sqrt(self.m2 / self.n)) if self.n else 0.0
-
-
 class _Spread:
     """Moments of the ranking score for each generating model."""
 
     def __init__(self) -> None:
-        self.models: dict[str, _Moments] = {}
+        self.models: dict[str, Moments] = {}
 
     def add(self, rows: _Rows, among: Flags) -> None:
         for code, name in enumerate(rows.models):
@@ -129,10 +110,10 @@ class _Spread:
             if len(values):
                 mean = float(values.mean())
                 m2 = float(((values - mean) ** 2).sum())
-                self.models.setdefault(name, _Moments()).merge(len(values), mean, m2)
+                self.models.setdefault(name, Moments()).merge(len(values), mean, m2)
 
-    def total(self) -> _Moments:
-        total = _Moments()
+    def total(self) -> Moments:
+        total = Moments()
         for _, part in sorted(self.models.items()):
             total.merge(part.n, part.mean, part.m2)
         return total
@@ -140,7 +121,7 @@ class _Spread:
 
 def _figures(before: _Spread, after: _Spread, limit: float | None) -> dict[str, Any]:
     """What ranking changed: over all graded candidates, over the kept, and by generating model."""
-    total, kept, none = before.total(), after.total(), _Moments()
+    total, kept, none = before.total(), after.total(), Moments()
     return {
         "mean_before": total.mean if total.n else None,
         "mean_after": kept.mean if kept.n else None,

@@ -11,6 +11,7 @@ from karat.errors import RowError
 from karat.forecast import CallForecast, Forecast
 from karat.row import Message, Response, Row
 from karat.step import ModelName, Positive, Temperature, step
+from karat.steps._variety import Variety, axes, draw, problem, shipped
 from karat.together import all_of
 
 
@@ -26,19 +27,30 @@ async def respond(
     max_tokens: Positive | None = None,
     stop: list[str] = [],  # noqa: B006  read only
     system: str | None = None,
+    variety: Variety = "off",
 ) -> Row:
     """Adds `n` responses of each model to the row, drawn independently.
 
     Responses the row already has are kept, so human and model answers can be graded together.
-    `system` is put in front where the row brings no system message of its own. Left open, sampling
+    `system` is put in front where the row brings no system message of its own. With `variety`
+    (`default`, or lists of one's own by axis) each row gets a voice drawn by seed behind it:
+    persona, tone, length, expertise, language and format of the answers, recorded in
+    `meta.answer`. Left open, sampling
     values are the model's own; for best-of-n, temperature .8 to 1 is usual (FACTS: Llama 2 used
     1.2 to 1.3, ReST-EM .7). Raising n later buys only the new samples.
     """
     messages = row.messages
     if not messages:
         raise RowError("the row has no message to respond to; put prompts or read before respond")
-    if system is not None and messages[0].role != "system":
-        messages = [Message("system", system), *messages]
+    if messages[0].role != "system":
+        voice = draw(ctx.rng(), axes(variety, "responses"))
+        told = [system] if system is not None else []
+        if voice:
+            every = dict.fromkeys(shipped()["responses"], "")
+            told.append(" ".join(ctx.render("respond_system", **{**every, **voice}).split()))
+            row.meta["answer"] = voice
+        if told:
+            messages = [Message("system", "\n".join(told)), *messages]
     drawn = await all_of(
         ctx.chat(
             model, messages, n=n, temperature=temperature, top_p=top_p,
@@ -56,7 +68,9 @@ async def respond(
 
 
 @respond.rule
-def _rule(*, models: list[str], n: int, temperature: float | None, **_: Any) -> str | None:
+def _rule(
+    *, models: list[str], n: int, temperature: float | None, variety: Variety, **_: Any
+) -> str | None:
     if not models:
         return "models is empty; name at least one"
     for model in models:
@@ -64,7 +78,7 @@ def _rule(*, models: list[str], n: int, temperature: float | None, **_: Any) -> 
             return f"models names the same model twice: {model}; raise n for more answers of it"
     if n > 1 and temperature == 0:
         return "n above 1 at temperature 0 would buy the same answer n times; raise temperature"
-    return None
+    return problem(variety)
 
 
 @respond.plan

@@ -1,0 +1,40 @@
+"""Cells of a terminal's tables: money, others' text made safe, and the one form of all tables."""
+
+from __future__ import annotations
+
+import re
+
+from rich.table import Table
+from rich.text import Text
+
+# What moves the cursor, turns the direction of text, or no terminal can encode.
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+SHOWN = 600  # characters of one text
+LINE = 200  # of a name
+
+
+def money(usd: float | None) -> str:
+    """Dollars with as many digits as matter; unknown is said, never shown as 0."""
+    if usd is None:
+        return "price unknown"
+    return "$0" if usd == 0 else f"${usd:.2f}" if usd >= 1 else f"${usd:.4g}"
+
+
+def clean(text: str, length: int = SHOWN, style: str = "") -> Text:
+    """Others' text made safe for a terminal: no control codes, no markup, no endless lines."""
+    cut = CONTROL.sub("�", text[: length + 1].replace("\t", "    "))
+    return Text(cut if len(text) <= length else cut[:length] + " …", style=style)
+
+
+def grid(*headings: str) -> Table:
+    """A table without lines, its first column to the left and figures to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for place, heading in enumerate(headings):
+        left = place == 0 or heading in ("why dropped", "model")
+        # A figure broken over two lines reads as another figure.
+        table.add_column(
+            heading, justify="left" if left else "right", overflow="fold", no_wrap=not left
+        )
+    return table
