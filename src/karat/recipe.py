@@ -188,6 +188,7 @@ class Recipe:
                 raise RecipeError(f"{parameter}: no reward '{name}' in rewards; {known}")
             scales = self.reward(name).attributes.items()
             graded.update((f"{name}.{attribute}", scale) for attribute, scale in scales)
+        graded.update(call.step.scores)
         for parameter, key in call.named("score"):
             given = self.steps[0].step.kind == "source" and key.startswith("human.")
             if key not in graded and not given:

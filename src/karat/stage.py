@@ -204,9 +204,9 @@ def sealed(path: Path, address: str) -> bool:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a stage file, a bounded number in memory."""
+    """The rows of a stage file, or of a run's accepted ones, a bounded number in memory."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH_ROWS):
+        for batch in file.iter_batches(BATCH_ROWS, columns=SCHEMA.names):
             yield from from_batch(batch)
 
 

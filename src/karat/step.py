@@ -32,6 +32,7 @@ from karat.wording import explain
 
 STEPS = Path(__file__).with_name("steps")
 CURATION = Path(__file__).with_name("curation")
+VERIFIERS = Path(__file__).with_name("verifiers")
 
 # What a string parameter names, so that a recipe is checked before anything runs.
 ModelName = Annotated[str, msgspec.Meta(extra={"names": "model"})]
@@ -65,8 +66,11 @@ class Step:
         self.doc = inspect.getdoc(function) or ""
         self.kind, self.params = _read_signature(function)
         self.draws = "peers" in inspect.signature(function).parameters
+        # Scores it gives to responses without a reward, with their scales: later steps name them.
+        self.scores: dict[str, tuple[float, float]] = {}
         self.forecast: Callable[..., Forecast | None] | None = None
         self.validate: Callable[..., str | None] | None = None
+        self.suitable: Callable[..., str | None] | None = None
 
     def __call__(self, **params: Any) -> StepCall:
         return StepCall(self, self.check(params))
@@ -92,6 +96,11 @@ class Step:
     def rule(self, function: Callable[..., str | None]) -> Callable[..., str | None]:
         """Decorator: `f(*, …) -> problem or None`, for what types alone cannot say."""
         self.validate = function
+        return function
+
+    def suits(self, function: Callable[..., str | None]) -> Callable[..., str | None]:
+        """Decorator: `f(route, *, …) -> problem or None`, whether a model and its fallbacks do."""
+        self.suitable = function
         return function
 
     def check(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -125,8 +134,8 @@ class Step:
         For karat's own steps that is their file and what they share; for a user's, its folder's.
         """
         own = self.path == self.name
-        shared = [*sorted(STEPS.glob("_*.py")), *sorted(CURATION.glob("*.py"))] if own else None
-        return source_digest(self.function, shared)
+        files = [*STEPS.glob("_*.py"), *CURATION.glob("*.py"), *VERIFIERS.glob("*.py")]
+        return source_digest(self.function, sorted(files) if own else None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find, (self.path,)

@@ -1,0 +1,1 @@
+"""Verifiers: one file each; checks of a response that need no model."""

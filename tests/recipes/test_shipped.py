@@ -1,0 +1,107 @@
+"""Every shipped recipe runs to its end with the embedded model, a few rows of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import rows_of
+
+import karat
+from karat.recipefile import SHIPPED
+from karat.recipes.weak_to_strong import weak_to_strong
+
+FEW = ["prompts.per_topic=2", "prompts.max_tokens=70", "respond.n=2", "respond.max_tokens=24"]
+TALK = ["dialogue.max_tokens=24", "dialogue.user_max_tokens=24", "dialogue.share=0.9"]
+SMALL = {
+    "nemotron-sft": [*FEW, *TALK, "topics.n=2", "dialogue.turns=2", "constrain.share=0.9"],
+    "nemotron-preference": [*FEW, *TALK, "topics.n=2", "prompts.revise=false"],
+    "math": [*FEW, "topics.n=1"],
+    "code": [*FEW, "topics.n=2", "evolve.max_tokens=60", "evolve.tries=1"],
+    "distill": [*FEW, "topics.model=null", "topics.n=null", 'topics.given=["tea"]'],
+}
+ELSEWHERE = {"quickstart", "dialogue", "instruction-following", "rag-closed-qa", "curate-existing"}
+
+
+def test_no_recipe_is_forgotten():
+    assert {path.stem for path in SHIPPED.glob("*.yaml")} == {*SMALL, *ELSEWHERE}
+    for name in ELSEWHERE - {"quickstart", "curate-existing"}:
+        assert Path(__file__).with_name(f"test_{name.replace('-', '_')}.py").is_file()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_runs_with_the_embedded_model(tmp_path, name):
+    run = karat.run(karat.Recipe.load(name, SMALL[name]), tmp_path / "out")
+    report = run.report
+    funnel = {step["label"]: step for step in report["funnel"]}
+    assert funnel["prompts"]["rows_out"] > 0
+    assert funnel["respond"]["rows_out"] > 0
+    answered = [
+        row for row in rows_of(run.accepted_file) + rows_of(run.dropped_file) if row.responses
+    ]
+    assert answered
+    for row in answered:
+        models = Counter(response.model for response in row.responses)
+        assert all(count % 2 == 0 for count in models.values())
+        assert row.messages[-1].role == "user"
+        assert row.calls
+    for row in rows_of(run.accepted_file):
+        (best,) = row.kept()
+        assert "helpsteer2.reward" in best.scores
+    assert report["rows"]["accepted"] + report["rows"]["dropped"] >= len(answered)
+
+
+def test_helpsteer2_is_curated(tmp_path):
+    ratings = Path(__file__).parents[3] / "shared" / "data" / "helpsteer2" / "ratings.jsonl"
+    if not ratings.is_file():
+        pytest.skip("the ratings are not here")
+    overrides = ["read.dataset=null", f"read.path={ratings}"]
+    run = karat.run(karat.Recipe.load("curate-existing", overrides), tmp_path / "out")
+    lines = [json.loads(line) for line in ratings.read_text().splitlines()]
+    helpful = {line["prompt"] for line in lines if line["helpfulness"] > 3}
+    rows = rows_of(run.accepted_file)
+    assert len(helpful) * 0.98 <= len(rows) <= len(helpful)
+    for row in rows:
+        (best,) = row.kept()
+        assert best.scores["human.helpfulness"] == 4
+    assert run.report["this_run"]["calls"] == 0
+
+
+def test_rounds_accumulate_from_weak_to_strong(tmp_path):
+    few = [*FEW, *TALK, "topics.model=null", "topics.n=null", 'topics.given=["tea","the sea"]',
+           "dialogue.share=0.01", "prompts.revise=false", "constrain.share=0.01"]  # fmt: skip
+    human = tmp_path / "human.jsonl"
+    human.write_text('{"prompt": "Who painted the night watch?", "response": "Rembrandt did."}\n')
+    seen = []
+
+    def train(data, number):
+        seen.append((number, len(data.read_text().splitlines())))
+        return "embedded/smollm2-135m"
+
+    joined = weak_to_strong(
+        ["embedded/smollm2-135m", "none/at-all"], tmp_path / "out", overrides=few, train=train,
+        human=human, share=0.1,
+    )  # fmt: skip
+    rounds = [
+        {row.prompt for row in rows_of(tmp_path / "out" / f"round-{n}" / "accepted.parquet")}
+        for n in (1, 2)
+    ]
+    rows = rows_of(joined.accepted_file)
+    assert all(rounds)
+    assert rounds[0] != rounds[1]
+    prompts = [row.prompt for row in rows]
+    assert len(prompts) == len(set(prompts))
+    assert rounds[0] <= set(prompts)  # nothing of an earlier round is replaced
+    assert set(prompts) - {"Who painted the night watch?"} <= rounds[0] | rounds[1]
+    assert Counter(row.meta.get("round") for row in rows).keys() == {1, 2, None}
+    assert seen == [(1, len(rounds[0]) + 1)]
+    assert joined.report["exports"]["trl-preference"]["rows"] > 0
+
+
+def test_a_recipe_without_a_teacher_has_no_rounds(tmp_path):
+    with pytest.raises(karat.RecipeError, match="names no model 'teacher'"):
+        weak_to_strong(["embedded/smollm2-135m"], tmp_path, recipe="quickstart")
+    with pytest.raises(karat.RecipeError, match="name one a round"):
+        weak_to_strong([], tmp_path)
