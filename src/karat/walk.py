@@ -101,8 +101,7 @@ async def walk(
 
 def _name_apart(rows: list[Row], parent: str) -> None:
     """New ids for rows a step made by copying: decisions, seeds and provenance go by id."""
-    ids = {row.id for row in rows}
-    if len(rows) > 1 and (len(ids) < len(rows) or parent in ids):
+    if len({row.id for row in rows}) < len(rows):
         names = Ids()
         for row in rows:
             row.id = names.assign(row.messages, row.meta, parent)

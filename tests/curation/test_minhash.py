@@ -207,7 +207,7 @@ def test_long_texts_are_compared_by_a_sample() -> None:
     made = NearDuplicates(0.3)
     made.add(normalise(pa.array(texts)))
     exact = jaccard(*sets_of(texts[:2]))
-    assert made.resolve().jaccard[1] == pytest.approx(exact, abs=0.05)
+    assert made.resolve().similarity[1] == pytest.approx(exact, abs=0.05)
 
 
 def test_no_texts() -> None:

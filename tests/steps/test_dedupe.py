@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from karat.columns import Decision, Table, apply_decision
-from karat.errors import RecipeError
+from karat.errors import RecipeError, RunError
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter
 from karat.steps.dedupe import dedupe
@@ -141,6 +141,53 @@ def test_an_exact_copy_of_a_dropped_row_names_the_row_that_stays(tmp_path: Path)
     assert {reason[:23] for reason in decision.drop.values()} == {"near duplicate (of row0"}
 
 
+def test_by_rouge_l(tmp_path: Path) -> None:
+    """Words put in leave a text near by ROUGE-L, where pairs of words no longer agree."""
+    text = "explain how a heat pump moves heat from the garden into a house"
+    longer = (
+        "please explain to me how a small heat pump moves heat from the cold garden into a house"
+    )
+    swapped = "explain how a heat pump moves heat from a house into the garden"
+    rows = prompts(text, text.upper(), longer, swapped, "What is 2 + 2?", "What is 2 * 2?")
+    assert sorted(run(tmp_path, rows)[0].drop) == ["row1"]
+    decision, after = run(tmp_path, rows, measure="rouge_l", threshold=0.8)
+    assert decision.drop == {
+        "row1": "exact duplicate (of row0)",
+        "row2": "near duplicate (of row0, ROUGE-L 0.84)",
+        "row5": "near duplicate (of row4, ROUGE-L 0.80)",
+    }
+    assert decision.notes == {
+        "on": "prompt", "threshold": 0.8, "exact_duplicates": 1, "near_duplicates": 2,
+        "clusters": 2, "largest_cluster": 3,
+    }  # fmt: skip
+    assert after[2].dropped == "dedupe: near duplicate (of row0, ROUGE-L 0.84)"
+    longest = run(tmp_path, rows, measure="rouge_l", threshold=0.8, keep="longest")[0].drop
+    assert sorted(longest) == ["row0", "row1", "row5"]
+    rows[1].responses = [Response("best", scores={"r.reward": 3.0})]
+    best = run(tmp_path, rows, measure="rouge_l", threshold=0.8, keep="best", by="r.reward")[0].drop
+    assert sorted(best) == ["row0", "row2", "row5"]
+    assert sorted(run(tmp_path, rows, measure="rouge_l", threshold=1.0)[0].drop) == ["row1"]
+
+
+def test_rouge_l_leaves_rows_without_words_to_the_exact_comparison(tmp_path: Path) -> None:
+    rows = [*prompts("", "", "???", "???", "!!!"), Row("blank")]
+    decision, _ = run(tmp_path, rows, measure="rouge_l", threshold=0.5)
+    assert decision.drop == {"row3": "exact duplicate (of row2)"}
+    assert run(tmp_path, [], measure="rouge_l")[0].drop == {}
+
+
+def test_rouge_l_takes_a_bounded_number_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karat.steps.dedupe.MOST_ROUGE", 3)
+    rows = prompts("one thing", "another", "a third", "and a fourth")
+    with pytest.raises(RunError, match="at most 3 rows, and here are 4"):
+        run(tmp_path, rows, measure="rouge_l")
+    assert run(tmp_path, rows)[0].drop == {}
+    rows[0].dropped = "earlier: gone"
+    assert run(tmp_path, rows, measure="rouge_l")[0].drop == {}
+
+
 def test_rows_without_words(tmp_path: Path) -> None:
     decision, _ = run(tmp_path, [*prompts("", "", "???", "???", "!!!"), Row("blank")])
     assert decision.drop == {"row3": "exact duplicate (of row2)"}
@@ -152,7 +199,7 @@ def test_parameters_are_checked() -> None:
         dedupe(keep="best")
     with pytest.raises(RecipeError, match="by has no use"):
         dedupe(by="r.reward")
-    for wrong in ({"threshold": 0.1}, {"threshold": 1.5}, {"on": "answer"}):
+    for wrong in ({"threshold": 0.1}, {"threshold": 1.5}, {"on": "answer"}, {"measure": "cosine"}):
         with pytest.raises(RecipeError):
             dedupe(**wrong)
     call = dedupe(keep="best", by="r.reward")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import zlib
 from collections import Counter
 
 import pytest
 from conftest import rows_of
+from listing import NAMES, listed
 from server import Server
 
 import karat
@@ -81,17 +80,6 @@ def test_an_example_comes_first(make_recipe, tmp_path, about):
     assert "List 2 different topics" in ask["content"]
 
 
-MATHS = (PROMPTS / "keywords_math.txt").read_text().splitlines()
-
-
-def listed(body, place):
-    """As many topics as asked for, other ones for every request."""
-    key = zlib.crc32(f"{body['messages']} {body['seed']}".encode())
-    count = int(body["messages"][-1]["content"].split()[1])
-    names = random.Random(key).sample(MATHS, count)
-    return "".join(f"{i}. {name}\n" for i, name in enumerate(names, 1))
-
-
 def test_many_are_asked_for_in_two_levels(make_recipe, tmp_path):
     with Server(answer=listed) as server:
         found, run = made(make_recipe, tmp_path, server, n=30)
@@ -99,7 +87,7 @@ def test_many_are_asked_for_in_two_levels(make_recipe, tmp_path):
     assert len(set(found)) == 30
     assert asked[0].startswith("List 6 different topics")
     macro = {text.partition('"')[2].partition('"')[0] for text in asked[1:]}
-    assert macro <= set(MATHS)
+    assert macro <= set(NAMES)
     rows = rows_of(run.accepted_file)
     assert {row.meta["macro_topic"] for row in rows} == macro
     assert len(macro) == 6

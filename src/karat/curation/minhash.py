@@ -35,13 +35,13 @@ ELEMENTS = 1 << 18  # of sets compared at once
 
 
 class Repeats(msgspec.Struct):
-    """repeats_N: the text that each text repeats, -1 where it stays. jaccard_N: how similar it is.
+    """repeats_N: the text that each text repeats, -1 where it stays. similarity_N: to that text.
 
     A text that is repeated always stays itself.
     """
 
     repeats: Ints
-    jaccard: Floats
+    similarity: Floats
 
     @property
     def clusters(self) -> int:

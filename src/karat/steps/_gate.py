@@ -29,7 +29,7 @@ class Gate:
     """
 
     def __init__(self, ctx: Context, novelty: Novelty) -> None:
-        self._ctx, self._off = ctx, novelty == "off"
+        self._off = novelty == "off"
         given = {} if novelty == "off" else novelty
         self._words = given.get("words", WORDS) if novelty != "off" else 1.0
         self._meaning = given.get("meaning", MEANING) if novelty != "off" else 1.01
@@ -59,7 +59,6 @@ class Gate:
         if found is None:
             self._own.add(self._prepared[text])
             return True
-        self._ctx.count("too close")
         if found.text in self.repeated:
             self.repeated.remove(found.text)
         self.repeated.append(found.text)

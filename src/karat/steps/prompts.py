@@ -169,7 +169,9 @@ class _Writer:
         for draft, (prompt, call) in zip(items, finals, strict=True):
             if len(share.found) == share.count:
                 break
-            if self.gate.admit(prompt):
+            if not self.gate.admit(prompt):
+                self.ctx.count("too close")
+            else:
                 meta = {**self.row.meta, "task": share.task, **voice}
                 if call:
                     meta["draft"] = draft
