@@ -31,6 +31,7 @@ from karat.models.asks import (
 from karat.models.chat import ChatRequest, Completion, Tool
 from karat.models.client import Client
 from karat.models.endpoint import Asker
+from karat.models.spec import ModelSpec
 from karat.rewards.base import Reward
 from karat.row import Message, Row, derive_seed, digest
 from karat.target import Round
@@ -120,6 +121,10 @@ class Context:
     def wanted(self, field: str) -> list[str] | None:
         """The values of a `meta` field of which more rows are wanted; None where any will do."""
         return self._services.round.values(field)
+
+    def spec(self, model: str) -> ModelSpec:
+        """What a model's name in the recipe stands for. Raises: RecipeError."""
+        return self._services.allowed(model).models[model]
 
     def path(self, value: str) -> Path:
         """A file a parameter names: beside the recipe first, then in the working directory."""
@@ -256,6 +261,12 @@ class Context:
             fresh = await self._grade(grader, prompt, responses, missing, keys)
             scores.update(fresh)
         return [{f"{reward}.{name}": value for name, value in scores[key].items()} for key in keys]
+
+    def scale(self, key: str) -> tuple[float, float] | None:
+        """(low, high) of a score; None where it is of no reward of the recipe."""
+        (name, _, attribute), recipe = key.rpartition("."), self._services.recipe
+        known = "/" in name or name in recipe.rewards
+        return recipe.reward(name).attributes.get(attribute) if known else None
 
     async def _grade(
         self, grader: Reward, prompt: Sequence[Message], responses: Sequence[str],
