@@ -70,7 +70,7 @@ def answer(content: str) -> list[dict[str, str]]:
 
 
 class Lines:
-    """A JSONL file under way beside its final name. Raises: RunError."""
+    """A file of lines, as a rule JSONL, under way beside its final name. Raises: RunError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,8 +86,12 @@ class Lines:
         return self
 
     def write(self, line: dict[str, Any]) -> None:
+        self.put(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def put(self, line: bytes) -> None:
+        """Writes a line of another format, with its end."""
         try:
-            self._stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            self._stream.write(line)
         except OSError as error:
             raise self._cannot(error) from error
         self.count += 1

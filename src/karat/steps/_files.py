@@ -39,18 +39,23 @@ def file_format(path: Path) -> str:
     return ending if ending in FORMATS else ""
 
 
-def input_files(path: Path, pattern: str | None = None) -> list[Path]:
+def input_files(
+    path: Path,
+    pattern: str | None = None,
+    format_of: Callable[[Path], str] = file_format,
+    formats: Sequence[str] = FORMATS,
+) -> list[Path]:
     """The files a recipe names: one file, or those of a folder in order of their names.
 
-    Without a pattern a folder means every file in it, at any depth, that karat can read.
-    Raises: RecipeError when there is none.
+    Without a pattern a folder means every file in it, at any depth, that karat can read: one whose
+    `format_of` is not empty. Raises: RecipeError when there is none.
     """
     if not path.is_dir():
         if not path.exists():
             raise RecipeError(f"no file {path}")
         found = [path]
     elif pattern is None:
-        inside = (p for p in path.rglob("*") if p.is_file() and file_format(p))
+        inside = (p for p in path.rglob("*") if p.is_file() and format_of(p))
         found = [p for p in inside if not p.relative_to(path).as_posix().startswith((".", "_"))]
     else:
         try:
@@ -58,10 +63,10 @@ def input_files(path: Path, pattern: str | None = None) -> list[Path]:
         except (ValueError, NotImplementedError) as error:
             raise RecipeError(f"glob: {error}; write a pattern inside {path}") from None
     for file in found:
-        if not file_format(file):
-            raise RecipeError(f"cannot read {file}: its name must end in {', '.join(FORMATS)}")
+        if not format_of(file):
+            raise RecipeError(f"cannot read {file}: its name must end in {', '.join(formats)}")
     if not found:
-        raise RecipeError(f"no file in {path} matches {pattern or ', '.join(FORMATS)}")
+        raise RecipeError(f"no file in {path} matches {pattern or ', '.join(formats)}")
     return sorted(found)
 
 
