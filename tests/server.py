@@ -21,6 +21,8 @@ WORDS = ["tide", "moon", "water", "time", "light", "energy", "city", "river", "h
 class Server:
     """Starts on a free port in its own thread; `with Server(...) as server: server.url`."""
 
+    paths = ("/v1/chat/completions",)
+
     def __init__(self, latency_s: float = 0.0, **behaviour: Any) -> None:
         self.latency_s = latency_s
         self.behaviour = behaviour
@@ -36,7 +38,8 @@ class Server:
 
         async def start() -> None:
             app = web.Application(client_max_size=2**26)
-            app.router.add_post("/v1/chat/completions", self._chat)
+            for path in self.paths:
+                app.router.add_post(path, self._chat)
             self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             await self._runner.setup()
             site = web.TCPSite(self._runner, "127.0.0.1", self.behaviour.get("port", 0))

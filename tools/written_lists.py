@@ -2,9 +2,9 @@
 
     python tools/written_lists.py 48 >> unread.jsonl
 
-Each line is {"kind", "text", "finish_reason"}, the kind a template of recipes/prompts. A person then
-reads each text and adds "items": what one who had asked for the list would take from it. Lines that
-were read go into tests/curation/lists_written.jsonl; never let the parser fill them in.
+Each line is {"kind", "text", "finish_reason"}, the kind a template of recipes/prompts. A person
+then reads each text and adds "items": what one who had asked for the list would take from it. Lines
+that were read go into tests/curation/lists_written.jsonl; never let the parser fill them in.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import random
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import karat
@@ -23,6 +24,7 @@ from karat.steps.respond import respond
 from karat.table import SCHEMA, from_batch
 from karat.templates import render, turns
 
+ROOT = Path(__file__).parents[1]
 ABOUT = (
     "tides", "bicycle repair", "the Roman Empire", "sleep", "personal budgets", "chess openings",
     "volcanoes", "job interviews", "bread baking", "photosynthesis", "jazz", "home insulation",
@@ -39,6 +41,14 @@ def asked(kind: str, number: int) -> list[dict[str, str]]:
     keywords = {"prompts_math": "math", "prompts_coding": "python"}.get(kind)
     names = (PROMPTS / f"keywords_{keywords}.txt").read_text().splitlines() if keywords else ABOUT
     topic, n = rng.choice(names), rng.choice([3, 4, 5])
+    if kind == "closed_qa_questions":
+        # Paragraphs of karat's own documents: prose on subjects the model never saw.
+        text = render(PROMPTS / f"{kind}.md", n=n, passage=rng.choice(_paragraphs()))
+        return [{"role": m.role, "content": m.content} for m in turns(text)]
+    if kind == "self_instruct":
+        examples = rng.sample(_written(), 8)
+        text = render(PROMPTS / f"{kind}.md", n=n, examples=examples)
+        return [{"role": m.role, "content": m.content} for m in turns(text)]
     if kind in ("topics", "subtopics"):
         avoid = rng.sample(ABOUT, rng.choice([0, 0, 3]))
         about = topic if kind == "subtopics" or number % 3 else None
@@ -54,11 +64,32 @@ def asked(kind: str, number: int) -> list[dict[str, str]]:
     return [system, *({"role": m.role, "content": m.content} for m in messages)]
 
 
+@cache
+def _paragraphs() -> list[str]:
+    parts = [
+        " ".join(part.split())
+        for file in [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+        for part in file.read_text(encoding="utf-8").split("\n\n")
+    ]
+    return [part for part in parts if 40 < len(part.split()) < 160 and part[0].isalpha()]
+
+
+@cache
+def _written() -> list[str]:
+    lines = (ROOT / "tests/curation/lists_written.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [
+        line
+        for line in map(json.loads, lines)
+        if line["kind"] in ("prompts_open_qa", "prompts_writing")
+    ]
+    return sorted({item for line in found for item in line["items"] if len(item.split()) > 4})
+
+
 def main() -> None:
     count = int(sys.argv[1])
     kinds = sys.argv[2:] or [
         "topics", "subtopics", "prompts_open_qa", "prompts_writing", "prompts_closed_qa",
-        "prompts_coding", "prompts_math",
+        "prompts_coding", "prompts_math", "closed_qa_questions", "self_instruct",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "asked.jsonl"
@@ -81,7 +112,7 @@ def main() -> None:
             for row in from_batch(batch):
                 answer = row.responses[0]
                 told = {"kind": row.meta["kind"], "text": answer.content}
-                print(json.dumps({**told, "finish_reason": answer.finish_reason}))
+                print(json.dumps({**told, "finish_reason": answer.finish_reason}))  # noqa: T201
 
 
 if __name__ == "__main__":

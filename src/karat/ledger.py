@@ -47,7 +47,7 @@ class Record(msgspec.Struct):
 
     key: bytes
     attempt: int
-    kind: str  # chat, embed, rerank, decide or score
+    kind: str  # chat, complete, embed, rerank, decide or score
     model: str
     step: str
     row: str

@@ -36,7 +36,11 @@ def check_takes(call: StepCall, models: Models) -> None:
     asked = {k: v for k, v in call.params.items() if k in SAMPLING and v is not None}
     if "stop" in asked:
         asked["stop"] = tuple(asked["stop"])
-    for _, name in call.named("model"):
+    for parameter, name in call.named("model"):
+        suitable = call.step.suitable
+        problem = suitable and suitable(models[name].route(), **call.params)
+        if problem:
+            raise RecipeError(f"{parameter} '{name}': {problem}")
         for spec in models[name].route():
             request = with_defaults(ChatRequest((Message("user", ""),), **asked), spec.defaults())
             said = refusals(spec, request)

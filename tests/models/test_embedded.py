@@ -153,7 +153,7 @@ def test_a_cancelled_call_leaves_no_trace(smollm: EmbeddedTransport) -> None:
 
 
 class FakeLlama:
-    """Counts how often a model is loaded; its `chat` waits for `gate`."""
+    """Counts how often a model is loaded; its `write` waits for `gate`."""
 
     loaded = 0
     gate = threading.Event()
@@ -162,7 +162,9 @@ class FakeLlama:
         type(self).loaded += 1
         self.free = SLOTS
 
-    def chat(self, body: dict[str, Any], go_on: Callable[[], bool], hear: object = None) -> Answer:
+    def write(
+        self, body: dict[str, Any], go_on: Callable[[], bool], hear: object = None, *, raw: bool
+    ) -> Answer:
         self.gate.wait(1)
         return Answer([Choice("hello", "stop", 2)] * body["n"], 30)
 

@@ -1,4 +1,4 @@
-"""What else a model can be asked: embeddings, an order of documents, decisions.
+"""What else a model can be asked: how a text goes on, embeddings, an order, decisions.
 
 Decisions are questions answered as probabilities without generated text: is this so, which of
 these, how much on these levels. They map onto attribute grading, so they stand beside chat.
@@ -13,6 +13,24 @@ from karat.models.chat import Usage
 from karat.row import Message
 
 MOST_QUESTIONS = 400  # of one request, as OpenAI has it
+
+
+class CompleteRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request for `n` independent continuations of `prompt`, as it stands: no chat template is
+    applied, and special tokens written in it are special tokens. None leaves a value to the model.
+    """
+
+    prompt: str
+    n: int = 1
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, omit_defaults=True):

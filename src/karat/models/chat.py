@@ -6,7 +6,7 @@ Steps and the client speak these types; a provider's file turns them into its wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -144,7 +144,10 @@ class Completion(msgspec.Struct):
     value: Any = None
 
 
-def with_defaults(request: ChatRequest, defaults: Mapping[str, Any]) -> ChatRequest:
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def with_defaults(request: R, defaults: Mapping[str, Any]) -> R:
     """The model's own sampling values where the step left one open."""
     fill = {name: value for name, value in defaults.items() if getattr(request, name) is None}
     return msgspec.structs.replace(request, **fill) if fill else request

@@ -1,7 +1,7 @@
 """The client: one way to ask any model, with its limits, retries, price and journal.
 
-Chat, embeddings, rerank and decisions differ in what they ask for; how answers are found, bought
-and recorded is the same (karat.models.errand, purchase, call).
+Chat, completion, embeddings, rerank and decisions differ in what they ask for; how answers are
+found, bought and recorded is the same (karat.models.errand, purchase, call).
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from karat.errors import ProviderError
 from karat.journal import Journal
 from karat.models.answer import Hear
-from karat.models.asks import MOST_QUESTIONS, DecideRequest, EmbedRequest, RerankRequest, Verdict
+from karat.models.asks import (
+    MOST_QUESTIONS,
+    CompleteRequest,
+    DecideRequest,
+    EmbedRequest,
+    RerankRequest,
+    Verdict,
+)
 from karat.models.asks_as_chat import as_chat, from_chat
 from karat.models.budget import Budget
 from karat.models.call import Till
@@ -26,6 +33,7 @@ from karat.models.endpoint import Asker, Endpoint
 from karat.models.errand import Errand, Got, MakeOrder
 from karat.models.orders import (
     ChatOrder,
+    CompleteOrder,
     DecideOrder,
     EmbedOrder,
     Extras,
@@ -35,6 +43,8 @@ from karat.models.orders import (
 )
 from karat.models.spec import ModelSpec
 from karat.together import all_of
+
+MOST_TOKENS = 1024  # of a continuation: services' own default is 16, which nobody means
 
 
 class Client:
@@ -120,6 +130,19 @@ class Client:
             await asyncio.wait([buying])
             if not buying.cancelled():
                 buying.exception()  # told above, or nobody is there to be told
+
+    async def complete(
+        self, model: str, request: CompleteRequest, asker: Asker
+    ) -> list[Completion]:
+        """request.n continuations, in order of their sample index; MOST_TOKENS each at most where
+        neither the request nor the model says. Raises: ProviderError, RunError."""
+
+        def make(asked: Endpoint) -> Order:
+            own = {k: v for k, v in asked.defaults.items() if k != "reasoning"}  # of chat alone
+            return CompleteOrder(with_defaults(request, {"max_tokens": MOST_TOKENS, **own}))
+
+        got = await self._answers(model, make, asker)
+        return [_completion(found, i) for i, found in enumerate(got)]
 
     async def embed(self, model: str, request: EmbedRequest, asker: Asker) -> NDArray[np.float32]:
         """A vector for each text: texts × dimensions. Raises: ProviderError, RunError."""

@@ -54,7 +54,7 @@ def available() -> str | None:
 
 
 class EmbeddedTransport:
-    """Answers OpenAI's /chat/completions from a model in this process.
+    """Answers OpenAI's /chat/completions and /completions from a model in this process.
 
     Weights are fetched and loaded by the first `post`. `concurrency` is how many requests of n=1
     are written at the same time; a request of n takes n of these places, and waits for them in
@@ -97,13 +97,16 @@ class EmbeddedTransport:
     async def _run(
         self, url: str, body: bytes, timeout_s: float, hear: Callable[[bytes], None] | None
     ) -> HttpReply:
-        if not url.endswith("/chat/completions"):
+        if not url.endswith("/completions"):
             return refuse(404, f"no such address: {url}")
         try:
             request = msgspec.json.decode(body, type=dict[str, Any])
         except msgspec.DecodeError as error:
             return refuse(400, f"not a JSON object: {error}")
-        call = _Call(request, hear)
+        raw = not url.endswith("/chat/completions")
+        if raw and not (isinstance(request.get("prompt"), str) and request["prompt"]):
+            return refuse(400, "prompt must be text, and not empty")
+        call = _Call(request, hear, raw=raw)
         self._calls.add(call)
         answered = asyncio.wrap_future(self._pool.submit(self._answer, call))
         try:
@@ -161,12 +164,12 @@ class EmbeddedTransport:
             if isinstance(seed, int):  # llama.cpp gives choice i the seed plus i
                 part["seed"] = seed + first
             with self._slots(call, count if EXACT else SLOTS) as llama:
-                answer = llama.chat(part, call.go_on, call.hear)
+                answer = llama.write(part, call.go_on, call.hear, raw=call.raw)
             if answer.error is not None:
                 return failed(answer)
             choices += answer.choices
             prompt_tokens = answer.prompt_tokens
-        return reply(self.name, request, choices, prompt_tokens)
+        return reply(self.name, request, choices, prompt_tokens, raw=call.raw)
 
     @contextmanager
     def _slots(self, call: _Call, count: int) -> Iterator[Llama]:
@@ -211,9 +214,9 @@ class _Call:
     """One request under way. Written by the event loop and by one thread of the pool."""
 
     def __init__(
-        self, request: dict[str, Any], hear: Callable[[bytes], None] | None = None
+        self, request: dict[str, Any], hear: Callable[[bytes], None] | None, *, raw: bool
     ) -> None:
-        self.request, self.hear = request, hear
+        self.request, self.hear, self.raw = request, hear, raw
         self.abandoned = False
         self._last_sign: float | None = None
 

@@ -13,14 +13,19 @@ from karat.models.transport import HttpReply
 
 
 def reply(
-    name: str, request: dict[str, Any], choices: list[Choice], prompt_tokens: int
+    name: str, request: dict[str, Any], choices: list[Choice], prompt_tokens: int, *, raw: bool
 ) -> HttpReply:
-    """OpenAI's body. Each choice also has its own `tokens`, which OpenAI's format cannot say."""
+    """OpenAI's body, of a chat or of `raw` text. Each choice also has its own `tokens`, which
+    OpenAI's format cannot say."""
     written = sum(choice.tokens for choice in choices)
     said = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": choice.content},
+            **(
+                {"text": choice.content}
+                if raw
+                else {"message": {"role": "assistant", "content": choice.content}}
+            ),
             "finish_reason": choice.finish_reason,
             "tokens": choice.tokens,
             **({"logprobs": {"content": choice.logprobs}} if choice.logprobs is not None else {}),
@@ -29,8 +34,8 @@ def reply(
     ]
     digest = hashlib.blake2b(msgspec.json.encode(request), digest_size=12).hexdigest()
     body = {
-        "id": f"chatcmpl-{digest}",
-        "object": "chat.completion",
+        "id": f"cmpl-{digest}" if raw else f"chatcmpl-{digest}",
+        "object": "text_completion" if raw else "chat.completion",
         "created": int(time.time()),
         "model": name,
         "choices": said,

@@ -17,7 +17,7 @@ from karat.models.answer import Hear
 from karat.models.budget import BudgetError
 from karat.models.call import PASSING, Till
 from karat.models.endpoint import Asker, Endpoint, ModelDownError
-from karat.models.orders import ChatOrder, Order
+from karat.models.orders import Order
 from karat.models.purchase import Purchase
 
 MakeOrder = Callable[[Endpoint], Order]
@@ -103,8 +103,8 @@ class Errand:
 
     async def _buy(self, endpoint: Endpoint) -> None:
         order, keys = self._order(endpoint)
-        if isinstance(order, ChatOrder):
-            endpoint.accepted.check(order.request)
+        if order.sampled is not None:
+            endpoint.accepted.check(order.sampled)
         purchase = Purchase(self.till, endpoint, order, keys, self.asker, self.hear)
         found, buying = self.found, self.till.buying
         while len(found) < self.size:

@@ -75,6 +75,7 @@ class _Logprobs(msgspec.Struct):
 class _Part(msgspec.Struct):
     index: int = 0
     delta: _Delta = _Delta()
+    text: str | None = None  # of a completion, which has no delta
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
@@ -107,7 +108,7 @@ class Llama:
         params.n_gpu_layers = 0
         params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, SLOTS * CONTEXT, False
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-        # What makes an answer independent of what else is in flight (see `chat`).
+        # What makes an answer independent of what else is in flight (see `write`).
         params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.n_batch, params.n_ubatch = 8 * PIECE, PIECE
         params.cache_prompt, params.cache_idle_slots, params.cache_ram_mib = EXACT, False, 0
@@ -120,14 +121,16 @@ class Llama:
         with _HANDLERS, _signal_handlers_kept():
             self._server: Any = runtime.Server(params)
         # A server that is dropped before its loop has begun never ends: wait for a first token.
-        self.chat({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}, lambda: True)
+        self.write({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}, lambda: True)
 
-    def chat(
+    def write(
         self, body: dict[str, Any], go_on: Callable[[], bool],
-        hear: Callable[[bytes], None] | None = None,
+        hear: Callable[[bytes], None] | None = None, *, raw: bool = False,
     ) -> Answer:  # fmt: skip
         """Blocks until the answer is complete, or `go_on`, asked after every token, says no.
 
+        `raw`: the body's `prompt` is gone on with as it stands, special tokens in it parsed and a
+        BOS put before it where the model wants one, instead of `messages` in the chat template.
         `hear` gets every chunk as llama.cpp writes it.
 
         The same body gives the same bits whatever else the server does or did before. A token's
@@ -150,14 +153,17 @@ class Llama:
         asked = {name: value for name, value in body.items() if name != "stream_options"}
         request = msgspec.json.encode({**asked, "stream": True, "cache_prompt": EXACT})
         try:
-            self._server.handle_chat_completions(request, take)
-        except (ValueError, RuntimeError) as error:  # how C++ refuses what is no chat request
+            if raw:
+                self._server.handle_completions(request, take)
+            else:
+                self._server.handle_chat_completions(request, take)
+        except (ValueError, RuntimeError) as error:  # how C++ refuses what is no such request
             refusal = {"code": 400, "message": str(error), "type": "invalid_request_error"}
             return Answer([], error=refusal)
         return _gather(parts)
 
     def close(self) -> None:
-        """Frees the model's memory. No `chat` may be running."""
+        """Frees the model's memory. No `write` may be running."""
         self._server = None
 
 
@@ -172,7 +178,7 @@ def _gather(parts: list[bytes]) -> Answer:
             while len(answer.choices) <= piece.index:
                 answer.choices.append(Choice())
             choice = answer.choices[piece.index]
-            choice.content += piece.delta.content or ""
+            choice.content += piece.delta.content or piece.text or ""
             choice.finish_reason = piece.finish_reason or choice.finish_reason
             if piece.logprobs is not None:
                 choice.logprobs = [*(choice.logprobs or []), *(piece.logprobs.content or [])]

@@ -1,20 +1,26 @@
 """Orders: what is asked for in one call to the client, in a form that can be bought in parts.
 
-An order is so many answers, each under a key of its own. Chat asks for n samples, embeddings for a
-vector a text, rerank and decisions for one answer.
+An order is so many answers, each under a key of its own. Chat and completion ask for n samples,
+embeddings for a vector a text, rerank and decisions for one answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 import orjson
 
 from karat.errors import ProviderError
-from karat.models.asks import DecideRequest, EmbedRequest, RerankRequest, Verdict
+from karat.models.asks import (
+    CompleteRequest,
+    DecideRequest,
+    EmbedRequest,
+    RerankRequest,
+    Verdict,
+)
 from karat.models.chat import ChatReply, ChatRequest, Choice, TokenLogprob, ToolCall, Usage
 from karat.models.transport import HttpReply
 from karat.models.wire import Post, Provider
@@ -41,12 +47,18 @@ class Bought(msgspec.Struct):
 
 
 class Order(Protocol):
-    """`size` answers are wanted; `together`: the most that fit into one request, None: all."""
+    """`size` answers are wanted; `together`: the most that fit into one request, None: all.
+
+    `sampled` says with what values the answers are drawn, in chat's words; None where none are
+    drawn. Samples of one request are neighbours, since their seeds count upwards.
+    """
 
     kind: str
     size: int
     together: int | None
 
+    @property
+    def sampled(self) -> ChatRequest | None: ...
     def keys(self, identity: str) -> list[bytes]: ...
     def post(self, provider: Provider, places: Sequence[int], *, stream: bool = False) -> Post: ...
     def read(self, provider: Provider, places: Sequence[int], reply: HttpReply) -> Bought: ...
@@ -73,7 +85,7 @@ class ChatOrder:
     together: int | None = None
 
     def __init__(self, request: ChatRequest) -> None:
-        self.request = request
+        self.request = self.sampled = request
         self.size = request.n
 
     def keys(self, identity: str) -> list[bytes]:
@@ -81,13 +93,7 @@ class ChatOrder:
         return [digest(identity, base, str(i)) for i in range(self.size)]
 
     def post(self, provider: Provider, places: Sequence[int], *, stream: bool = False) -> Post:
-        """Services that take n number their seeds upwards, so four samples and four more are the
-        same texts as eight at once."""
-        seed = self.request.seed
-        if seed is not None:
-            seed = (seed + places[0]) % SEED_RANGE
-        asked = msgspec.structs.replace(self.request, n=len(places), seed=seed)
-        return provider.chat(asked, stream=stream)
+        return provider.chat(_at(self.request, places), stream=stream)
 
     def read(self, provider: Provider, places: Sequence[int], reply: HttpReply) -> Bought:
         return chat_answers(provider.read_chat(reply))
@@ -96,8 +102,51 @@ class ChatOrder:
         return (self.request.max_tokens or default) * count
 
 
+class CompleteOrder:
+    """n samples of how one text goes on, bought and told apart as a chat's are."""
+
+    kind = "complete"
+    together: int | None = None
+
+    def __init__(self, request: CompleteRequest) -> None:
+        self.request = r = request
+        self.size = r.n
+        self.sampled: ChatRequest | None = ChatRequest(
+            (), r.n, r.temperature, r.top_p, r.max_tokens, r.stop, r.seed, r.top_k, r.min_p,
+            r.presence_penalty, r.frequency_penalty,
+        )  # fmt: skip
+
+    def keys(self, identity: str) -> list[bytes]:
+        base = ENCODER.encode(msgspec.structs.replace(self.request, n=1))
+        return [digest(identity, self.kind, base, str(i)) for i in range(self.size)]
+
+    def post(self, provider: Provider, places: Sequence[int], *, stream: bool = False) -> Post:
+        return provider.complete(_at(self.request, places))
+
+    def read(self, provider: Provider, places: Sequence[int], reply: HttpReply) -> Bought:
+        return chat_answers(provider.read_complete(reply))
+
+    def most_tokens(self, count: int, default: int) -> int:
+        return (self.request.max_tokens or default) * count
+
+
+S = TypeVar("S", ChatRequest, CompleteRequest)
+
+
+def _at(request: S, places: Sequence[int]) -> S:
+    """The request for the samples at these places.
+
+    Services that take n number their seeds upwards, so four samples and four more are the same
+    texts as eight at once.
+    """
+    seed = request.seed
+    if seed is not None:
+        seed = (seed + places[0]) % SEED_RANGE
+    return msgspec.structs.replace(request, n=len(places), seed=seed)
+
+
 def chat_answers(reply: ChatReply) -> Bought:
-    """A chat's choices as they are journaled."""
+    """The choices of a chat or a completion as they are journaled."""
     answers = [Answer(c.content, c.finish_reason, c.tokens, _more(c)) for c in reply.choices]
     return Bought(answers, reply.usage, reply.served_model)
 
@@ -114,6 +163,7 @@ class EmbedOrder:
 
     kind = "embed"
     together: int | None = MOST_TEXTS
+    sampled: ChatRequest | None = None
 
     def __init__(self, request: EmbedRequest) -> None:
         self.request = request
@@ -150,6 +200,7 @@ class RerankOrder:
     kind = "rerank"
     size = 1
     together: int | None = None
+    sampled: ChatRequest | None = None
 
     def __init__(self, request: RerankRequest) -> None:
         self.request = request
@@ -176,6 +227,7 @@ class DecideOrder:
     kind = "decide"
     size = 1
     together: int | None = None
+    sampled: ChatRequest | None = None
 
     def __init__(self, request: DecideRequest) -> None:
         self.request = request

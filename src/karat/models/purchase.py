@@ -44,11 +44,11 @@ class Purchase:
         return [record for records in bought for record in records]
 
     def _parts(self, places: Sequence[int]) -> list[Sequence[int]]:
-        """As few as may be; of chat, runs of neighbours: the seeds of one request count upwards."""
+        """As few as may be; of samples, runs of neighbours, whose seeds count upwards."""
         if len(places) == 1:
             return [places]
         runs, most = [places], self.order.together
-        if self.order.kind == "chat":
+        if self.order.sampled is not None:
             edges = [i for i, (a, b) in enumerate(pairwise(places), 1) if b != a + 1]
             cuts = [0, *edges, len(places)]
             runs, most = [places[a:b] for a, b in pairwise(cuts)], self.endpoint.max_n
@@ -62,7 +62,8 @@ class Purchase:
         try:
             return await self._request(places)
         except ProviderError as error:
-            refused = error.status in (400, 422) and len(places) > 1 and self.order.kind == "chat"
+            several = len(places) > 1 and self.order.sampled is not None
+            refused = several and error.status in (400, 422)
             if not refused or endpoint.takes_n or not _SPEAKS_OF_N.search(str(error)):
                 raise
         first = await self._request(places[:1])
@@ -90,7 +91,7 @@ class Purchase:
                 call.let_go()
         finally:
             call.settle(cost)
-        if self.order.kind == "chat" and len(places) > 1:
+        if self.order.sampled is not None and len(places) > 1:
             self.endpoint.takes_n |= len(records) > 1
             if len(records) == 1:
                 self.endpoint.max_n = 1  # the service knows no n: from now on one request a sample

@@ -52,9 +52,10 @@ class Service(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
     it takes an effort: a field of its own, in an object, a switch beside it, or an argument of the
     model's chat template. `logprobs`: whether they are asked for by a switch or by their number.
     `stream_usage`: whether a stream says its usage only where asked to. `batches`, `embeddings`,
-    `rerank`, `decisions`: the path of each below base_url, empty where it has none. `cost`: the
-    field of its usage that holds the price of a call in dollars; `cost_ticks`: in ten-billionths of
-    one. `extra`: fields of every request.
+    `rerank`, `decisions`, `completions` (of raw text, to which no chat template is applied): the
+    path of each below base_url, empty where it has none. `cost`: the field of its usage that holds
+    the price of a call in dollars; `cost_ticks`: in ten-billionths of one. `extra`: fields of every
+    request.
     """
 
     wire: str = "openai"
@@ -80,6 +81,7 @@ class Service(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
     embeddings: str = "/embeddings"
     rerank: str = ""
     decisions: str = ""
+    completions: str = ""
     batches: Literal["", "openai", "anthropic"] = ""
     cost: str = ""
     cost_ticks: str = ""
@@ -96,7 +98,7 @@ class Service(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
 
 
 # `openai/NAME` with a base_url: any compatible server, which shares none of OpenAI's own quirks.
-COMPATIBLE = Service(title="compatible server", rerank="/rerank")
+COMPATIBLE = Service(title="compatible server", rerank="/rerank", completions="/completions")
 
 
 def parse_service(name: Any, value: Any) -> Service:

@@ -19,7 +19,7 @@ import msgspec
 from karat.errors import did_you_mean
 from karat.models import catalogue
 from karat.models.chat import EFFORTS, ChatRequest
-from karat.models.services import COMPATIBLE, Service
+from karat.models.services import COMPATIBLE, Service, shipped
 from karat.models.spec import ModelSpec, load_wire
 
 TRANSLATED = ("messages", "n", "seed")
@@ -65,6 +65,19 @@ def refusals(spec: ModelSpec, request: ChatRequest) -> list[str]:
     said = [f"{spec.model} {words}" for words in refused.values()]
     more = own(spec, request) if own is not None and not said else ""
     return [*said, more] if more else said
+
+
+def cannot_complete(spec: ModelSpec) -> str:
+    """Why the model cannot be asked how a raw text goes on; empty where it can."""
+    service = spec.offered_by()
+    wire = load_wire(spec.format)
+    if service.completions and getattr(wire, "COMPLETES", False):
+        return ""
+    known = ", ".join(name for name, other in shipped().items() if other.completions)
+    said = f"{spec.model}: no completion of raw text that karat can reach; {known} have it"
+    if service.completions or spec.service is None:
+        return said
+    return f"{said}. If {spec.provider} has, say completions: /completions under providers"
 
 
 def _thinks(spec: ModelSpec, request: ChatRequest) -> str:

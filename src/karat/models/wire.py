@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from karat.errors import ProviderError
 from karat.models.asks import (
+    CompleteRequest,
     DecideReply,
     DecideRequest,
     EmbedReply,
@@ -56,6 +57,10 @@ class Provider(Protocol):
 
         Raises: ProviderError for an error sent in the stream.
         """
+
+    def complete(self, request: CompleteRequest) -> Post: ...
+    def read_complete(self, reply: HttpReply) -> ChatReply:
+        """Raises: ProviderError(200, kind="unreadable") when the body holds no continuation."""
 
     def embed(self, request: EmbedRequest) -> Post: ...
     def read_embed(self, request: EmbedRequest, reply: HttpReply) -> EmbedReply: ...

@@ -10,6 +10,7 @@ and where the usual will not do
     width(spec, n) -> int       how many requests of n samples are under way at once
     refusal(spec, request)      in words, what this very model does not take; empty: nothing
     MAX_TEMPERATURE             the hottest its format allows
+    COMPLETES                   True where its format has completions of raw text
 Modules whose names begin with _ are what several share. Who speaks which format is data:
 models/data/services.toml.
 """

@@ -11,6 +11,7 @@ import orjson
 
 from karat.errors import ProviderError, RecipeError
 from karat.models.asks import (
+    CompleteRequest,
     DecideReply,
     DecideRequest,
     EmbedReply,
@@ -18,7 +19,7 @@ from karat.models.asks import (
     RerankReply,
     RerankRequest,
 )
-from karat.models.chat import ChatRequest, ToolCall, with_defaults
+from karat.models.chat import ChatReply, ChatRequest, ToolCall, with_defaults
 from karat.models.faults import fault
 from karat.models.services import Service, read_headers
 from karat.models.spec import ModelSpec
@@ -116,6 +117,12 @@ class HttpProvider:
             **headers,
             **({name: form.format(key)} if key else {}),
         }
+
+    def complete(self, request: CompleteRequest) -> Post:
+        raise self._lacks("completion of raw text")
+
+    def read_complete(self, reply: HttpReply) -> ChatReply:
+        raise self._lacks("completion of raw text")
 
     def embed(self, request: EmbedRequest) -> Post:
         raise self._lacks("embeddings")

@@ -52,7 +52,7 @@ def embed_post(provider: HttpProvider, request: EmbedRequest) -> Post:
     Raises: ProviderError(kind="row") where the service has none.
     """
     service = provider.service
-    _, url = _endpoint(provider, "embeddings", service.embeddings, EMBEDDINGS)
+    _, url = endpoint(provider, "embeddings", service.embeddings, EMBEDDINGS)
     body: dict[str, Any] = {
         "model": provider.spec.name,
         **provider.spec.extra,
@@ -99,7 +99,7 @@ def _vector(value: Any) -> list[float]:
 
 def rerank_post(provider: HttpProvider, request: RerankRequest) -> Post:
     """Raises: ProviderError(kind="row") where the service has no rerank."""
-    form, url = _endpoint(provider, "rerank", provider.service.rerank, RERANKS)
+    form, url = endpoint(provider, "rerank", provider.service.rerank, RERANKS)
     body: dict[str, Any] = {"model": provider.spec.name}
     if form == "nvidia":
         body["query"] = {"text": request.query}
@@ -132,7 +132,7 @@ def read_rerank(provider: HttpProvider, request: RerankRequest, reply: HttpReply
 
 def decide_post(provider: HttpProvider, request: DecideRequest) -> Post:
     """Raises: ProviderError(kind="row") where the service has no decisions, or too few options."""
-    form, url = _endpoint(provider, "decisions", provider.service.decisions, decisions.FORMATS)
+    form, url = endpoint(provider, "decisions", provider.service.decisions, decisions.FORMATS)
     if len(request.questions) > MOST_QUESTIONS:
         raise ProviderError(f"over {MOST_QUESTIONS} questions in one request", kind="row")
     said = decisions.FORMATS[form].write(request)
@@ -142,7 +142,7 @@ def decide_post(provider: HttpProvider, request: DecideRequest) -> Post:
 
 def read_decide(provider: HttpProvider, request: DecideRequest, reply: HttpReply) -> DecideReply:
     """Raises: ProviderError(kind="unreadable") unless every question has an answer or a refusal."""
-    form, _ = _endpoint(provider, "decisions", provider.service.decisions, decisions.FORMATS)
+    form, _ = endpoint(provider, "decisions", provider.service.decisions, decisions.FORMATS)
     try:
         body = parse(reply.body)
         verdicts = decisions.FORMATS[form].read(request, body["answers"])
@@ -182,7 +182,7 @@ def in_order(found: Iterable[tuple[Any, T]], size: int) -> list[T]:
     return [by_index[i] for i in range(size)]
 
 
-def _endpoint(
+def endpoint(
     provider: HttpProvider, what: str, written: str, formats: Collection[str]
 ) -> tuple[str, str]:
     """(format, URL). `../` in a path leaves the API's version, never its host."""

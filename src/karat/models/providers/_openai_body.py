@@ -1,4 +1,4 @@
-"""A chat request as OpenAI's format writes it, each service's way.
+"""A request for samples as OpenAI's format writes it, each service's way.
 
 Written once a model, not once a request: what depends on the service alone is settled in advance,
 because a run sends millions.
@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from karat.models.asks import CompleteRequest
 from karat.models.chat import ChatRequest, Tool, Turn
 from karat.models.services import Service
 from karat.models.spec import ModelSpec
@@ -65,6 +66,19 @@ class Writer:
             body["stream"] = True
             if self._service.stream_usage:
                 body["stream_options"] = {"include_usage": True}
+        return orjson.dumps(body)
+
+    def write_prompt(self, request: CompleteRequest) -> bytes:
+        """The body of a request to go on with a text."""
+        body: dict[str, Any] = {**self._fixed, "prompt": request.prompt}
+        if request.n > 1:
+            body["n"] = request.n
+        for name, written in self._plain:
+            value = getattr(request, name)
+            if value is not None:  # the newer name came after this endpoint was closed
+                body[name if written == "max_completion_tokens" else written] = value
+        if request.stop:
+            body["stop"] = request.stop
         return orjson.dumps(body)
 
     def _logprobs(self, alternatives: int) -> dict[str, Any]:

@@ -60,6 +60,17 @@ def read_choice(choice: Any) -> Choice:
         return Choice("", UNREADABLE)
 
 
+def read_continuation(choice: Any) -> Choice:
+    """How a raw text goes on, to the letter: thoughts in it are the text's own."""
+    try:
+        if choice.get("error") or not isinstance(choice["text"], str):
+            return Choice("", UNREADABLE)
+        found = finish_reason(choice.get("finish_reason"))
+        return Choice(choice["text"], found, count(choice.get("tokens")))
+    except (TypeError, KeyError, AttributeError):
+        return Choice("", UNREADABLE)
+
+
 def finish_reason(said: Any, calls: bool = False) -> str:
     """In OpenAI's words. An answer with calls ends with them, though a forced one says `stop`."""
     found = str(said or "")

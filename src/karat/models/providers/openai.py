@@ -1,20 +1,23 @@
-"""OpenAI's chat completions: the format most services speak.
+"""OpenAI's chat completions, and the older ones of raw text: the format most services speak.
 
 `openai/NAME` is OpenAI itself with OPENAI_API_KEY; with `base_url` it is any compatible server,
 which needs a key only where `key_env` names one. How a service differs is data, in
 data/services.toml: this file knows no service by name.
-Source: the API reference of /v1/chat/completions; the `openai` package 3.54, types/chat.
+Source: the API reference of /v1/chat/completions and /v1/completions; the `openai` package 3.54,
+types/chat, types/completion_create_params.py.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from karat.errors import ProviderError
-from karat.models.chat import ChatReply, ChatRequest
+from karat.models.asks import CompleteRequest
+from karat.models.chat import ChatReply, ChatRequest, Choice
 from karat.models.faults import fault
 from karat.models.providers import _openai_asks as asks
 from karat.models.providers._http import (
@@ -23,13 +26,19 @@ from karat.models.providers._http import (
     parse,
 )
 from karat.models.providers._openai_body import Writer
-from karat.models.providers._openai_shapes import UNREADABLE, read_choice, read_usage
+from karat.models.providers._openai_shapes import (
+    UNREADABLE,
+    read_choice,
+    read_continuation,
+    read_usage,
+)
 from karat.models.providers._openai_stream import Reader
 from karat.models.spec import ModelSpec
 from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
 
 TAKES = ChatRequest.__struct_fields__
+COMPLETES = True  # raw text, where the service has an address for it
 TOKENS_PER_S = 40.0  # a middling hosted model
 # An error under status 200 names itself in words where another would have a status.
 STATUS_WORDS = (
@@ -63,16 +72,29 @@ class OpenAI(asks.AskProvider):
 
     def read_chat(self, reply: HttpReply) -> ChatReply:
         """Raises: ProviderError when the body is no chat completion."""
+        return self._answers(reply, read_choice, "a chat completion")
+
+    def complete(self, request: CompleteRequest) -> Post:
+        """Raises: ProviderError(kind="row") where the service has none."""
+        what, path = "completion of raw text", self.service.completions
+        _, url = asks.endpoint(self, what, path, ("openai",))
+        return Post(url, self._writer.write_prompt(request))
+
+    def read_complete(self, reply: HttpReply) -> ChatReply:
+        """Raises: ProviderError when the body is no completion."""
+        return self._answers(reply, read_continuation, "a completion")
+
+    def _answers(self, reply: HttpReply, read: Callable[[Any], Choice], what: str) -> ChatReply:
         try:
             body = parse(reply.body)
             choices = body.get("choices")
             if not choices and (body.get("error") or body.get("object") == "error"):
                 raise self.told(body.get("error") or body)
-            found = [read_choice(choice) for choice in choices]
+            found = [read(choice) for choice in choices]
             if all(choice.finish_reason == UNREADABLE for choice in found):
-                raise self._no_answer(choices, reply.body)
+                raise self._no_answer(choices, reply.body, what)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise self.unreadable("a chat completion", reply.body) from error
+            raise self.unreadable(what, reply.body) from error
         usage = read_usage(body.get("usage"), self.service)
         return ChatReply(found, usage, str(body.get("model") or ""))
 
@@ -93,11 +115,11 @@ class OpenAI(asks.AskProvider):
             return found
         return fault(status, said, words)
 
-    def _no_answer(self, choices: list[Any], body: bytes) -> ProviderError:
+    def _no_answer(self, choices: list[Any], body: bytes, what: str) -> ProviderError:
         for choice in choices:
             if isinstance(choice, dict) and choice.get("error"):
                 return self.told(choice["error"])
-        return self.unreadable("a chat completion", body)
+        return self.unreadable(what, body)
 
 
 def _status_in(error: Any) -> int | None:
