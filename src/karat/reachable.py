@@ -22,6 +22,7 @@ from karat.models import catalogue
 from karat.models.catalogue import Card
 from karat.models.embedded import MODELS as EMBEDDED
 from karat.models.embedded import available
+from karat.models.embedded_table import NAME as TABLE
 from karat.models.offers import Offer, read_list
 from karat.models.prices import Price
 from karat.models.rights import Rights, rights_of
@@ -127,7 +128,7 @@ def _stand(name: str, service: Service, own: bool) -> Reach:
 
 def _embedded() -> tuple[bool, str]:
     if available() is not None:
-        return False, "pip install 'karat[embedded]'"
+        return True, f"{TABLE}; for more, pip install 'karat[embedded]'"
     missing = [w.size for w in EMBEDDED.values() if not path_of(w).is_file()]
     return True, f"first use fetches {sum(missing) / 1e6:.0f} MB" if missing else "installed"
 
@@ -200,7 +201,8 @@ def _offers(one: Reach) -> list[Offer]:
     """What the service lists, else what the catalogue lists of it."""
     if one.offers is not None:
         return one.offers
-    names = EMBEDDED if one.service.wire == "embedded" else catalogue.shelf(one.name).entries
+    embedded = one.service.wire == "embedded"
+    names = [*EMBEDDED, TABLE] if embedded else catalogue.shelf(one.name).entries
     return [Offer(name) for name in names if name != "*"]
 
 
@@ -221,7 +223,18 @@ def _known(one: Reach, offer: Offer) -> Known:
         card = msgspec.structs.replace(card, context=offer.context)
     rights = rights_of(spec.seller, spec.name, offer.flagged)
     note = "" if one.ready else one.said
-    return Known(spec.model, price, source, card, rights, one.ready, note=note)
+    if one.service.wire == "embedded":  # each model for itself: only some need llama.cpp
+        note = _problem(spec)
+    return Known(spec.model, price, source, card, rights, not note, note=note)
+
+
+def _problem(spec: ModelSpec) -> str:
+    """Why a model cannot be called from here; empty when it can."""
+    try:
+        msgspec.structs.replace(spec, fallbacks=()).check()
+    except RecipeError as error:
+        return str(error)
+    return ""
 
 
 def _listed(spec: ModelSpec) -> tuple[Price | None, str]:
@@ -237,11 +250,7 @@ def resolve(models: Mapping[str, ModelSpec]) -> list[Known]:
     for label, spec in models.items():
         for number, one in enumerate(spec.route()):
             price, source = _listed(one)
-            try:
-                msgspec.structs.replace(one, fallbacks=()).check()
-                note = ""
-            except RecipeError as error:
-                note = str(error)
+            note = _problem(one)
             found.append(
                 Known(
                     one.model, price, source, catalogue.card(one.seller, one.name) or Card(),

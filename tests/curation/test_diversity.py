@@ -8,12 +8,12 @@ import random
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karat.curation.diversity import WIDTH, diversity, vendi_score
+from karat.curation import diversity as module
+from karat.curation.diversity import WIDTH, diversity
 
 DATA = Path(__file__).parents[3] / "shared/data/prompts/ifeval.jsonl"
 
@@ -26,20 +26,22 @@ def test_every_number_is_finite(texts: list[str]) -> None:
     assert found["rows"] == found["sampled"] == len(texts)
     assert found == json.loads(json.dumps(found))
     assert 0 <= found["vendi"] <= max(1, len(texts)) + 1e-9
+    assert 0 <= found["vendi_embedding"] <= max(1, len(texts)) + 1e-5
+    assert 0 <= found["self_bleu"] <= 1
+    assert 0 <= found["novelsum"] <= 2
 
 
 def test_no_text_one_text_two_texts() -> None:
-    assert diversity([]) == {
-        "rows": 0, "sampled": 0, "mean_words": 0.0, "distinct_1": 0.0, "distinct_2": 0.0,
-        "near_duplicates": 0.0, "nearest_similarity": 0.0, "neighbours": 0, "vendi": 0.0,
-        "compression_ratio": 0.0,
-    }  # fmt: skip
+    assert set(diversity([]).values()) == {0}
     one = diversity(["tell me a story"])
     assert (one["vendi"], one["nearest_similarity"]) == (pytest.approx(1), 0)
+    assert (one["vendi_embedding"], one["novelsum"]) == (pytest.approx(1), 0)
     twice = diversity(["tell me a story", "Tell me a story!"])
     assert twice["vendi"] == pytest.approx(1)
     assert twice["nearest_similarity"] == pytest.approx(1)
     assert twice["near_duplicates"] == 0.5
+    assert twice["self_bleu"] == pytest.approx(1)
+    assert twice["vendi_embedding"] == pytest.approx(1, abs=1e-3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,18 +54,6 @@ def test_distinct_n_by_hand(texts: list[str]) -> None:
     for grams, key in ((singles, "distinct_1"), (pairs, "distinct_2")):
         assert found[key] == pytest.approx(len(set(grams)) / len(grams) if grams else 0)
     assert found["mean_words"] == pytest.approx(len(singles) / len(texts) if texts else 0)
-
-
-def test_vendi_equals_its_definition() -> None:
-    """Through the N × N matrix, as the paper writes it."""
-    rng = np.random.default_rng(3)
-    vectors_ND = rng.normal(size=(40, 12)).astype(np.float32)
-    vectors_ND /= np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-    spectrum = np.linalg.eigvalsh(vectors_ND.astype(float) @ vectors_ND.T.astype(float) / 40)
-    spectrum = spectrum[spectrum > 1e-9]
-    want = np.exp(-(spectrum * np.log(spectrum)).sum())
-    assert vendi_score(vectors_ND) == pytest.approx(want, rel=1e-5)
-    assert vendi_score(np.eye(7, dtype=np.float32)) == pytest.approx(7)
 
 
 def test_a_large_set_is_sampled_the_same_way_every_time() -> None:
@@ -80,8 +70,35 @@ def test_repetition_shows_in_every_measure() -> None:
     rng = random.Random(1)
     poor = [rng.choice(texts[:30]) for _ in texts]
     rich, dull = diversity(texts), diversity(poor)
-    for key in ("distinct_1", "distinct_2", "vendi"):
+    for key in ("distinct_1", "distinct_2", "vendi", "vendi_embedding", "novelsum"):
         assert rich[key] > dull[key]
-    for key in ("near_duplicates", "nearest_similarity", "compression_ratio"):
+    for key in ("near_duplicates", "nearest_similarity", "self_bleu", "compression_ratio"):
         assert rich[key] < dull[key]
     assert rich["vendi"] <= WIDTH
+
+
+def test_only_so_many_are_compared(monkeypatch):
+    texts = [f"prompt number {i} about {i * 7919 % 1000}" for i in range(60)]
+    monkeypatch.setattr(module, "COMPARED", 20)
+    found = diversity([*texts, "", "!"])
+    assert (found["rows"], found["compared"]) == (62, 20)
+    assert found == diversity([*texts, "", "!"])
+
+
+def test_words_of_other_languages_are_not_lost() -> None:
+    """A text of which the table knows nothing still has words."""
+    found = diversity(["\u12a0\u121b\u122d\u129b \u1270\u1293\u1308\u1228"] * 3)
+    assert found["vendi"] == pytest.approx(1)
+    assert found["near_duplicates"] == pytest.approx(2 / 3)
+
+
+def test_intervals_hold_their_figure() -> None:
+    texts = [f"tell me about {a} and {b}" for a in ("tea", "rain", "law") for b in "abcdefgh"]
+    found = diversity(texts, intervals=True)
+    for name in ("vendi_embedding", "distinct_2"):
+        low, high = found["intervals"][name]
+        assert low < found[name] < high
+    assert "intervals" not in diversity(texts)
+    assert diversity(texts[:7], intervals=True)["intervals"] == {}
+    plain = {key: value for key, value in found.items() if key != "intervals"}
+    assert plain == diversity(texts)

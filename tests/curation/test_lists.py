@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from karat.context import PROMPTS
 from karat.curation.lists import parse_list
 
 CASES = {
@@ -74,6 +75,7 @@ CASES = {
     "questions answered": ("Q: 1. Why tides?\nA: 1. The moon.\nQ: 2. Why moons?\nA: 2. Dust.", ["Why tides?", "Why moons?"]),
     "answers below": ("1. Why tides?\n\nAnswer: 1. The moon.\n\n2. Why moons?", ["Why tides?", "Why moons?"]),
     "answers below labels": ("Question: Why tides?\nAnswer: moons.\nQuestion: Why moons?", ["Why tides?", "Why moons?"]),
+    "a question after the question": ("1. Tea is old. Question: How old?\n2. It is hot. Question: How hot?\n\nQuestion: What is it?", ["Tea is old. Question: How old?", "It is hot. Question: How hot?"]),
     "one question": ("Question: Why tides?\nAnswer: The moon.", ["Why tides?"]),
     "passages": ("1. Passage: Tea is old.\nQuestion: How old?\n2. Passage: It is hot.\n\nQuestion: How hot?", ["Tea is old. Question: How old?", "It is hot. Question: How hot?"]),
     "passages without numbers": ("Passage: Tea is old.\nQuestion: How old?\n\nPassage: It is hot.\nQuestion: How hot?", ["Tea is old. Question: How old?", "It is hot. Question: How hot?"]),
@@ -145,10 +147,11 @@ WRITTEN = [
 
 
 def test_what_a_small_model_wrote_is_read_as_a_person_read_it():
-    """106 lists by embedded/smollm2-135m at temperature 1, their items picked out by reading.
+    """552 lists by embedded/smollm2-135m at temperature 1, at least 60 of each kind of list prompt,
+    their items picked out by reading (tools/written_lists.py).
 
-    What a person would not take for an item (prose about the task, the list once more) may come
-    through where nothing but its meaning tells it apart, 3 % of what is found.
+    What a person would not take for an item (prose about the task, a second list about the first)
+    may come through where nothing but its meaning tells it apart, about 1 % of what is found.
     """
     missed, extra, right = [], [], 0
     for line in WRITTEN:
@@ -158,9 +161,13 @@ def test_what_a_small_model_wrote_is_read_as_a_person_read_it():
         right += len(line["items"])
         kept = [item for item in found if item in line["items"]]
         assert kept == [item for item in line["items"] if item in found]  # in order
-    assert missed == []
-    assert len(extra) <= 0.03 * right
-    assert min(Counter(line["kind"] for line in WRITTEN).values()) >= 10
+    assert right > 2000
+    assert len(missed) <= 0.002 * right
+    assert len(extra) <= 0.012 * right
+    kinds = Counter(line["kind"] for line in WRITTEN)
+    assert min(kinds.values()) >= 60
+    lists = {path.stem for path in PROMPTS.glob("*.md") if "a numbered list" in path.read_text()}
+    assert set(kinds) == lists
 
 
 @pytest.mark.parametrize(
@@ -176,6 +183,7 @@ def test_what_a_small_model_wrote_is_read_as_a_person_read_it():
         ("A long remark that never", []),
         ('["tides", "moons", "riv', ["tides", "moons"]),
         ('["tides", "moons",', ["tides", "moons"]),
+        ("1. tides\n2. moons\n", ["tides", "moons"]),  # its line has ended: it is whole
     ],
 )
 def test_half_an_item_is_none(text, items):

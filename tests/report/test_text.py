@@ -34,7 +34,7 @@ REPORT = {
             "latency_ms": {"p50": 0.5, "p95": 20.0, "p99": 30.0},
         }
     ],
-    "diversity": {"accepted": {"vendi": 2.5}},
+    "diversity": {"accepted": {"vendi_embedding": 2.5}},
     "human_share": 0.0,
     "cost_usd": 0.5,
     "licence_notes": [],
@@ -68,7 +68,14 @@ def show(tmp_path):
 
 def test_a_report_is_shown(show):
     text = show(REPORT)
-    for words in ("x: 2 accepted, 1 dropped", "1 bad", "price unknown", "vendi 2.5", "~1", "$0.5"):
+    for words in (
+        "x: 2 accepted, 1 dropped",
+        "1 bad",
+        "price unknown",
+        "as many as 2.5 ",
+        "~1",
+        "$0.5",
+    ):
         assert words in text
     assert "rows.jsonl  (2 rows; left out: 1 why)" in text
     assert "earlier form" not in text

@@ -65,7 +65,8 @@ def test_a_model_that_runs_dry_gives_fewer_with_a_warning(make_recipe, tmp_path)
 
 
 def test_a_list_cut_off_loses_its_last_item(make_recipe, tmp_path):
-    with Server(answer=numbered("sea", "moon", "renewable ener"), finish_reason="length") as server:
+    text = "1. sea\n2. moon\n3. renewable ener"
+    with Server(answer=lambda body, place: text, finish_reason="length") as server:
         assert "renewable ener" not in made(make_recipe, tmp_path, server, n=3)[0]
 
 

@@ -135,6 +135,8 @@ def _collect(
         points = bool(_POINTS.search(item))
         if below and below[-1].strip() == f"\x00{unclosed}\x00" and not points and item[-1:] != ":":
             below = _trimmed(below[:-1])
+        if _asks(item) and QUESTION.match(next(filter(str.strip, below), "")):
+            below = []  # a second question is not of this item
         last = end == len(lines) or (kind == "number" and marks[end].number <= marks[place].number)
         taken = 0
         code = any("\x00" in line for line in below)
@@ -233,13 +235,17 @@ def _paragraph(lines: list[str], marks: list[Mark], kind: str) -> str:
             heading
             or (not blank and line[0].isspace() and not mark.kind)
             or (not blank and text[0].islower() and item[-1] not in ".?!:" and not mark.kind)
-            or (QUESTION.match(text) and kind in ("number", "passage"))
+            or (QUESTION.match(text) and kind in ("number", "passage") and not _asks(item))
         ):
             item = f"{item} {text}".strip()
             blank = False
         else:
             closed = closed or not mark.kind
     return item
+
+
+def _asks(item: str) -> bool:
+    return item.endswith(("?", "？"))
 
 
 def _is_heading(item: str) -> bool:

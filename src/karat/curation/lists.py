@@ -59,7 +59,9 @@ def parse_list(text: str, limit: int | None = None, *, cut: bool = False) -> lis
         if not found:
             body = _inside_fence(text)
             found = marked(body, cut=cut) or _plain_lines(body)
-        if cut and found and text.rstrip().endswith(found[-1].split()[-1]):
+        # A line that was ended is whole, wherever the text stopped.
+        inside = cut and found and not text.endswith("\n")
+        if inside and text.rstrip().endswith(found[-1].split()[-1]):
             found.pop()
     items: list[str] = []
     seen: set[str] = set()

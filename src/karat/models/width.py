@@ -34,6 +34,8 @@ MIN_CALLS = 64  # measured at a width before it is judged
 SPREAD = 1.0  # of a throughput measured over one call, relative to it
 FADING = 0.97  # of what is known, with each new measurement
 OTHER_RATE = 0.35  # relative: more than noise, the server or the calls changed
+BEYOND_NOISE = 2.5  # standard deviations of the rates met so far: answers can differ widely
+LEARNT = 0.15  # of that noise, with each measurement
 PATIENCE = 3  # measurements at the given width before one below is tried unasked
 
 
@@ -49,6 +51,7 @@ class Width:
         self._seconds: dict[int, float] = {}  # in how long
         self._measured = 0  # how often, since all was forgotten
         self._odd = False
+        self._noise = 0.0  # mean square of how far, relatively, rates were from what was known
         self._cap = float(given)
         self._halved_at = 0.0
         self.allowed = given
@@ -130,7 +133,9 @@ class Width:
     def _judge(self, seconds: float) -> None:
         steps, rate = self._steps, self.count / seconds
         before = self._rate(steps)
-        odd = before > 0 and abs(rate - before) > OTHER_RATE * before
+        far = abs(rate - before) / before if before > 0 else 0.0
+        odd = far > max(OTHER_RATE, BEYOND_NOISE * math.sqrt(self._noise))
+        self._noise += (min(far, 1.0) ** 2 - self._noise) * LEARNT
         if odd and self._odd:
             self._calls.clear()
             self._seconds.clear()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from karat.columns import READ_ROWS, Table, first_kept, score_values
-from karat.curation.diversity import diversity
 from karat.journal import Journal
 from karat.ledger import quantile
 from karat.mill import Mill
 from karat.modelchecks import rights_notes
 from karat.recipe import Recipe, recipe_hash
+from karat.report.run_diversity import run_diversity
 from karat.report.voices import voices
 from karat.rundir import Run
 from karat.stage import StepStats
@@ -68,9 +67,7 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         "models": models(journal),
         "failures": _failures(journal),
         "cost_usd": total_cost(journal),
-        "diversity": {
-            "accepted": diversity(chain.from_iterable(Table(run.accepted_file).texts("prompt"))),
-        },
+        "diversity": run_diversity(run, mill),
         "human_share": human,
         "cut_off_share": cut_off,
         "licence_notes": rights_notes(recipe.steps, recipe.models),

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +17,7 @@ from karat.comparison.candidates import Candidate, Comparison
 from karat.intervals import Interval
 from karat.report.cells import LINE, clean, money
 from karat.report.frontier import NARROW, WIDE, charts, in_words
+from karat.report.pages import render
 from karat.report.recommendation import about, decimals, plain, rounded, said, seconds
 from karat.report.svg import figure
 
@@ -197,14 +195,6 @@ def print_comparison(console: Console, found: Comparison) -> None:
 # --- in a browser ------------------------------------------------------------------------------
 
 
-@cache
-def _pages() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=StrictUndefined,
-    )  # fmt: skip
-
-
 def page(found: Comparison) -> str:
     """The whole page. Charts are drawn twice, for wide and for narrow windows: letters in a
     picture that is made smaller become too small to read."""
@@ -222,4 +212,4 @@ def page(found: Comparison) -> str:
         "found": found, "charts": drawn, "columns": columns(found), "marks": marks,
         "method": method(found),
     }  # fmt: skip
-    return _pages().get_template("compare.html").render(values)
+    return render("compare.html", values)

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Protocol
 from xml.sax.saxutils import escape
 
 from karat.report.axes import SMALL, Axis
@@ -172,22 +173,25 @@ class Panel:
 
     def _labels(self) -> Iterator[str]:
         inside = Box(self._left + 2, self._top - 4, self._right, self._bottom - 2)
-        for wish, box in zip(
-            self._wishes, place_labels(self._wishes, self._taken, inside, SIZE), strict=True
-        ):
-            if (tie := box.tie(wish.x, wish.y)) is not None:
-                yield _rule(*tie, "k-axis", opacity=0.6)
-            # Held at the side that faces the point, wherever the reader's font ends.
-            if box.right <= wish.x:
-                x, anchor = box.right, "end"
-            elif box.left >= wish.x:
-                x, anchor = box.left, "start"
-            else:
-                x, anchor = (box.left + box.right) / 2, "middle"
-            yield _text(
-                x, box.bottom - 3.5, wish.text, "k-ink k-halo", SIZE, anchor, halo=True,
-                weight=600 if wish.bold else 400, told=wish.told,
-            )  # fmt: skip
+        yield from labels(self._wishes, self._taken, inside)
+
+
+def labels(wishes: Sequence[Wish], taken: Sequence[Box], inside: Box) -> Iterator[str]:
+    """Texts near their points and off each other, tied to them where they stand apart."""
+    for wish, box in zip(wishes, place_labels(wishes, taken, inside, SIZE), strict=True):
+        if (tie := box.tie(wish.x, wish.y)) is not None:
+            yield _rule(*tie, "k-axis", opacity=0.6)
+        # Held at the side that faces the point, wherever the reader's font ends.
+        if box.right <= wish.x:
+            x, anchor = box.right, "end"
+        elif box.left >= wish.x:
+            x, anchor = box.left, "start"
+        else:
+            x, anchor = (box.left + box.right) / 2, "middle"
+        yield _text(
+            x, box.bottom - 3.5, wish.text, "k-ink k-halo", SIZE, anchor, halo=True,
+            weight=600 if wish.bold else 400, told=wish.told,
+        )  # fmt: skip
 
 
 def _dot(x: float, y: float, kind: str, told: str = "") -> str:
@@ -228,8 +232,18 @@ def _text(
 # --- a whole picture ---------------------------------------------------------------------------
 
 
+class Drawing(Protocol):
+    """What a picture is made of: a panel, or anything else of known size."""
+
+    width: float
+    height: float
+
+    def draw(self) -> str:
+        """SVG elements, the upper left corner at 0, 0."""
+
+
 def figure(
-    panels: Sequence[Panel], title: str, told: str, *, columns: int = 1, key: str = "chart",
+    panels: Sequence[Drawing], title: str, told: str, *, columns: int = 1, key: str = "chart",
     margin: float = 0.0,
 ) -> str:  # fmt: skip
     """Panels in columns as one SVG document. `told` says in words what they show; `key` tells its

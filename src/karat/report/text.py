@@ -14,6 +14,7 @@ from karat.planning import StepPlan, spent_usd
 from karat.recipe import recipe_hash
 from karat.recipefile import parse
 from karat.report.cells import CONTROL, LINE, clean, grid, money
+from karat.report.run_diversity import diversity_lines
 from karat.report.voices import voice_table, yields
 from karat.row import Row
 from karat.rundir import Run
@@ -128,18 +129,10 @@ def _effort(this: dict[str, Any], steps: int) -> str:
 
 
 def _facts(report: dict[str, Any]) -> Text:
-    spread = report["diversity"]["accepted"]
-    known = [
-        f"{name.replace('_', '-')} {spread[name]:.3g}"
-        for name in ("distinct_1", "distinct_2", "vendi", "near_duplicates")
-        if isinstance(spread.get(name), int | float)
-    ]
     cost = report["cost_usd"]
     paid = "unknown, a model has no price" if cost is None else money(cost)
-    return Text(
-        f"prompt diversity: {', '.join(known)}\n"
-        f"human share: {report['human_share']:.0%}    cost so far: {paid}"
-    )
+    share = f"human share: {report['human_share']:.0%}    cost so far: {paid}"
+    return clean("\n".join([*diversity_lines(report), share]), 20 * LINE)
 
 
 def files(run: Run, report: dict[str, Any]) -> str:

@@ -1,0 +1,13 @@
+"""The command line: each command reads its options, calls karat, and prints.
+
+One file for each group of commands; what they need is imported when a command runs, so that
+`karat --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from karat.cli import data as data
+from karat.cli import models as models
+from karat.cli import rewards as rewards
+from karat.cli import runs as runs
+from karat.cli._base import main as main

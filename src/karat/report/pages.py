@@ -1,0 +1,26 @@
+"""Pages: templates beside this file, filled in with every value escaped.
+
+A page is one file with no script and nothing to fetch: it can be mailed, and opened in ten years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The whole page. A template marks as safe only what karat drew itself."""
+    return _pages().get_template(template).render(values)
+
+
+@cache
+def _pages() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""Groups of texts: found where they are, named by their words, the same every time."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karat.curation.clusters import STOP_WORDS, group, how_many, names
+from karat.curation.embedding import embed
+
+KINDS = {
+    "bread": ["Bake a loaf of bread", "How long does bread rise?", "Bread without yeast",
+              "Why is my bread dough sticky?"],
+    "planet": ["Which planet is largest?", "Name a planet with rings", "How old is the planet?"],
+    "guitar": ["Tune a guitar", "Which guitar strings last?"],
+}  # fmt: skip
+TEXTS = [text for texts in KINDS.values() for text in texts]
+
+
+def vectors(many, dimensions, seed):
+    found = np.random.default_rng(seed).normal(size=(many, dimensions)).astype(np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def test_plain_groups_are_found_and_named():
+    label = group(embed(TEXTS), 3)
+    assert label.tolist() == [0] * 4 + [1] * 3 + [2] * 2
+    assert [name.split(", ")[0] for name in names(TEXTS, label)] == list(KINDS)
+
+
+@given(st.integers(0, 40), st.integers(1, 4), st.integers(2, 8), st.integers(0, 50))
+def test_labels_count_from_the_largest_group(many, dimensions, wanted, seed):
+    some = vectors(many, dimensions, seed)
+    label = group(some, wanted)
+    size = np.bincount(label) if many else np.zeros(0)
+    assert len(label) == many
+    assert (size > 0).all()
+    assert len(size) <= wanted
+    assert (np.diff(size) <= 0).all()
+    assert np.array_equal(label, group(some, wanted))
+
+
+@given(st.integers(2, 30), st.integers(2, 6), st.integers(0, 50))
+def test_each_is_with_the_nearest_centre(many, wanted, seed):
+    some = vectors(many, 3, seed)
+    label = group(some, wanted)
+    centres = np.stack([some[label == one].sum(axis=0) for one in range(label.max() + 1)])
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    similarity = some @ centres.T
+    own = similarity[np.arange(many), label]
+    assert (own >= similarity.max(axis=1) - 1e-4).all()
+
+
+def test_equal_texts_are_one_group():
+    assert group(np.repeat(vectors(1, 5, 0), 6, axis=0), 3).tolist() == [0] * 6
+
+
+@pytest.mark.parametrize(
+    ("texts", "groups"), [(0, 0), (1, 1), (2, 2), (8, 2), (50, 5), (800, 20), (10**6, 24)]
+)
+def test_how_many(texts, groups):
+    assert how_many(texts) == groups
+
+
+def test_names_hold_no_stop_word_and_no_word_twice():
+    texts = ["Please write about the cat and cats and the catalogue", "you are using what I want"]
+    assert names(texts, np.array([0, 1])) == ["cat, catalogue", "no words"]
+    assert names(texts, np.array([-1, 0])) == ["no words"]
+    assert names([], np.zeros(0, np.int64)) == []
+
+
+def test_a_word_of_every_group_names_none():
+    texts = ["city tram", "city tram", "city boat", "city boat"]
+    assert names(texts, np.array([0, 0, 1, 1])) == ["tram, city", "boat, city"]
+
+
+def test_stop_words_are_plain_words():
+    words = STOP_WORDS.read_text(encoding="utf-8").split()
+    assert words == sorted(set(words))
+    assert all(word.islower() and word.isalpha() and len(word) > 2 for word in words)
+
+
+def test_twenty_thousand_texts_are_no_matter():
+    some = vectors(20_000, 256, 1)
+    start = time.process_time()
+    group(some, 24)
+    assert time.process_time() - start < 20  # 2 s on an idle machine

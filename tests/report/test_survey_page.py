@@ -1,0 +1,177 @@
+"""The page of a survey: well-formed, without a script, its labels apart, whatever the texts say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from karat.errors import RunError
+from karat.report import projection, survey_page
+from karat.report.measures import MEASURES
+from karat.report.projection import project
+from karat.report.survey import survey
+from karat.report.survey_map import LIGHT, Map, Point, mark
+from karat.report.survey_page import page, write_page
+
+EVIL = '<script>alert("x")</script> & <b>'
+KINDS = ("bread and yeast", "planets and rings", "guitars and strings")
+TEXTS = [
+    f"Tell me {what} about {kind}" for kind in KINDS for what in ("more", "less", "all", "a bit")
+]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    rows = [
+        {"prompt": text, "response": f"Answer {n % 2}", "topic": text.split()[-1], "task": "qa",
+         "number": n, "note": "x" * 100}
+        for n, text in enumerate(TEXTS)
+    ]  # fmt: skip
+    return write(tmp_path / "prompts.jsonl", rows)
+
+
+@pytest.fixture(autouse=True)
+def _quick_map(monkeypatch):
+    """The plain projection, unless a test is about the other."""
+    monkeypatch.setattr(projection.importlib.util, "find_spec", lambda name: None)
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+
+class Reader(HTMLParser):
+    """Which elements and texts a browser would see."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(source)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_holds_everything_and_no_script(tmp_path):
+    rows = [
+        {"prompt": f"{EVIL} {text}", "topic": EVIL[: 20 + n % 2]}
+        for n, text in enumerate(TEXTS * 2)
+    ]
+    found = survey(write(tmp_path / "a.jsonl", rows))
+    source = page(found)
+    seen = Reader(source)
+    assert "script" not in seen.tags
+    assert not {"link", "img", "iframe"} & set(seen.tags)
+    assert "http" not in source.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert EVIL in seen.text
+    assert source.count("</html>") == 1
+    for measure in MEASURES:
+        assert measure.label in seen.text
+    svgs = re.findall(r"<svg xmlns.*?</svg>", source, re.DOTALL)
+    assert len(svgs) == 2
+    for svg in svgs:
+        ET.fromstring(svg)
+        assert svg.count("<title>") >= len(rows)
+    ids = re.findall(r'id="([^"]+)"', source)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_is_the_same_every_time_and_says_how_it_was_drawn(prompts):
+    assert page(survey(prompts)) == page(survey(prompts))
+    assert "PCA" in page(survey(prompts))
+
+
+def test_a_page_of_one_text_and_of_none_known(tmp_path):
+    one = page(survey(write(tmp_path / "a.jsonl", [{"prompt": "Hello world"}])))
+    assert "1 prompt, in meaning" in one
+    unknown = survey(write(tmp_path / "b.jsonl", [{"prompt": "😀"}, {"prompt": "?!"}]))
+    assert unknown.groups == []
+    assert "Map by meaning" not in page(unknown)
+    assert "2 have no word the embeddings know" in page(unknown)
+
+
+def test_only_so_many_points_are_drawn(prompts, monkeypatch):
+    monkeypatch.setattr(survey_page, "MOST_WIDE", 5)
+    monkeypatch.setattr(survey_page, "MOST_NARROW", 3)
+    source = page(survey(prompts))
+    assert "5 of them, drawn at random" in source
+    assert "3 of them, drawn at random" in source
+
+
+def test_a_page_that_cannot_be_written(prompts, tmp_path):
+    with pytest.raises(RunError, match="cannot write"):
+        write_page(survey(prompts), tmp_path / "nowhere" / "x.html")
+
+
+# --- the map -----------------------------------------------------------------------------------
+
+
+def boxes(svg):
+    """Where the labels of a map stand, about: (left, top, right, bottom)."""
+    found = []
+    for text in ET.fromstring(f"<svg>{svg}</svg>").iter("text"):
+        x, y, width = float(text.get("x")), float(text.get("y")), 5 * len("".join(text.itertext()))
+        left = {"end": x - width, "middle": x - width / 2}.get(text.get("text-anchor"), x)
+        found.append((left, y - 10, left + width, y + 2))
+    return found
+
+
+@pytest.mark.parametrize("width", [1160.0, 344.0])
+def test_labels_do_not_overlap(width):
+    rng = np.random.default_rng(0)
+    names = [f"word{n}, other{n}, third{n}" for n in range(24)]
+    points = [Point(*rng.normal(0.5, 0.05, 2).clip(0, 1), n % 24, "text") for n in range(480)]
+    placed = boxes(re.sub("<title>.*?</title>", "", Map(points, names, width).draw()))
+    assert len(placed) == (24 if width > 450 else 10)
+    for i, one in enumerate(placed):
+        assert one[0] >= 0
+        assert one[2] <= width
+        for other in placed[i + 1 :]:
+            apart = (
+                one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            )
+            assert apart
+
+
+def test_every_group_has_a_mark_of_its_own():
+    drawn = {mark(group, 8, 8) for group in range(24)}
+    assert len(drawn) == 24 == 3 * len(LIGHT)
+
+
+@pytest.mark.parametrize("many", [0, 1, 2, 7, 40])
+def test_the_plain_projection(many):
+    vectors = np.random.default_rng(1).normal(size=(many, 256)).astype(np.float32)
+    places, how = project(vectors)
+    assert places.shape == (many, 2)
+    assert ((places >= 0) & (places <= 1)).all()
+    assert "directions" in how or not many
+    assert np.array_equal(places, project(vectors)[0])
+
+
+def test_neighbours_are_kept_together(monkeypatch):
+    monkeypatch.undo()
+    if importlib.util.find_spec("sklearn") is None:
+        pytest.skip("needs scikit-learn")
+    rng = np.random.default_rng(2)
+    centres = rng.normal(size=(4, 256))
+    vectors = np.repeat(centres, 12, axis=0) + 0.3 * rng.normal(size=(48, 256))
+    places, how = project(vectors.astype(np.float32))
+    assert "t-SNE" in how
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    kind = np.repeat(np.arange(4), 12)
+    assert (kind[apart.argmin(axis=1)] == kind).all()
+    assert np.array_equal(places, project(vectors.astype(np.float32))[0])
