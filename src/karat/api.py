@@ -32,8 +32,8 @@ from karat.planning import plan as plan_recipe
 from karat.recipe import Recipe
 from karat.recipefile import dump
 from karat.report.build import build, ranking_of
-from karat.row import Row
 from karat.rounds import Rounds
+from karat.row import Row
 from karat.rundir import Lock, Run, write_atomic
 from karat.stage import read_rows, scopes
 from karat.walk import Monitor

@@ -119,3 +119,17 @@ def training_rights(
     for name in dict.fromkeys(name for call in steps for _, name in call.named("model")):
         for spec in models[name].route():
             yield name, spec, spec.rights()
+
+
+def least_scores(call: StepCall) -> Iterator[tuple[str, str, float]]:
+    """(parameter, score, value) of what scores must reach: `minimum` of the one that a step names,
+    and each of its `floors`."""
+    named = list(call.named("score"))
+    params = call.params
+    alone = [key for parameter, key in named if params[parameter] == key]
+    if len(alone) == 1 and isinstance(params.get("minimum"), int | float):
+        yield "minimum", alone[0], params["minimum"]
+    for parameter, key in named:
+        floors = params[parameter] if parameter == "floors" else None
+        if isinstance(floors, dict) and isinstance(floors.get(key), int | float):
+            yield "floors", key, floors[key]

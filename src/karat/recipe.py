@@ -7,7 +7,7 @@ make the same object and meet the same checks.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -23,6 +23,7 @@ from karat.modelchecks import (
     check_rounds,
     check_takes,
     check_twins,
+    least_scores,
 )
 from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
@@ -194,7 +195,7 @@ class Recipe:
             if key not in graded and not given:
                 hint = did_you_mean(key, graded) if graded else "no earlier step grades anything"
                 raise RecipeError(f"{parameter}: no score '{key}' at this point; {hint}")
-        for parameter, key, least in _least(call):
+        for parameter, key, least in least_scores(call):
             low, high = graded.get(key, (-inf, inf))
             if least > high:
                 raise RecipeError(
@@ -266,20 +267,6 @@ class Recipe:
 def recipe_hash(resolved: dict[str, Any]) -> str:
     """What tells recipes apart in a report: all of a resolved one but the folder it lay in."""
     return digest(canonical({k: v for k, v in resolved.items() if k != "folder"})).hex()
-
-
-def _least(call: StepCall) -> Iterator[tuple[str, str, float]]:
-    """(parameter, score, value) of what scores must reach: `minimum` of the one that a step names,
-    and each of its `floors`."""
-    named = list(call.named("score"))
-    params = call.params
-    alone = [key for parameter, key in named if params[parameter] == key]
-    if len(alone) == 1 and isinstance(params.get("minimum"), int | float):
-        yield "minimum", alone[0], params["minimum"]
-    for parameter, key in named:
-        floors = params[parameter] if parameter == "floors" else None
-        if isinstance(floors, dict) and isinstance(floors.get(key), int | float):
-            yield "floors", key, floors[key]
 
 
 def _check_readable(parameter: str, path: Path) -> None:

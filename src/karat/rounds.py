@@ -45,7 +45,8 @@ class Rounds:
         self._stats: dict[str, StepStats] = {}  # of the head, all rounds together
         self._whole = True
         self._accepted: Counter[Stratum] = Counter()
-        self._dry: set[Stratum] = set()
+        self._seen: Counter[Stratum] = Counter()
+        self._idle: Counter[Stratum] = Counter()  # passes in a row that wrote it in vain
         self.result: dict[str, Any] = {}
 
     async def turn(self) -> Path:
@@ -114,7 +115,9 @@ class Rounds:
         return f"round {number}, {len(short)} of {len(self._accepted)} strata short"
 
     def _is_open(self, stratum: Stratum) -> bool:
-        return self._accepted[stratum] < self.target.rows and stratum not in self._dry
+        # With several strata a pass may have asked for others by chance.
+        patience = 2 if self.target.per else 1
+        return self._accepted[stratum] < self.target.rows and self._idle[stratum] < patience
 
     async def _all(self) -> tuple[Path, bool]:
         """What all rounds wrote, through the rest of the recipe."""
@@ -158,14 +161,20 @@ class Rounds:
     # --- how far it is -------------------------------------------------------------------------
 
     def _count(self, last: Path) -> None:
-        """Counts accepted rows by stratum, and notes the strata that a pass added nothing to."""
-        before, self._accepted = self._accepted, Counter()
+        """Counts accepted rows by stratum, and how often new ones were written in vain."""
+        before, seen = self._accepted, self._seen
+        self._accepted, self._seen = Counter(), Counter()
         for row in read_rows(last):
             stratum = self.target.stratum(row.meta)
             if stratum is not None:
+                self._seen[stratum] += 1
                 self._accepted[stratum] += row.dropped is None
-        if before:
-            self._dry = {s for s, n in self._accepted.items() if n <= before[s]}
+        gained = {s for s, n in self._accepted.items() if n > before[s]}
+        short = {s for s in before if before[s] < self.target.rows}
+        for stratum in short:
+            # A pass that wrote none of it says nothing, unless nothing at all was gained.
+            vain = self._seen[stratum] > seen[stratum] or not gained & short
+            self._idle[stratum] = 0 if stratum in gained else self._idle[stratum] + vain
 
     def _next(self, whole: bool) -> tuple[int, str]:
         """(how many more rounds; why there are none although rows are missing)."""

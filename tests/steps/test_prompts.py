@@ -233,6 +233,42 @@ def test_a_later_round_knows_what_earlier_ones_wrote(make_recipe, tmp_path):
     assert run.report["funnel"][1]["dropped"].get("repeats an earlier round", 0) == 0
 
 
+def test_a_slow_answer_holds_back_nobody_else(make_recipe, tmp_path):
+    """One call takes two seconds; every other topic has all its lists, asked for again, by then."""
+    done = []
+
+    def slow(number, body):
+        return 2.0 if "about topic 3." in body["messages"][-1]["content"] else 0.002
+
+    def answer(body, place):
+        done.append("about topic 3." in body["messages"][-1]["content"])
+        return written(body, place, count=2)
+
+    steps = [
+        {"topics": {"given": [f"topic {i}" for i in range(60)]}},
+        {"prompts": {"model": "teacher", "per_topic": 4}},
+    ]
+    with Server(answer=answer, slow=slow) as server:
+        run = karat.run(make_recipe(server.model(concurrency=4), steps=steps), tmp_path / "out")
+    assert run.report["rows"]["accepted"] == 240
+    assert done.index(True) == 118  # two calls each of the other 59
+
+
+def test_difficulties_that_have_enough_are_not_drawn_again(make_recipe, tmp_path):
+    levels = ["easy", "hard", "harder"]
+    steps = [
+        {"topics": {"given": ["tides"]}},
+        {"prompts": {"model": "teacher", "per_topic": 5, "variety": {"difficulty": levels}}},
+    ]
+    target = {"rows": 12, "per": "difficulty"}
+    with Server(answer=written) as server:
+        run = karat.run(make_recipe(server.model(), steps=steps, exactly=target), tmp_path / "out")
+    counts = Counter(row.meta["difficulty"] for row in rows_of(run.accepted_file))
+    assert counts == dict.fromkeys(levels, 12)
+    surplus = run.report["funnel"][-1]["dropped"]["more than asked for"]
+    assert surplus <= 36  # no round goes to a level that was full when it began
+
+
 @pytest.mark.parametrize("width", [1, 16])
 def test_the_same_prompts_at_any_concurrency(make_recipe, tmp_path, width):
     topics = [f"topic {i}" for i in range(12)]

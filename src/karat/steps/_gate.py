@@ -17,7 +17,7 @@ from karat.curation.novelty import Near, Pool, Prepared, prepare
 
 Similarity = Annotated[float, msgspec.Meta(ge=0.3, le=1)]
 Novelty = dict[Literal["words", "meaning"], Similarity] | Literal["off"]
-WORDS, MEANING = 0.6, 0.9  # from which a prompt is a repeat; benchmarks/diversity.py
+WORDS, MEANING = 0.6, 0.92  # from which a prompt is a repeat; benchmarks/diversity.py
 TOLD = 4  # repeated prompts that a model is told to keep away from
 
 

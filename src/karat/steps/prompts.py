@@ -133,6 +133,10 @@ class _Writer:
             options["difficulty"] = self.levels[share.task]
         if share.task == "writing":
             options.setdefault("document", shipped()["documents"])
+        known = {**self.row.meta, "task": share.task}
+        for axis, values in options.items():  # of a field that is counted, values still wanted
+            wanted = [value for value in values if self.ctx.wants({**known, axis: value})]
+            options[axis] = wanted or values
         voice = draw(rng, {axis: values for axis, values in options.items() if values})
         told = {**dict.fromkeys(shipped()["prompts"], ""), **voice}
         ask = self.ctx.render(
