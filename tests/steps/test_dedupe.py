@@ -214,3 +214,16 @@ def test_on_real_questions(tmp_path: Path) -> None:
     assert all("duplicate (of row" in (row.dropped or "") for row in after[len(texts) :])
     # A few are one template with other numbers.
     assert len(decision.drop) <= 1.01 * len(texts)
+
+
+def test_questions_are_compared_without_their_passages(tmp_path):
+    passages = [f"Passage {i} says {'much ' * i}about bridges and towers." for i in range(4)]
+    asked = ["Who built the bridge of Arden in 1871?", "Who built the bridge of Arden in 1871 ?",
+             "How long is the tower of Kiel?", None]  # fmt: skip
+    rows = [ask(i, f"{passage}\n\n{question}") for i, (passage, question) in enumerate(
+        zip(passages, asked, strict=True))]  # fmt: skip
+    for row, question in zip(rows, asked, strict=True):
+        row.meta = {"question": question} if question else {"question": 7}
+    decision, _ = run(tmp_path, rows, on="question", threshold=0.8)
+    assert list(decision.drop) == ["row1"]
+    assert run(tmp_path, rows, on="prompt", threshold=0.99)[0].drop == {}

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def dedupe(
     table: Table,
     ctx: Context,
     *,
-    on: Literal["prompt", "response", "conversation"] = "prompt",
+    on: Literal["prompt", "question", "response", "conversation"] = "prompt",
     threshold: Annotated[float, msgspec.Meta(ge=0.3, le=1)] = 0.8,
     keep: Literal["first", "longest", "best"] = "first",
     by: ScoreKey | None = None,
@@ -42,9 +43,10 @@ def dedupe(
     """Drops rows that repeat another one; `threshold: 1.0` drops exact duplicates only.
 
     `on: prompt` compares all turns of the conversation but not its system message, which a recipe
-    may vary; `response` the first kept response; `conversation` both. A row without such a text
-    stays. `keep` says which row stays: the `first` in the file, the `longest` in characters, or the
-    `best` by the score `by` of its best response; among equals the first.
+    may vary; `question` that of `closed_qa` without its passage; `response` the first kept
+    response; `conversation` prompt and response. A row without such a text stays. `keep` says which
+    row stays: the `first` in the file, the `longest` in characters, or the `best` by the score `by`
+    of its best response; among equals the first.
 
     By default the rule is Jaccard similarity ≥ threshold on the set of words and neighbouring word
     pairs. One word replaced in the middle of n different words leaves (2n - 2) / (2n + 4): 0.78 for
@@ -114,8 +116,8 @@ def _near(table: Table, measure: str, threshold: float) -> NearDuplicates | Roug
 
 
 def _columns(on: str, by: str | None) -> list[str]:
-    columns = [] if on == "response" else ["messages"]
-    if on != "prompt" or by is not None:
+    columns = {"response": [], "question": ["meta"]}.get(on, ["messages"])
+    if on in ("response", "conversation") or by is not None:
         columns += [f"responses.list.element.{name}" for name in ("content", "scores", "kept")]
     return columns
 
@@ -124,6 +126,9 @@ def _texts(batch: pa.RecordBatch, on: str) -> pa.Array:
     """What is compared of each row; empty where it has no such text."""
     if on == "prompt":
         return turns(batch.column("messages"))
+    if on == "question":
+        asked = [orjson.loads(meta).get("question") for meta in batch.column("meta").to_pylist()]
+        return pa.array([text if isinstance(text, str) else "" for text in asked], pa.string())
     answers = pc.fill_null(best_texts(batch.column("responses")), "")
     if on == "response":
         return answers
