@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 
 import pytest
@@ -92,6 +93,30 @@ def test_many_are_asked_for_in_two_levels(make_recipe, tmp_path):
     rows = rows_of(run.accepted_file)
     assert {row.meta["macro_topic"] for row in rows} == macro
     assert len(macro) == 6
+
+
+def test_subtopics_are_asked_for_all_at_once(make_recipe, tmp_path):
+    def slow(number, body):
+        return 0.3 if "subtopics of" in body["messages"][-1]["content"] else 0.0
+
+    with Server(answer=listed, slow=slow) as server:
+        found, _ = made(make_recipe, tmp_path, server, n=60)
+        assert server.peak >= 8
+    assert len(found) == 60
+
+
+def test_a_macro_topic_that_is_dry_is_left_alone(make_recipe, tmp_path):
+    def answer(body, place):
+        text = body["messages"][-1]["content"]
+        dry = "subtopics of" in text and zlib.crc32(text.partition('"')[2].encode()) % 2
+        return "1. the same old thing" if dry else listed(body, place)
+
+    with Server(answer=answer) as server:
+        found, run = made(make_recipe, tmp_path, server, n=40)
+        assert len(server.requests) < 30
+    assert len(found) == len(set(found))
+    counts = run.report["funnel"][0]["notes"]["counts"]
+    assert counts["items"] - counts["no new topic"] >= len(found)
 
 
 def test_a_models_topic_that_says_the_same_is_left_out(make_recipe, tmp_path):

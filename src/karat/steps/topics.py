@@ -18,9 +18,12 @@ from karat.models.chat import Completion
 from karat.row import Ids, Row
 from karat.step import DatasetName, ModelName, Positive, Temperature, step
 from karat.templates import turns
+from karat.together import all_of
 
 MACRO_FROM = 12  # more topics than this are asked for as macro topics and their subtopics
 TRIES = 4  # calls for one list before karat settles for fewer
+PER_CALL = 25  # subtopics asked for at once
+TOLD = 20  # topics that a model is told to keep away from
 LONGEST = 120  # characters; what is longer is a sentence about topics, not a topic
 ALIKE = 0.8  # cosine of embeddings from which a model's topic is one of those before
 _EXPLAINED = re.compile(r": |：| [–—-] ")
@@ -105,13 +108,25 @@ class _Pool:
         self._keys.update(map(_key, names))
         self._remember(names)
 
-    def read(self, answer: Completion, macro: str = "") -> None:
-        """Takes the topics of a model's list, without what it explains behind a colon."""
-        for item in parse_list(answer.content, cut=answer.finish_reason == "length"):
+    def under(self, macro: str) -> list[str]:
+        """The last topics taken under a macro topic."""
+        return [name for name, held in self.macro.items() if held == macro][-TOLD:]
+
+    def read(self, answer: Completion, most: int, macro: str = "") -> tuple[int, int]:
+        """Takes up to `most` topics of a model's list, without what it explains behind a colon.
+
+        Returns how many items the list had, and how many of them are topics that are new.
+        """
+        items = parse_list(answer.content, cut=answer.finish_reason == "length")
+        taken = 0
+        for item in items:
             name = _EXPLAINED.split(item, maxsplit=1)[0].rstrip(".。:：").strip()
-            fits = bool(name) and len(name) <= LONGEST and not self._known(name)
-            if fits and self.add(name) and macro:
-                self.macro[name] = macro
+            fits = taken < most and 0 < len(name) <= LONGEST and not self._known(name)
+            if fits and self.add(name):
+                taken += 1
+                if macro:
+                    self.macro[name] = macro
+        return len(items), taken
 
     def add(self, name: str) -> bool:
         """Takes a topic that is not there yet in the same letters."""
@@ -153,27 +168,51 @@ class _Asker:
         self.sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
 
     async def fill(self, pool: _Pool, wanted: int, template: str, **values: Any) -> None:
+        """One list, asked for again while it is short."""
         for attempt in range(TRIES):
-            before = len(pool.names)
-            text = self.ctx.render(template, n=wanted - before, avoid=pool.names[-20:], **values)
-            (answer,) = await self.ctx.chat(self.model, turns(text), index=attempt, **self.sampling)
-            self.calls.append(answer.call)
-            pool.read(answer, values.get("topic", ""))
+            missing, avoid = wanted - len(pool.names), pool.names[-TOLD:]
+            answer = await self.ask(template, attempt, n=missing, avoid=avoid, **values)
+            self.take(pool, answer, missing)
             if len(pool.names) >= wanted:
                 return
 
+    async def ask(self, template: str, attempt: int, **values: Any) -> Completion:
+        text = self.ctx.render(template, **values)
+        (answer,) = await self.ctx.chat(self.model, turns(text), index=attempt, **self.sampling)
+        return answer
+
+    def take(self, pool: _Pool, answer: Completion, most: int, macro: str = "") -> int:
+        """Adds an answer's new topics to the pool; returns how many."""
+        self.calls.append(answer.call)
+        items, taken = pool.read(answer, most, macro)
+        self.ctx.count("items", items)
+        self.ctx.count("no new topic", items - taken)
+        return taken
+
 
 async def _two_levels(ask: _Asker, pool: _Pool, wanted: int, about: str | None) -> None:
+    """Macro topics, then subtopics of all of them at once, those that come out short again."""
     macro = _Pool()
     for name in pool.names:
         macro.add(name)
     count = max(len(macro.names), math.ceil(math.sqrt(wanted)))
     await ask.fill(macro, count, "topics", about=about)
-    each = math.ceil((wanted - len(pool.names)) / max(1, len(macro.names)))
-    for name in macro.names[:count]:
-        if len(pool.names) < wanted:
-            room = min(wanted, len(pool.names) + each)
-            await ask.fill(pool, room, "subtopics", topic=name)
+    names = macro.names[:count]
+    each = math.ceil((wanted - len(pool.names)) / max(1, len(names)))
+    short = dict.fromkeys(names, each)
+    for wave in range(TRIES + each // PER_CALL):
+        if not short or len(pool.names) >= wanted:
+            return
+        answers = await all_of(
+            ask.ask("subtopics", wave, topic=name, n=min(n, PER_CALL), avoid=pool.under(name))
+            for name, n in short.items()
+        )
+        # Read in one order, so that the same topics are there at any concurrency.
+        for name, answer in zip(list(short), answers, strict=True):
+            taken = ask.take(pool, answer, min(short[name], wanted - len(pool.names)), name)
+            short[name] -= taken
+            if short[name] <= 0 or (taken == 0 and wave > 0):
+                del short[name]
 
 
 def _keywords(ctx: Context | None, name: str) -> list[str]:
@@ -226,5 +265,6 @@ def _plan(
     wanted = n if n is not None else held
     if model is None or wanted <= held:
         return Forecast(rows * min(wanted, held))
-    calls = 1 if wanted <= MACRO_FROM else 1 + math.ceil(math.sqrt(wanted))
+    macro = math.ceil(math.sqrt(wanted))
+    calls = 1 if wanted <= MACRO_FROM else 1 + macro * math.ceil(wanted / macro / PER_CALL)
     return Forecast(rows * wanted, [CallForecast(model, rows * calls, 1, max_tokens)])
