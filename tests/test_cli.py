@@ -162,6 +162,6 @@ def test_steps_are_listed_and_explained():
         line.split()[0] for line in out.splitlines() if line[:1].strip()
     }
     status, out, _ = run_karat("steps", "respond")
-    assert (status, "list[ModelName]" in out, "needed" in out) == (0, True, True)
+    assert (status, "a list of models" in out, "needed" in out) == (0, True, True)
     status, _, err = run_karat("steps", "respnd")
     assert (status, "did you mean 'respond'" in err) == (2, True)

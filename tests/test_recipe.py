@@ -49,6 +49,22 @@ def test_python_meets_the_same_checks():
         Recipe([])
 
 
+def test_what_is_not_there_is_told_with_the_way_to_name_another(make_recipe, tmp_path):
+    own = {"human": str(tmp_path / "prompts.jsonl")}
+    missing = f"no file or folder {tmp_path / 'people.jsonl'}; make it, or"
+    for mixes, said in (
+        ([{"human": str(tmp_path / "people.jsonl")}], rf"human: {missing} --set mix\.human=…$"),
+        # --set reaches the first of a name only.
+        (
+            [own, {"human": str(tmp_path / "people.jsonl")}],
+            f"'mix_2': human: {missing} name another$",
+        ),
+    ):
+        steps = [{"read": {"path": "prompts.jsonl"}}, *({"mix": one} for one in mixes)]
+        with pytest.raises(RecipeError, match=said):
+            Recipe.load(make_recipe(TEACHER, steps=steps))
+
+
 def resolved_again(recipe, folder):
     folder.mkdir()
     path = folder / "recipe.yaml"

@@ -275,7 +275,7 @@ class Price(msgspec.Struct, forbid_unknown_fields=True):
     [
         ({"price": {"outptu": 1}}, "price: no key 'outptu'; did you mean 'output'?"),
         ({"each": [{}, {"inptu": 1}]}, "each[1]: no key 'inptu'; did you mean 'input'?"),
-        ({"by": {"x": {"inptu": 1}}}, "by[...]: no key 'inptu'; did you mean 'input'?"),
+        ({"by": {"x": {"inptu": 1}}}, "by.x: no key 'inptu'; did you mean 'input'?"),
         (
             {"names": "teacher"},
             "parameter 'names': expected array, got str; write a list: [teacher]",

@@ -57,8 +57,8 @@ def asked(kind: str, number: int) -> list[dict[str, str]]:
     options = axes("default", "prompts")
     task = kind.removeprefix("prompts_")
     options |= {"difficulty": shipped()["levels"][task]} if task in shipped()["levels"] else {}
-    options |= {"document": shipped()["documents"]} if task == "writing" else {}
-    told = {"document": "", **dict.fromkeys(shipped()["prompts"], ""), **draw(rng, options)}
+    options |= {"kind": shipped()["documents"]} if task == "writing" else {}
+    told = {"kind": "", **dict.fromkeys(shipped()["prompts"], ""), **draw(rng, options)}
     messages = turns(render(PROMPTS / f"{kind}.md", topic=topic, n=n, avoid=[], **told))
     system = {"role": "system", "content": render(PROMPTS / "prompts_system.md", **told)}
     return [system, *({"role": m.role, "content": m.content} for m in messages)]

@@ -27,7 +27,7 @@ from karat.licences import Licences
 from karat.mill import Mill
 from karat.models.budget import Budget
 from karat.models.client import Client
-from karat.planning import StepPlan
+from karat.planning import StepPlan, check_reachable
 from karat.planning import plan as plan_recipe
 from karat.recipe import Recipe
 from karat.recipefile import dump
@@ -54,6 +54,7 @@ def run(
     `out` defaults to runs/NAME. Raises: RecipeError before anything is spent, RunError after.
     """
     checked, place = _checked(recipe, out)
+    check_reachable(checked)
     with claimed(place):
         drive(_run(checked, place, watch))
     return place
@@ -79,6 +80,7 @@ def plan(
     lengths and times of their answers are used. Raises: RecipeError, RunError.
     """
     checked, place = _checked(recipe, out)
+    check_reachable(checked)
     if probe:
         preview(checked, probe, out)
     return plan_recipe(checked, place.journal, place.stages)

@@ -34,7 +34,7 @@ from karat.models.endpoint import Asker
 from karat.models.spec import ModelSpec
 from karat.rewards.base import Reward
 from karat.row import Message, Row, derive_seed, digest
-from karat.target import Round
+from karat.target import Origin, Round, Stratum
 
 if TYPE_CHECKING:
     from karat.curation.novelty import Pool
@@ -56,7 +56,8 @@ class Services:
         self.warnings: list[str] = []
         self.round = Round()
         self.counts: dict[str, dict[str, int]] = {}  # by step; see Context.count
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self.asked: dict[str, set[Stratum]] = {}  # by step; see Context.wants
+        self._pools: dict[str, Pool] = {}
         # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
         self.grader = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
         self._allowed: set[str] = set()
@@ -72,10 +73,9 @@ class Services:
         """What a step wrote in earlier rounds; one pool for all rows of this round."""
         from karat.curation.novelty import Pool  # its table of embeddings loads where it is used
 
-        key = (label, self.round.number)
-        if key not in self._pools:
-            self._pools = {key: Pool(self.round.written.get(label, ()))}
-        return self._pools[key]
+        pool = self._pools.setdefault(label, Pool())
+        pool.extend(self.round.written.get(label, [])[len(pool) :])
+        return pool
 
     def warn(self, text: str) -> None:
         """Adds a warning to the report, once."""
@@ -115,8 +115,15 @@ class Context:
         return self._services.pool(self.label)
 
     def wants(self, meta: Mapping[str, Any]) -> bool:
-        """Whether rows with these `meta` fields are still wanted; see `exactly`."""
-        return self._services.round.wants(meta)
+        """Whether rows with these `meta` fields are still wanted; see `exactly`.
+
+        Ask for each value a step could write: what nobody asks for, a first round may miss.
+        """
+        round_ = self._services.round
+        if round_.per and all(key in meta for key in round_.per):
+            asked = self._services.asked.setdefault(self.label, set())
+            asked.add(tuple(str(meta[key]) for key in round_.per))
+        return round_.wants(meta)
 
     def wanted(self, field: str) -> list[str] | None:
         """The values of a `meta` field of which more rows are wanted; None where any will do."""
@@ -125,6 +132,10 @@ class Context:
     def spec(self, model: str) -> ModelSpec:
         """What a model's name in the recipe stands for. Raises: RecipeError."""
         return self._services.allowed(model).models[model]
+
+    def origin(self, topic: str) -> Origin | None:
+        """(meta, calls) of a topic of an earlier round."""
+        return self._services.round.topics.get(topic)
 
     def path(self, value: str) -> Path:
         """A file a parameter names: beside the recipe first, then in the working directory."""

@@ -67,6 +67,7 @@ class Mill:
                 self.monitor.stats[label] = StepStats(label)
                 self.monitor.sealed.discard(label)
                 self.services.counts.pop(label, None)
+                self.services.asked.pop(label, None)
             if self.limit is None and complete and sealed(path, stage.address):
                 self._recall(stage, path)
             elif stage.is_table:
@@ -125,6 +126,8 @@ class Mill:
             for one in stats:
                 if counts := self.services.counts.get(one.label):
                     one.notes["counts"] = dict(sorted(counts.items()))
+                if asked := self.services.asked.get(one.label):
+                    one.notes["strata"] = sorted(map(list, asked))
             meta |= self._meta(stage, stats, complete)
         return complete
 
@@ -146,7 +149,7 @@ class Mill:
         return (rows if self.limit is None else islice(rows, self.limit)), calls
 
     def _of_round(self, row: Row) -> Row:
-        """A row that begins a recipe; in a later round it has another id, hence other seeds."""
+        """A row that is new to a recipe; in a later round it has another id, hence other seeds."""
         if self.services.round.number > 1:
             row.id = digest(row.id, str(self.services.round.number), size=8).hex()
         return row
@@ -209,7 +212,7 @@ class Mill:
                 writer.add_batch(batch)
                 await asyncio.sleep(0)
             added = 0
-            for row in decision.add:
+            for row in map(self._of_round, decision.add):
                 writer.add([row])
                 added += 1
             stats.rows_out = stats.rows_in - sum(stats.dropped.values()) + added

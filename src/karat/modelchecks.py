@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from karat.errors import RecipeError
+from karat.errors import RecipeError, did_you_mean
 from karat.models.chat import ChatRequest, with_defaults
 from karat.models.rights import Rights
 from karat.models.spec import DEFAULTS, ModelSpec
@@ -15,6 +15,11 @@ from karat.step import StepCall
 from karat.target import Target
 
 Models = Mapping[str, ModelSpec]
+STARTS = ("topics", "magpie")  # what a recipe may begin with beside sources and a user's own steps
+NEEDED = {
+    "topic": "put topics before it",
+    "passage": "put documents before it",
+}
 # A step's parameters of these names are what it asks of its models.
 SAMPLING = (*DEFAULTS, "n", "stop", "logprobs")
 
@@ -64,7 +69,8 @@ def _check_price(name: str, model: ModelSpec, *, limited: bool) -> None:
 
 
 def check_rounds(target: Target | None, steps: Sequence[StepCall]) -> None:
-    """Raises: RecipeError where another round would write no row that the first did not."""
+    """Raises: RecipeError where another round would write no row that the first did not, or
+    where no step writes what rows are counted by."""
     if target is None:
         return
     own = (call for call in steps if call.step.kind == "fan")
@@ -73,6 +79,36 @@ def check_rounds(target: Target | None, steps: Sequence[StepCall]) -> None:
             "exactly needs a step that writes rows, such as prompts, magpie or self_instruct: the "
             "others have only the rows they are given"
         )
+    known = meta_fields(steps)
+    for field in target.per if known is not None else ():
+        if field not in (known or ()):
+            raise RecipeError(
+                f"exactly: no step writes the meta field '{field}'; "
+                f"{did_you_mean(field, known or ())}"
+            )
+
+
+def meta_fields(steps: Sequence[StepCall]) -> list[str] | None:
+    """Fields of `meta` that rows have after these steps; None where a step could write any."""
+    if any(call.step.path != call.step.name or call.step.kind == "source" for call in steps):
+        return None
+    return [mark for call in steps for mark in call.step.marks]
+
+
+def check_needs(call: StepCall, before: Sequence[StepCall]) -> None:
+    """Raises: RecipeError for a step that works on rows where none are made, or on a field of
+    `meta` that no step before it writes."""
+    step = call.step
+    own = step.path != step.name
+    if not before and not own and step.kind in ("row", "fan") and step.name not in STARTS:
+        raise RecipeError(
+            "works on rows; put a step before it that makes or reads some, such as topics, read or "
+            "documents"
+        )
+    known = meta_fields(before)
+    for field in step.needs if known is not None and before else ():
+        if field not in (known or ()):
+            raise RecipeError(f"needs rows with a {field}; {NEEDED.get(field, 'none has one')}")
 
 
 def check_rights(rights: str, steps: Sequence[StepCall], models: Models) -> None:

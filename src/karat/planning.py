@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from karat.errors import RecipeError
 from karat.forecast import CallForecast, Forecast
 from karat.journal import look_up
 from karat.models.chat import Usage
@@ -57,11 +58,23 @@ def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
     lines = _lines(recipe, journal, fan, 1)
     made = lines[-1].rows_out
     target = recipe.exactly
-    if target is None or not made or made >= target.rows:
+    if target is None or not made or target.per or made >= target.rows:
         return lines
-    # At the least: as if every row were accepted, and one stratum had all of them.
-    rounds = min(target.rounds, -(-target.rows // made))
-    return _lines(recipe, journal, {}, rounds)
+    # At the least: as if every row were accepted.
+    return _lines(recipe, journal, {}, -(-target.rows // made))
+
+
+def check_reachable(recipe: Recipe) -> None:
+    """Raises: RecipeError where the rounds that `exactly` allows cannot make so many rows."""
+    target = recipe.exactly
+    if target is None or target.rounds is None:
+        return
+    made = _lines(recipe, Path(), {}, 1)[-1].rows_out
+    if made is not None and made * target.rounds < target.rows:
+        raise RecipeError(
+            f"{recipe.origin}: exactly {target.rows:,} cannot be reached: {target.rounds} rounds "
+            f"of at most {made:,} rows; raise rounds, or what a round makes (topics, per_topic, n)"
+        )
 
 
 def _lines(recipe: Recipe, journal: Path, fan: dict[str, int], rounds: int) -> list[StepPlan]:

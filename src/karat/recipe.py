@@ -6,7 +6,6 @@ make the same object and meet the same checks.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
@@ -18,6 +17,7 @@ import msgspec
 from karat.errors import RecipeError, did_you_mean
 from karat.modelchecks import (
     check_asked,
+    check_needs,
     check_prices,
     check_rights,
     check_rounds,
@@ -29,6 +29,7 @@ from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
 from karat.recipefile import (
     at,
+    check_readable,
     checked,
     find_recipe,
     name_of,
@@ -179,6 +180,7 @@ class Recipe:
             )
         if position == 0 and (call.step.kind == "table" or call.step.draws):
             raise RecipeError("works on all rows; put a step before it that makes or reads some")
+        check_needs(call, self.steps[:position])
         for parameter, name in call.named("model"):
             self._check_model(parameter, name)
         check_twins(call, self.models)
@@ -203,7 +205,9 @@ class Recipe:
                     "nothing would pass"
                 )
         for parameter, value in call.named("path"):
-            _check_readable(parameter, self.path(value))
+            first = self.labels[position] == call.step.name
+            key = f"{call.step.path}.{parameter}" if first else ""
+            check_readable(parameter, self.path(value), key)
 
     def _check_model(self, parameter: str, name: str) -> None:
         if name not in self.models:
@@ -267,17 +271,6 @@ class Recipe:
 def recipe_hash(resolved: dict[str, Any]) -> str:
     """What tells recipes apart in a report: all of a resolved one but the folder it lay in."""
     return digest(canonical({k: v for k, v in resolved.items() if k != "folder"})).hex()
-
-
-def _check_readable(parameter: str, path: Path) -> None:
-    try:
-        there = path.exists()
-    except OSError as error:
-        raise RecipeError(f"{parameter}: cannot read {path}: {error.strerror}") from None
-    if not there:
-        raise RecipeError(f"{parameter}: no file {path}")
-    if not os.access(path, os.R_OK):
-        raise RecipeError(f"{parameter}: cannot read {path}; check its permissions")
 
 
 def _labels(steps: Sequence[StepCall]) -> list[str]:

@@ -6,6 +6,7 @@ all of them occur in recipes. A key written twice is an error: the second would 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,20 @@ def name_of(value: Any, where: str) -> str:
             f"got {name!r}: the run's folder is called so"
         )
     return name
+
+
+def check_readable(parameter: str, path: Path, key: str = "") -> None:
+    """Raises: RecipeError for a file or folder that a step cannot read. `key` is what --set calls
+    the parameter, where it can."""
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise RecipeError(f"{parameter}: cannot read {path}: {error.strerror}") from None
+    if not there:
+        another = f"--set {key}=…" if key else "name another"
+        raise RecipeError(f"{parameter}: no file or folder {path}; make it, or {another}")
+    if not os.access(path, os.R_OK):
+        raise RecipeError(f"{parameter}: cannot read {path}; check its permissions")
 
 
 def name_of_file(path: Path) -> str:

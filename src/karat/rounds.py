@@ -17,19 +17,23 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import orjson
 import pyarrow as pa
 
-from karat.columns import Decision, Table, apply_decision
 from karat.curation.shingles import digests, normalise
 from karat.mill import Mill
-from karat.models.budget import BudgetError
-from karat.row import Row, canonical, digest
-from karat.stage import StepStats, read_batches, read_rows, written
+from karat.models.budget import NANO, BudgetError
+from karat.row import canonical, digest
+from karat.stage import Stage, StepStats, read_batches, read_rows, written
 from karat.steps.dedupe import turns
-from karat.target import Round, Stratum, Target
+from karat.surplus import LABEL, counted, finish
+from karat.target import Origin, Round, Stratum, Target
 
-LABEL = "exactly"
-NAMED = 5  # strata named in a warning
+HELD = "not needed"
+PATIENCE = 2  # passes in vain before a stratum is given up; the last of them is of one round
+FIRST = 1.25  # of the rows asked for, how many the first pass lets on: not all will be accepted
+SLACK = 1.05  # more than the rate so far says
+MOST_KNOWN = 20_000  # texts of earlier rounds that new ones are compared with, 3 KB each
 
 
 class Rounds:
@@ -41,37 +45,45 @@ class Rounds:
         self._head, self._body = mill.stages[: last_fan + 1], mill.stages[last_fan + 1 :]
         self._made: list[Path] = []  # what the head wrote, round by round
         self._texts: dict[str, list[str]] = {}  # what each step that writes rows wrote
+        self._topics: dict[str, Origin] = {}  # what is known of each topic
         self._addresses: list[str] = []  # of the head, round by round
         self._stats: dict[str, StepStats] = {}  # of the head, all rounds together
         self._whole = True
+        self._there: Counter[Stratum] = Counter()  # rows that the head wrote
+        self._let: dict[Stratum, int] = {}  # of them, how many may go on; () stands for all
+        self._asked: set[Stratum] = set()  # strata that steps could write
         self._accepted: Counter[Stratum] = Counter()
-        self._seen: Counter[Stratum] = Counter()
-        self._idle: Counter[Stratum] = Counter()  # passes in a row that wrote it in vain
+        self._tried: Counter[Stratum] = Counter()  # rows that were not held back
+        self._idle: Counter[Stratum] = Counter()  # passes in a row that tried more in vain
+        self._budget = mill.services.client.budget
+        self._limit = self._budget.limit_nano
         self.result: dict[str, Any] = {}
 
     async def turn(self) -> Path:
         """The file of the last stage, with exactly the rows asked for, or as many as there are."""
-        wanted, done = 1, 0
+        if not self.target.per:
+            self._let[()] = math.ceil(FIRST * self.target.rows)
+        more: int | None = 1
+        why, done = "", 0
         kept: tuple[Path, dict[str, StepStats]] | None = None
-        while True:
+        while more is not None:
             try:
-                while len(self._made) < wanted:
+                for _ in range(more):
                     await self._round()
-                last, whole = await self._all()
+                    if self._passing():
+                        break  # what comes after would be told other texts once it is whole
+                last = await self._all()
             except BudgetError as error:
                 if kept is None:
                     raise
-                why = str(error)
+                why = why or f"{error}. What is bought of further rounds is kept for that"
                 break
             self._count(last)
-            done = wanted
-            kept = last, deepcopy(self.mill.monitor.stats)
-            more, why = self._next(whole)
-            if more == 0:
-                break
-            wanted += more
+            kept, done = (last, deepcopy(self.mill.monitor.stats)), len(self._made)
+            more, why = self._next()
+        assert kept is not None
         last, self.mill.monitor.stats = kept
-        path = self._cut(last, done, why)
+        path, self.result = finish(self.mill, self.target, last, self._accepted, done, why)
         self.mill.sweep()
         return path
 
@@ -81,9 +93,9 @@ class Rounds:
         """Walks the head once more: fresh rows, told apart from all earlier ones."""
         number = len(self._made) + 1
         self.mill.monitor.note = self._note(number)
-        standing = {s: self._is_open(s) for s in self._accepted} if number > 1 else {}
+        standing = {s: self._is_open(s) for s in self._accepted} if self._steers() else {}
         told = {label: list(texts) for label, texts in self._texts.items()}
-        self.mill.services.round = Round(number, told, standing, self.target.per)
+        self.mill.services.round = Round(number, told, standing, self.target.per, self._topics)
         state = canonical([number, *self._addresses, sorted(map(list, standing.items()))])
         stages = [
             msgspec.structs.replace(
@@ -93,17 +105,31 @@ class Rounds:
             else stage
             for stage in self._head
         ]
-        path, whole = await self.mill.through(stages)
-        self._whole &= whole
+        path, self._whole = await self.mill.through(stages, complete=self._whole)
         self._made.append(path)
         self._addresses.append(stages[-1].address)
         for stage in stages:
             for label in stage.labels:
                 total = self._stats.setdefault(label, StepStats(label))
                 total.add(self.mill.monitor.stats[label])
+                self._asked.update(map(tuple, total.notes.pop("strata", ())))
             if stage.fans:
-                texts = (_text(row) for row in read_rows(self.mill.folder / stage.file_name))
-                self._texts.setdefault(stage.labels[-1], []).extend(filter(None, texts))
+                self._learn(stage)
+
+    def _learn(self, stage: Stage) -> None:
+        """Keeps what a step wrote, for later rounds to differ from or to come back to."""
+        known = self._texts.setdefault(stage.labels[-1], [])
+        for row in read_rows(self.mill.folder / stage.file_name):
+            text = row.prompt if row.messages else str(row.meta.get("topic") or "")
+            if text and len(known) < MOST_KNOWN:
+                known.append(text)
+                if not row.messages:
+                    self._topics.setdefault(text, (row.meta, row.calls))
+
+    def _steers(self) -> bool:
+        """Whether the steps that write can be told which strata want rows: those strata are all
+        known when they write, and no later step moves rows into others."""
+        return bool(self._made) and set(self._accepted) <= {*self._there, *self._asked}
 
     def _note(self, number: int) -> str:
         """Where the run stands, for progress lines."""
@@ -115,17 +141,21 @@ class Rounds:
         return f"round {number}, {len(short)} of {len(self._accepted)} strata short"
 
     def _is_open(self, stratum: Stratum) -> bool:
-        # With several strata a pass may have asked for others by chance.
-        patience = 2 if self.target.per else 1
-        return self._accepted[stratum] < self.target.rows and self._idle[stratum] < patience
+        return self._accepted[stratum] < self.target.rows and self._idle[stratum] < PATIENCE
 
-    async def _all(self) -> tuple[Path, bool]:
+    # --- all rounds together -------------------------------------------------------------------
+
+    def _passing(self) -> bool:
+        """Whether calls failed that may be answered when they are tried again."""
+        return self.mill.monitor.passing > 0
+
+    async def _all(self) -> Path:
         """What all rounds wrote, through the rest of the recipe."""
-        rounds = len(self._made)
         self.mill.monitor.stats.update(deepcopy(self._stats))
-        if rounds == 1:
-            return await self.mill.through(self._body, self._made[0], self._whole)
-        name = f"{len(self._head):02d}-all.{rounds}.parquet"
+        let = sorted((list(stratum), count) for stratum, count in self._let.items())
+        state = digest(canonical([*self._addresses, let])).hex()
+        suffix = f".{len(self._made)}-{state[:8]}"
+        name = f"{len(self._head):02d}-all{suffix}.parquet"
         path = self.mill.folder / name
         with written(path, {}) as writer:
             for batch in self._joined(self.mill.monitor.stats[self._head[-1].labels[-1]]):
@@ -133,15 +163,18 @@ class Rounds:
         self.mill.used.add(name)
         stages = [
             msgspec.structs.replace(
-                stage, suffix=f".{rounds}", address=digest(stage.address, *self._addresses).hex()
+                stage, suffix=suffix, address=digest(stage.address, state).hex()
             )
             for stage in self._body
         ]
-        return await self.mill.through(stages, path, self._whole)
+        last, _ = await self.mill.through(stages, path, self._whole)
+        return last
 
     def _joined(self, stats: StepStats) -> Iterator[pa.RecordBatch]:
-        """The rows of all rounds; one that says what an earlier round said is dropped."""
+        """The rows of all rounds, less those that say what an earlier round said, and less those
+        that are not needed: nothing more is paid for them until they are."""
         seen = np.zeros(0, np.uint64)
+        self._there.clear()
         for path in self._made:
             fresh = [np.zeros(0, np.uint64)]
             for batch in read_batches(path):
@@ -149,107 +182,101 @@ class Rounds:
                 fresh.append(said)
                 again = np.isin(said, seen) & (said != 0)
                 reasons = batch.column("dropped").to_pylist()
-                for place in np.flatnonzero(again).tolist():
-                    if reasons[place] is None:
-                        reasons[place] = f"{LABEL}: repeats an earlier round"
-                        stats.drop("repeats an earlier round")
+                metas = batch.column("meta").to_pylist()
+                for place in (n for n, reason in enumerate(reasons) if reason is None):
+                    reason = (
+                        "repeats an earlier round" if again[place] else self._hold(metas[place])
+                    )
+                    if reason:
+                        reasons[place] = f"{LABEL}: {reason}"
+                        stats.drop(reason)
                         stats.rows_out -= 1
                 column = batch.schema.get_field_index("dropped")
                 yield batch.set_column(column, "dropped", pa.array(reasons, pa.string()))
             seen = np.unique(np.concatenate([seen, *fresh]))
 
+    def _hold(self, meta: str) -> str:
+        """Why a row stays behind, if it does."""
+        stratum = self.target.stratum(orjson.loads(meta)) if self.target.per else ()
+        if stratum is None:
+            return ""
+        self._there[stratum] += 1
+        return HELD if self._there[stratum] > self._let.get(stratum, math.inf) else ""
+
     # --- how far it is -------------------------------------------------------------------------
 
     def _count(self, last: Path) -> None:
-        """Counts accepted rows by stratum, and how often new ones were written in vain."""
-        before, seen = self._accepted, self._seen
-        self._accepted, self._seen = Counter(), Counter()
+        """Counts accepted rows by stratum, and how often new ones were tried in vain."""
+        before, tried = self._accepted, self._tried
+        self._accepted, self._tried = Counter(), Counter()
         for row in read_rows(last):
-            stratum = self.target.stratum(row.meta)
-            if stratum is not None:
-                self._seen[stratum] += 1
+            stratum = counted(row, self.target)
+            if stratum is not None and not (row.dropped or "").startswith(f"{LABEL}: "):
+                self._tried[stratum] += 1
                 self._accepted[stratum] += row.dropped is None
+        for stratum in self._there:  # where it began, as later steps may have taken it elsewhere
+            let = self._let.get(stratum, math.inf)
+            self._tried[stratum] = round(min(self._there[stratum], let))
+        self._accepted.update(dict.fromkeys(self._asked, 0))
         gained = {s for s, n in self._accepted.items() if n > before[s]}
         short = {s for s in before if before[s] < self.target.rows}
         for stratum in short:
-            # A pass that wrote none of it says nothing, unless nothing at all was gained.
-            vain = self._seen[stratum] > seen[stratum] or not gained & short
+            # A pass that tried none of it says nothing, unless nothing at all was gained.
+            vain = self._tried[stratum] > tried[stratum] or not gained & short
             self._idle[stratum] = 0 if stratum in gained else self._idle[stratum] + vain
 
-    def _next(self, whole: bool) -> tuple[int, str]:
-        """(how many more rounds; why there are none although rows are missing)."""
+    def _next(self) -> tuple[int | None, str]:
+        """(how many more rounds before the next pass, or None at the end; why rows are missing)."""
         rows, rounds = self.target.rows, len(self._made)
+        self._budget.limit_nano = self._limit
         if self._accepted and all(n >= rows for n in self._accepted.values()):
-            return 0, ""
-        if not whole:
-            return 0, "some calls failed; run again to try them once more"
-        open_ = [n for s, n in self._accepted.items() if self._is_open(s)]
+            return None, ""
+        if not self._accepted and self.target.per:
+            return None, f"no row has the meta fields {list(self.target.per)}, which exactly counts"
+        if self._passing():
+            return None, "some calls failed; run again to try them once more"
+        open_ = [s for s in self._accepted if self._is_open(s)]
         if not open_:
-            return 0, "the last rounds added no accepted row, so the recipe has run dry"
-        if rounds >= self.target.rounds:
-            return 0, f"{rounds} rounds are the most that exactly allows here"
-        # As many as the rate so far says, at most as many again: the rate may change.
-        least = min(open_)
-        needed = math.ceil(rounds * rows / least) - rounds if least else rounds
-        return min(max(needed, 1), rounds, self.target.rounds - rounds), ""
+            return None, "the last rounds added no accepted row, so the recipe has run dry"
+        steers = self._steers()
+        if not steers:
+            self._let = {} if self.target.per else self._let
+        needed = 0
+        for stratum in open_:
+            accepted, tried = self._accepted[stratum], self._tried[stratum]
+            # As many as the rate so far says and a little more, at most twice as many.
+            want = math.ceil(SLACK * rows * tried / accepted) if accepted else 2 * tried
+            want = min(max(want, tried + 1), max(2 * tried, rows))
+            if steers and tried:
+                self._let[stratum] = want
+            there = self._there[stratum] if steers else tried
+            short = max(0, want - there) / max(1, there)
+            needed = max(needed, math.ceil(rounds * short))
+        for stratum in set(self._accepted) - set(open_) if steers else ():
+            self._let[stratum] = self._tried[stratum]
+        if not steers and self.target.per:
+            needed = max(1, needed)
+        hopeful = any(self._idle[stratum] == 0 for stratum in open_)
+        return self._afforded(min(needed, rounds if hopeful else 1), needed)
 
-    # --- the end -------------------------------------------------------------------------------
-
-    def _cut(self, last: Path, rounds: int, why: str) -> Path:
-        """The last stage less the rows over the number, each with its reason."""
-        stats = StepStats(LABEL)
-        name = f"{len(self.mill.stages) + 1:02d}-{LABEL}.parquet"
-        path = self.mill.folder / name
-        with written(path, {}) as writer:
-            for batch, reasons in apply_decision(last, Decision(drop=self._surplus(last)), LABEL):
-                for reason in reasons:
-                    stats.drop(reason)
-                writer.add_batch(batch)
-        stats.rows_out = Table(path).count()
-        stats.rows_in = stats.rows_out + sum(stats.dropped.values())
-        self.mill.monitor.stats[LABEL] = stats
-        if self.mill.monitor.sealed.issuperset(self.mill.recipe.labels):
-            self.mill.monitor.sealed.add(LABEL)  # nothing was made anew
-        self.mill.used.add(name)
-        short = {s: n for s, n in self._accepted.items() if n < self.target.rows}
-        self.result = {
-            "rows": self.target.rows,
-            "per": list(self.target.per),
-            "rounds": rounds,
-            "accepted": {_name(s): min(n, self.target.rows) for s, n in self._accepted.items()},
-            "why_short": why,
-        }
-        if why:
-            named = [f"{_name(s)} {n:,}" for s, n in short.items()]
-            more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-            self.mill.services.warn(
-                f"exactly {self.target.rows:,} was not reached ({', '.join(named[:NAMED])}{more}) "
-                f"after {rounds} {'round' if rounds == 1 else 'rounds'}: {why}"
-            )
-        return path
-
-    def _surplus(self, last: Path) -> dict[str, str]:
-        """Of each stratum, the rows that come after enough others.
-
-        Human and made rows are taken out in proportion, so that a share that `mix` made stays.
-        """
-        groups: dict[Stratum, tuple[list[str], list[str]]] = {}
-        for row in read_rows(last):
-            stratum = self.target.stratum(row.meta)
-            if row.dropped is None and stratum is not None:
-                groups.setdefault(stratum, ([], []))[row.source == "human"].append(row.id)
-        surplus: list[str] = []
-        for made, human in groups.values():
-            rows = min(self.target.rows, len(made) + len(human))
-            people = round(rows * len(human) / (len(made) + len(human)))
-            surplus += [*made[rows - people :], *human[people:]]
-        return dict.fromkeys(surplus, "more than asked for")
-
-
-def _text(row: Row) -> str:
-    """What a row is about, as the steps that write compare it: its prompt, or else its topic."""
-    return row.prompt if row.messages else str(row.meta.get("topic") or "")
-
-
-def _name(stratum: Stratum) -> str:
-    return " / ".join(stratum) or "rows"
+    def _afforded(self, more: int, needed: int) -> tuple[int | None, str]:
+        """As many rounds as the limits leave."""
+        rounds, most = len(self._made), self.target.rounds
+        if most is not None and needed and rounds >= most:
+            return None, f"{most} rounds are the most that exactly allows here"
+        more = more if most is None else min(more, most - rounds)
+        if not needed or self._limit is None or not self._budget.spent_nano:
+            return more, ""
+        each = self._budget.spent_nano / rounds
+        left = self._limit - self._budget.spent_nano
+        # Half a round is left aside: a call is let go only where its worst case fits.
+        affordable = int(left / each - 0.5)
+        if affordable >= 1:
+            return min(more, affordable), ""
+        # A part of a round is of no use. But a whole one may have been paid for by an earlier run:
+        # so the next one is tried without a cent to spend.
+        self._budget.limit_nano = self._budget.spent_nano
+        return 1, (
+            f"${left / NANO:.4f} of the budget of ${self._limit / NANO:g} is left, a round costs "
+            f"about ${each / NANO:.4f}; raise budget_usd and run again to go on"
+        )

@@ -68,6 +68,9 @@ class Step:
         self.draws = "peers" in inspect.signature(function).parameters
         # Scores it gives to responses without a reward, with their scales: later steps name them.
         self.scores: dict[str, tuple[float, float]] = {}
+        # Fields of `meta`: those it writes, and those a row must bring.
+        self.marks: tuple[str, ...] = ()
+        self.needs: tuple[str, ...] = ()
         self.forecast: Callable[..., Forecast | None] | None = None
         self.validate: Callable[..., str | None] | None = None
         self.suitable: Callable[..., str | None] | None = None

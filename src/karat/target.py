@@ -16,18 +16,18 @@ from karat.errors import RecipeError
 from karat.wording import explain
 
 Stratum = tuple[str, ...]
-MOST_ROUNDS = 50
+Origin = tuple[dict[str, Any], list[str]]  # meta and calls of a row
 
 
 class Target(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`rows` accepted in all, or of every stratum: rows alike in the `meta` fields named in `per`.
 
-    After `rounds` rounds the run ends with what there is.
+    After `rounds` rounds the run ends with what there is; without it, when it has run dry.
     """
 
     rows: Annotated[int, msgspec.Meta(ge=1)]
     per: tuple[str, ...] = ()
-    rounds: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = MOST_ROUNDS
+    rounds: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
     def stratum(self, meta: Mapping[str, Any]) -> Stratum | None:
         """Where a row belongs; None where it lacks one of the fields, as human rows may."""
@@ -37,7 +37,7 @@ class Target(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def plain(self) -> int | dict[str, Any]:
         """As a recipe file says it."""
-        if not self.per and self.rounds == MOST_ROUNDS:
+        if not self.per and self.rounds is None:
             return self.rows
         return {"rows": self.rows, "per": list(self.per), "rounds": self.rounds}
 
@@ -62,13 +62,14 @@ class Round(msgspec.Struct):
     """What the steps of one round may know of the rounds before.
 
     `written` holds, by step, the texts that earlier rounds wrote. `standing` says of each stratum
-    met so far whether it wants more rows.
+    met so far whether it wants more rows. `topics` is where each topic came from.
     """
 
     number: int = 1
     written: dict[str, list[str]] = {}
     standing: dict[Stratum, bool] = {}
     per: tuple[str, ...] = ()
+    topics: dict[str, Origin] = {}
 
     def wants(self, meta: Mapping[str, Any]) -> bool:
         """Whether rows with these fields are still wanted; of fields not known yet, any value."""
@@ -81,9 +82,8 @@ class Round(msgspec.Struct):
         return any(alike) or not alike
 
     def values(self, field: str) -> list[str] | None:
-        """The values of a field whose strata want more; None where strata do not tell them apart,
-        or in the first round."""
-        if field not in self.per or self.number == 1:
+        """The values of a field whose strata want more; None where any value will do."""
+        if field not in self.per or not self.standing:
             return None
         place = self.per.index(field)
         return list(dict.fromkeys(s[place] for s, wanted in self.standing.items() if wanted))

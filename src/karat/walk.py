@@ -18,6 +18,11 @@ from karat.row import Ids, Row
 from karat.stage import StepStats
 from karat.step import StepCall
 
+FOR_GOOD = (
+    "row",
+    "context",
+    "content",
+)  # kinds of ProviderError that this request will always meet
 LEAST_DONE = 0.02  # of a stage, before its cost is projected
 
 
@@ -32,6 +37,7 @@ class Monitor:
         self.expected: int | None = None  # rows that will enter the current stage
         self.current: list[str] = []
         self.note = ""  # where a run in rounds stands
+        self.passing = 0  # rows whose calls failed and may be answered another time
         self.planned_usd: dict[str, float] = {}  # by step, what a plan said is still to pay
         self._spent_before = 0
 
@@ -82,7 +88,10 @@ async def walk(
                 made = await call.step.function(*seen, **call.params)
                 rows = _checked(made, call)
         except (RowError, ProviderError) as error:
-            row.dropped, row.failed = f"call failed ({error})", True
+            kind = error.kind if isinstance(error, ProviderError) else ""
+            row.dropped = f"{'call failed' if kind else 'cannot go on'} ({error})"
+            row.failed = True
+            monitor.passing += kind not in ("", *FOR_GOOD)
             rows = [row]
         finally:
             monitor.in_flight[label] -= 1
@@ -101,7 +110,7 @@ async def walk(
 
 def _name_apart(rows: list[Row], parent: str) -> None:
     """New ids for rows a step made by copying: decisions, seeds and provenance go by id."""
-    if len({row.id for row in rows}) < len(rows):
+    if len({row.id for row in rows}) < len(rows) or not all(row.id for row in rows):
         names = Ids()
         for row in rows:
             row.id = names.assign(row.messages, row.meta, parent)

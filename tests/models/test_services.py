@@ -84,7 +84,7 @@ def test_every_entry_says_where_its_facts_come_from():
     [
         (3, "write its base_url and key_env as a mapping"),
         ({"base_ur": "x"}, "no key 'base_ur'; did you mean 'base_url'?"),
-        ({"schema": "xml"}, "Invalid enum value 'xml'"),
+        ({"schema": "xml"}, "schema: expected one of json_object, json_schema, prompt, got 'xml'"),
         ({"max_n": 0}, "max_n"),
         ({"refuses": ["temprature"]}, "did you mean 'temperature'?"),
         ({"thinking_refuses": ["x"]}, "refuses 'x', which no request has"),

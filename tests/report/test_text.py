@@ -13,8 +13,7 @@ from rich.console import Console
 from karat.planning import StepPlan
 from karat.recipe import recipe_hash
 from karat.report.cells import money
-from karat.report.text import plan_table, print_report, row_panel
-from karat.row import Message, Response, Row
+from karat.report.text import plan_table, print_report
 from karat.rundir import Run
 
 EVIL = "\x1b[2J[bold]kept[/bold] [/nothing] \x07\u202e\u2028\ud800"
@@ -104,12 +103,6 @@ def test_words_of_others_are_text_on_the_terminal(show, place):
     assert SEEN in show(report)
 
 
-def test_a_row_is_shown_as_text():
-    response = Response(EVIL, EVIL, scores={EVIL: 1.0}, kept=True)
-    row = Row(EVIL, [Message(EVIL, EVIL)], [response], meta={"k": EVIL}, dropped=EVIL)
-    assert printed(row_panel(row)).count(SEEN) >= 6
-
-
 def test_a_plan_names_models_as_text():
     assert SEEN in printed(plan_table([StepPlan("respond", 1, 1, EVIL)]))
 
@@ -118,3 +111,71 @@ def test_what_is_unknown_is_never_shown_as_nothing():
     assert (money(None), money(0), money(0.01234), money(12)) == (
         "price unknown", "$0", "$0.01234", "$12.00",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        (0.5, "$0.5"), (1e-5, "$0.00001"), (1.2345678e-7, "$0.0000001235"), (1e-9, "$0.000000001"),
+        (0.99999, "$1"), (0.1, "$0.1"),
+    ],
+)  # fmt: skip
+def test_little_money_is_shown_in_plain_decimals(usd, shown):
+    assert money(usd) == shown
+
+
+def test_a_budget_of_next_to_nothing_is_shown_in_plain_decimals():
+    lines = [StepPlan("respond", 1, 1, "m", calls=1, samples=1, cost_usd=0.1)]
+    assert "over the budget of $0.00001:" in printed(plan_table(lines, budget_usd=1e-5))
+
+
+def test_kinds_of_calls_to_one_model_are_told_apart(show):
+    report = copy.deepcopy(REPORT)
+    (entry,) = report["models"]
+    report["models"] = [{**entry, "kind": "chat"}, {**entry, "kind": "complete"}]
+    text = show(report)
+    assert "\nm  " in text
+    assert "\nm (complete)  " in text
+    assert "(chat)" not in text
+
+
+def test_rows_of_an_export_in_several_files_are_counted_once(show, tmp_path):
+    report = copy.deepcopy(REPORT)
+    files = {"corpus": "beir/corpus.jsonl", "queries": "beir/queries.jsonl"}
+    report["exports"]["beir"] = {"files": files, "rows": 3, "left_out": {"no passage": 2}}
+    lines = show(report).splitlines()
+    place = lines.index("beir      3 rows; left out: 2 no passage")
+    assert lines[place + 1 : place + 3] == [
+        f"          {tmp_path / name}" for name in files.values()
+    ]
+    assert sum("3 rows" in line for line in lines) == 1
+
+
+def test_what_the_share_of_people_counts_is_said(show):
+    assert "rows whose prompt and answer people wrote: 0%\ncost so far: $0.5" in show(REPORT)
+
+
+def test_what_steps_counted_is_told_so_that_it_can_be_understood(show):
+    report = copy.deepcopy(REPORT)
+    report["funnel"][0]["notes"] = {"counts": {"items": 60, "not usable": 0}}
+    assert "topics: 60 items listed, 0 not usable" in show(report)
+
+
+EFFECT = {"value": 0.5, "low": 0.2, "high": 0.8}
+
+
+def voice(effect, value="plainly"):
+    return {"value": value, "rows": 2, "accepted": 1, "share": 0.5, "score": 1.0, "effect": effect}
+
+
+def test_variety_is_told_only_where_its_effect_was_tested(show):
+    untested = show({**REPORT, "variety": {"tone": [voice(None), voice(None, "warmly")]}})
+    assert "voice" not in untested
+    assert "axes" not in untested
+    assert "plainly" not in untested
+    unclear = show({**REPORT, "variety": {"tone": [voice({**EFFECT, "low": -0.1}), voice(None)]}})
+    assert "effect on reward" not in unclear
+    assert "0 of 1 have a clear effect" in unclear
+    clear = show({**REPORT, "variety": {"tone": [voice(EFFECT), voice(None)]}})
+    assert "effect on reward" in clear
+    assert "tone: plainly" in clear

@@ -128,9 +128,9 @@ def test_math_and_coding_have_levels_and_writing_has_documents(make_recipe, tmp_
         if row.meta["task"] == "math":
             assert row.meta["difficulty"] == "an olympiad"
         if row.meta["task"] == "writing":
-            assert any(f"asks for {row.meta['document']}," in text for text in asked)
+            assert any(f"asks for {row.meta['kind']}," in text for text in asked)
     assert any("at the level of an olympiad" in text for text in asked)
-    assert len({row.meta["document"] for row in rows if row.meta["task"] == "writing"}) > 3
+    assert len({row.meta["kind"] for row in rows if row.meta["task"] == "writing"}) > 3
 
 
 # --- revised drafts ---------------------------------------------------------------------------
@@ -234,24 +234,24 @@ def test_a_later_round_knows_what_earlier_ones_wrote(make_recipe, tmp_path):
 
 
 def test_a_slow_answer_holds_back_nobody_else(make_recipe, tmp_path):
-    """One call takes two seconds; every other topic has all its lists, asked for again, by then."""
+    """One call takes three seconds; every other topic has all its lists, asked for again, by then."""
     done = []
 
     def slow(number, body):
-        return 2.0 if "about topic 3." in body["messages"][-1]["content"] else 0.002
+        return 3.0 if "about topic 3." in body["messages"][-1]["content"] else 0.002
 
     def answer(body, place):
         done.append("about topic 3." in body["messages"][-1]["content"])
         return written(body, place, count=2)
 
     steps = [
-        {"topics": {"given": [f"topic {i}" for i in range(60)]}},
+        {"topics": {"given": [f"topic {i}" for i in range(30)]}},
         {"prompts": {"model": "teacher", "per_topic": 4}},
     ]
     with Server(answer=answer, slow=slow) as server:
-        run = karat.run(make_recipe(server.model(concurrency=4), steps=steps), tmp_path / "out")
-    assert run.report["rows"]["accepted"] == 240
-    assert done.index(True) == 118  # two calls each of the other 59
+        run = karat.run(make_recipe(server.model(concurrency=8), steps=steps), tmp_path / "out")
+    assert run.report["rows"]["accepted"] == 120
+    assert done.index(True) == 58  # two calls each of the other 29
 
 
 def test_difficulties_that_have_enough_are_not_drawn_again(make_recipe, tmp_path):

@@ -47,8 +47,8 @@ def test_variety_gives_each_row_a_voice_and_records_it(make_recipe, tmp_path):
         for tone in ("warmly", "soberly")
     }
     for row in rows:
-        assert row.meta["answer"]["tone"] in row.messages[0].content
-        assert set(row.meta["answer"]) == {"tone", "length", "language"}
+        assert row.meta["answer_voice"]["tone"] in row.messages[0].content
+        assert set(row.meta["answer_voice"]) == {"tone", "length", "language"}
 
 
 def test_every_shipped_voice_makes_a_sentence(make_recipe, tmp_path):
@@ -60,7 +60,7 @@ def test_every_shipped_voice_makes_a_sentence(make_recipe, tmp_path):
         assert text.startswith("You are ")
         assert "  " not in text
         assert text.endswith(".")
-    assert set(rows[0].meta["answer"]) == {"persona", "tone", "length", "expertise", "format"}
+    assert set(rows[0].meta["answer_voice"]) == {"persona", "tone", "length", "expertise", "format"}
 
 
 def test_a_system_message_of_the_rows_own_stays_alone(make_recipe, tmp_path):
@@ -76,7 +76,7 @@ def test_a_system_message_of_the_rows_own_stays_alone(make_recipe, tmp_path):
         run = karat.run(make_recipe(server.model(), steps=steps), tmp_path / "out")
     (row,) = rows_of(run.accepted_file)
     assert [m.content for m in row.messages] == ["Mine.", "Why is it so?"]
-    assert "answer" not in row.meta
+    assert "answer_voice" not in row.meta
 
 
 def test_sampling_values_reach_the_model_and_open_ones_do_not(make_recipe, tmp_path):

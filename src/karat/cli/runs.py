@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -14,7 +15,10 @@ from karat.cli._base import OUT, RECIPE, SET, calm_gc, load, main, terminal
 @OUT
 @SET
 def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
-    """Run RECIPE (a file, or a name karat ships) to its end, or go on where it stopped."""
+    """Run RECIPE (a file, or a name karat ships) to its end, or go on where it stopped.
+
+    Ends with status 3 where `exactly` was not reached.
+    """
     from karat.api import run as run_recipe
     from karat.report.progress import Progress
     from karat.report.text import print_report
@@ -22,6 +26,7 @@ def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
     calm_gc()
     done = run_recipe(load(recipe, overrides), out, watch=Progress(terminal(stderr=True)).watch)
     print_report(terminal(), done)
+    sys.exit(3 if done.report.get("exactly", {}).get("why_short") else 0)
 
 
 @main.command()
@@ -46,7 +51,7 @@ def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) 
     lines = plan_recipe(loaded, out, probe)
     spent = spent_usd(Run.at(out, loaded.name).journal)
     rights = rights_notes(loaded.steps, loaded.models)
-    terminal().print(plan_table(lines, spent, loaded.budget_usd, rights))
+    terminal().print(plan_table(lines, spent, loaded.budget_usd, rights, loaded.exactly))
 
 
 @main.command()
@@ -59,7 +64,7 @@ def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) 
 def preview(recipe: str, out: Path | None, overrides: tuple[str, ...], count: int) -> None:
     """Run the first rows of RECIPE end to end (paid, and kept for the run) and show them."""
     from karat.api import preview as preview_recipe
-    from karat.report.text import row_panel
+    from karat.report.rows import row_panel
 
     console = terminal()
     for row in preview_recipe(load(recipe, overrides), count, out):
@@ -73,7 +78,8 @@ def preview(recipe: str, out: Path | None, overrides: tuple[str, ...], count: in
 )
 def show(directory: Path, count: int) -> None:
     """Show what the run in RUN made: funnel, scores, models, cost, and some rows."""
-    from karat.report.text import print_report, row_panel
+    from karat.report.rows import row_panel
+    from karat.report.text import print_report
     from karat.rundir import Run, first_rows
 
     found, console = Run.open(directory), terminal()

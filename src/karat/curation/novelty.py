@@ -68,8 +68,7 @@ class Pool:
         self._exact: dict[str, int] = {}
         self._index: dict[int, list[int]] = {}
         self._vectors_ND: Floats = np.zeros((0, 1), np.float32)
-        for text in prepare(list(texts)):
-            self.add(text)
+        self.extend(list(texts))
 
     def __len__(self) -> int:
         return len(self._held)
@@ -78,6 +77,11 @@ class Pool:
     def texts(self) -> list[str]:
         """The texts, as they came."""
         return [held.text for held in self._held]
+
+    def extend(self, texts: Sequence[str]) -> None:
+        """Takes several texts in."""
+        for text in prepare(texts):
+            self.add(text)
 
     def add(self, new: Prepared) -> None:
         """Takes a text in."""

@@ -93,6 +93,8 @@ def _round(
     tree = loaded.resolved()
     tree["seed"] += number - 1
     held = tree["models"]["teacher"]
+    if isinstance(held, list):
+        raise RecipeError(f"{recipe}: 'teacher' has fallbacks, which would answer in its place")
     tree["models"]["teacher"] = {**held, "model": teacher} if isinstance(held, dict) else teacher
     path = folder / f"round-{number}.yaml"
     write_atomic(path, dump(tree).encode())

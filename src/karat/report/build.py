@@ -46,8 +46,9 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         warnings.append("no row was accepted; the funnel shows where they went")
     elif human < LEAST_HUMAN_SHARE:
         warnings.append(
-            f"{human:.0%} of the accepted rows are human; below {LEAST_HUMAN_SHARE:.0%} a model "
-            "trained on its own output can collapse: add a 'mix' step"
+            f"{human:.0%} of the accepted rows are human (people wrote prompt and answer); below "
+            f"{LEAST_HUMAN_SHARE:.0%} a model trained on its own output can collapse: add a 'mix' "
+            "step"
         )
     cut_off = _cut_off(run.accepted_file)
     if cut_off > CUT_OFF_WARNING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from rich.table import Table
@@ -19,7 +20,11 @@ def money(usd: float | None) -> str:
     """Dollars with as many digits as matter; unknown is said, never shown as 0."""
     if usd is None:
         return "price unknown"
-    return "$0" if usd == 0 else f"${usd:.2f}" if usd >= 1 else f"${usd:.4g}"
+    if usd == 0 or usd >= 1:
+        return f"${usd:.2f}" if usd else "$0"
+    # Four digits from the first that counts, and never an exponent.
+    places = min(30, max(1, 3 - math.floor(math.log10(abs(usd)))))
+    return f"${usd:.{places}f}".rstrip("0").rstrip(".")
 
 
 def clean(text: str, length: int = SHOWN, style: str = "") -> Text:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -16,8 +15,8 @@ from karat.recipefile import parse
 from karat.report.cells import CONTROL, LINE, clean, grid, money
 from karat.report.run_diversity import diversity_lines
 from karat.report.voices import voice_table, yields
-from karat.row import Row
 from karat.rundir import Run
+from karat.target import Target
 
 
 def funnel(report: dict[str, Any]) -> Table:
@@ -52,12 +51,19 @@ def model_table(report: dict[str, Any]) -> Table:
         latency = m["latency_ms"]
         about = "~" if m["tokens_estimated"] else ""
         table.add_row(
-            clean(m["model"], LINE), f"{m['calls']:,}", f"{about}{m['prompt_tokens']:,}",
+            clean(f"{m['model']}{_kind(m)}", LINE), f"{m['calls']:,}",
+            f"{about}{m['prompt_tokens']:,}",
             f"{about}{m['completion_tokens']:,}", money(m["cost_usd"]),
             *(_ms(latency[p]) for p in ("p50", "p95", "p99")),
             str(m["retries"]), str(m["errors"]),
         )  # fmt: skip
     return table
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    """What a model was asked for, where that is no chat."""
+    kind = entry.get("kind", "chat")
+    return "" if kind == "chat" else f" ({kind})"
 
 
 def _ms(value: float) -> str:
@@ -131,12 +137,15 @@ def _effort(this: dict[str, Any], steps: int) -> str:
 def _facts(report: dict[str, Any]) -> Text:
     cost = report["cost_usd"]
     paid = "unknown, a model has no price" if cost is None else money(cost)
-    share = f"human share: {report['human_share']:.0%}    cost so far: {paid}"
-    return clean("\n".join([*diversity_lines(report), share]), 20 * LINE)
+    people = f"rows whose prompt and answer people wrote: {report['human_share']:.0%}"
+    return clean("\n".join([*diversity_lines(report), people, f"cost so far: {paid}"]), 20 * LINE)
 
 
 def files(run: Run, report: dict[str, Any]) -> str:
-    """The paths of what the run wrote, one a line, never wrapped."""
+    """The paths of what the run wrote, one a line, never wrapped.
+
+    Rows are counted once for each export: one in several files has other lines in each.
+    """
     lines = [
         ("accepted", str(run.accepted_file)),
         ("dropped", str(run.dropped_file)),
@@ -144,39 +153,14 @@ def files(run: Run, report: dict[str, Any]) -> str:
     ]
     for name, export in report["exports"].items():
         reasons = ", ".join(f"{count:,} {why}" for why, count in export["left_out"].items())
-        note = f"  ({export['rows']:,} rows{f'; left out: {reasons}' if reasons else ''})"
-        lines += [(name, f"{run.path / path}{note}") for path in export["files"].values()]
+        note = f"{export['rows']:,} rows{f'; left out: {reasons}' if reasons else ''}"
+        paths = [str(run.path / path) for path in export["files"].values()]
+        if len(paths) > 1:
+            lines += [(name, note), *(("", path) for path in paths)]
+        else:
+            lines += [(name, f"{path}  ({note})") for path in paths]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {CONTROL.sub('�', path)}" for name, path in lines)
-
-
-def row_panel(row: Row) -> RenderableType:
-    """One row: its prompt, every response with its scores, and why it was dropped."""
-    parts: list[RenderableType] = []
-    for message in row.messages:
-        parts += [clean(message.role, LINE, "bold cyan"), clean(message.content), Text()]
-    for response in row.responses:
-        mark = {True: ("kept", "bold green"), False: ("not kept", "dim"), None: ("", "")}[
-            response.kept
-        ]
-        scores = "  ".join(
-            f"{key.rpartition('.')[2]} {value:.2f}" for key, value in response.scores.items()
-        )
-        author = clean(f"response by {response.model or 'the file'} ", LINE, "bold")
-        cut = (" cut off", "yellow") if response.finish_reason == "length" else ""
-        head = Text.assemble(author, mark, cut, "  ", clean(scores))
-        parts += [head, clean(response.content), Text()]
-    if row.dropped:
-        parts.append(Text.assemble(("dropped: ", "bold red"), clean(row.dropped)))
-    facts = ", ".join(
-        f"{key} {value}" for key, value in row.meta.items() if isinstance(value, str | int | float)
-    )
-    return Panel(
-        Group(*parts),
-        title=clean(f"row {row.id}", LINE),
-        subtitle=clean(facts.replace("\n", " "), 120),
-        title_align="left",
-    )
 
 
 def plan_table(
@@ -184,6 +168,7 @@ def plan_table(
     spent_usd: float = 0.0,
     budget_usd: float | None = None,
     rights: Sequence[str] = (),
+    target: Target | None = None,
 ) -> RenderableType:
     """A plan, with totals, the budget, and a word on where its figures come from."""
     table = grid(
@@ -230,7 +215,12 @@ def plan_table(
         notes.append("held: answers the journal holds for these rows, which are not bought again")
     if unknown:
         notes.append("some prices are unknown: add price: {input: …, output: …} to the model")
-    if lines and lines[0].rounds > 1:
+    if target is not None and target.per:
+        notes.append(
+            f"exactly {target.rows:,} of each {' / '.join(target.per)}: how many rounds that takes "
+            "shows only when rows are accepted; this is one"
+        )
+    elif lines and lines[0].rounds > 1:
         notes.append(
             f"exactly: these are {lines[0].rounds} rounds, enough if every row were accepted"
         )

@@ -26,6 +26,7 @@ from karat.steps._variety import Axis
 AXES = (*get_args(Axis), "task")
 MOST_VALUES = 50  # of an axis; a column with more is no voice
 SHOWN = 6
+COUNTED = {"items": "items listed"}  # what a count is called where its name alone says too little
 
 
 class _Value:
@@ -63,10 +64,14 @@ def voices(run: Run, ranking: str | None) -> dict[str, list[dict[str, Any]]]:
 
 def _spoken(meta: dict[str, Any]) -> list[tuple[str, str]]:
     """(axis, value) of one row."""
-    answer = meta.get("answer")
+    answer = meta.get("answer_voice")
     own = [(axis, meta[axis]) for axis in AXES if isinstance(meta.get(axis), str)]
     if isinstance(answer, dict):
-        own += [(f"answer.{axis}", value) for axis, value in answer.items() if axis in AXES]
+        own += [
+            (f"answer.{axis}", value)
+            for axis, value in answer.items()
+            if axis in AXES and isinstance(value, str)
+        ]
     return own
 
 
@@ -108,13 +113,16 @@ def _axis(values: dict[str, _Value], accepted: int) -> list[dict[str, Any]]:
     return entries
 
 
-def voice_table(report: dict[str, Any]) -> tuple[Table, Text] | None:
-    """The voices whose effect on the reward is clear, and a line on all of them."""
+def voice_table(report: dict[str, Any]) -> list[Table | Text]:
+    """The voices whose effect on the reward is clear, and a line on all of them.
+
+    Nothing where no effect could be told, as where nothing was graded.
+    """
     told = [(axis, e) for axis, entries in report.get("variety", {}).items() for e in entries]
     tested = [(axis, e) for axis, e in told if e["effect"] is not None]
     clear = [(a, e) for a, e in tested if e["effect"]["low"] > 0 or e["effect"]["high"] < 0]
-    if not told:
-        return None
+    if not tested:
+        return []
     table = grid("voice", "rows", "accepted", "share", "effect on reward", "95%")
     clear.sort(key=lambda pair: -abs(pair[1]["effect"]["value"]))
     for axis, e in clear[:SHOWN]:
@@ -130,13 +138,16 @@ def voice_table(report: dict[str, Any]) -> tuple[Table, Text] | None:
         f"{len(told)} values on {axes} axes; {len(clear)} of {len(tested)} have a clear effect on "
         f"the reward, where chance alone would show about {by_chance:.0f}; all are in report.json"
     )
-    return table, Text(line)
+    return [table, Text(line)] if clear else [Text(line)]
 
 
 def yields(report: dict[str, Any]) -> list[Text]:
     """A line for each step that counted what it wrote."""
     return [
-        clean(f"{step['label']}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
+        clean(
+            f"{step['label']}: "
+            + ", ".join(f"{n:,} {COUNTED.get(name, name)}" for name, n in counts.items())
+        )
         for step in report["funnel"]
         if (counts := step.get("notes", {}).get("counts"))
     ]

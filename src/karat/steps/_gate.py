@@ -16,8 +16,11 @@ from karat.context import Context
 from karat.curation.novelty import Near, Pool, Prepared, prepare
 
 Similarity = Annotated[float, msgspec.Meta(ge=0.3, le=1)]
-Novelty = dict[Literal["words", "meaning"], Similarity] | Literal["off"]
 WORDS, MEANING = 0.6, 0.92  # from which a prompt is a repeat; benchmarks/diversity.py
+Novelty = Annotated[
+    dict[Literal["words", "meaning"], Similarity] | Literal["off"],
+    msgspec.Meta(extra={"default": f"{{words: {WORDS}, meaning: {MEANING}}}"}),
+]
 TOLD = 4  # repeated prompts that a model is told to keep away from
 
 

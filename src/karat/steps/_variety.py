@@ -16,9 +16,7 @@ import yaml
 from karat.context import PROMPTS
 
 # The order in which values are drawn: an axis more changes no draw before it.
-Axis = Literal[
-    "persona", "tone", "length", "expertise", "language", "format", "difficulty", "document"
-]
+Axis = Literal["persona", "tone", "length", "expertise", "language", "format", "difficulty", "kind"]
 Variety = dict[Axis, list[str]] | Literal["default", "off"]
 
 

@@ -105,6 +105,9 @@ async def closed_qa(
     return made
 
 
+closed_qa.needs = ("passage",)
+
+
 def _passage(row: Row) -> str:
     passage = row.meta.get("passage")
     if isinstance(passage, str) and passage.strip():

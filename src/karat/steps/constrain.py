@@ -70,6 +70,9 @@ async def constrain(
     return row
 
 
+constrain.marks = ("task", "base_task", "constraints")
+
+
 def _range(count: int | list[int]) -> tuple[int, int]:
     return (count, count) if isinstance(count, int) else (count[0], count[-1])
 

@@ -103,6 +103,9 @@ async def dialogue(
     return row
 
 
+dialogue.marks = ("user_persona", "user_turns", "ended")
+
+
 def _given(row: Row) -> Response | None:
     """An answer the row brings along."""
     return next((found for found in row.kept() if found.content.strip()), None)
@@ -226,9 +229,10 @@ def _rule(
     for name in personas:
         described = isinstance(personas, dict) and (personas[name] or "").strip()
         if name not in PERSONAS and not described:
+            near = did_you_mean(name, PERSONAS)
             return (
-                f"no persona '{name}'; {did_you_mean(name, PERSONAS)} One of your own needs a "
-                f"sentence about the user: personas: {{{name}: …}}"
+                f"no persona '{name}'; {near}{'' if near.endswith('?') else '.'} One of your own "
+                f"needs a sentence about the user: personas: {{{name}: …}}"
             )
     if min_turns > turns:
         return f"min_turns {min_turns} is above turns {turns}: every row would be dropped"

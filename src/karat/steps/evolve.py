@@ -93,6 +93,9 @@ async def evolve(
     return _kept(row, made, keep, failed)
 
 
+evolve.marks = ("evolved", "depth", "parents")
+
+
 async def _rewrite(
     ctx: Context, name: str, parents: list[Row], index: int, model: str, sampling: dict[str, Any]
 ) -> tuple[str, str] | None:

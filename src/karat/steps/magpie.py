@@ -87,6 +87,9 @@ async def magpie(
     return made
 
 
+magpie.marks = ("writer",)
+
+
 def _systems(ctx: Context, row: Row, system: str | list[str] | None) -> list[str]:
     """The system messages to draw from. Raises: RecipeError where the topic has no place in one."""
     topic = harmless(str(row.meta.get("topic") or ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -17,13 +17,14 @@ from karat.row import Ids, Message, Row
 from karat.step import ModelName, Positive, Temperature, step
 from karat.steps._gate import Gate, Novelty
 from karat.steps._usable import usable
-from karat.steps._variety import Variety, axes, draw, problem, shipped
+from karat.steps._variety import Axis, Variety, axes, draw, problem, shipped
 from karat.templates import turns
 from karat.together import all_of
 
 Task = Literal["open_qa", "writing", "closed_qa", "coding", "math"]
 Weight = Annotated[float, msgspec.Meta(gt=0)]
 Tasks = list[Task] | dict[Task, Weight]
+Levels = Annotated[dict[Task, list[str]], msgspec.Meta(extra={"default": "karat's own"})]
 PER_CALL = 5  # prompts asked for at once: longer lists repeat themselves
 PLACES = 100_000  # more calls than one wave makes: `tries` changes no index
 COPY = 0.6  # share of common words from which a prompt is a copy of an example
@@ -38,7 +39,7 @@ async def prompts(
     per_topic: Positive = 5,
     tasks: Tasks = ["open_qa"],  # noqa: B006  read only
     variety: Variety = "default",
-    levels: dict[Task, list[str]] = {},  # noqa: B006  read only
+    levels: Levels = {},  # noqa: B006  read only
     revise: bool = False,
     novelty: Novelty = {},  # noqa: B006  read only
     tries: Positive = 3,
@@ -82,6 +83,10 @@ async def prompts(
         row.dropped = "enough of this topic (exactly)"
         return [row]
     return made
+
+
+prompts.marks = ("task", "draft", *get_args(Axis))
+prompts.needs = ("topic",)
 
 
 class _Share(msgspec.Struct):
@@ -132,7 +137,7 @@ class _Writer:
         if share.task in self.levels:
             options["difficulty"] = self.levels[share.task]
         if share.task == "writing":
-            options.setdefault("document", shipped()["documents"])
+            options.setdefault("kind", shipped()["documents"])
         known = {**self.row.meta, "task": share.task}
         for axis, values in options.items():  # of a field that is counted, values still wanted
             wanted = [value for value in values if self.ctx.wants({**known, axis: value})]
@@ -141,7 +146,7 @@ class _Writer:
         told = {**dict.fromkeys(shipped()["prompts"], ""), **voice}
         ask = self.ctx.render(
             f"prompts_{share.task}", topic=self.topic, n=share.count - len(share.found),
-            avoid=self.gate.avoid(), **{"document": "", **told},
+            avoid=self.gate.avoid(), **{"kind": "", **told},
         )  # fmt: skip
         messages = turns(ask)
         system = Message("system", self.ctx.render("prompts_system", **told))

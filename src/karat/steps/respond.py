@@ -35,7 +35,7 @@ async def respond(
     `system` is put in front where the row brings no system message of its own. With `variety`
     (`default`, or lists of one's own by axis) each row gets a voice drawn by seed behind it:
     persona, tone, length, expertise, language and format of the answers, recorded in
-    `meta.answer`. Left open, sampling
+    `meta.answer_voice`. Left open, sampling
     values are the model's own; for best-of-n, temperature .8 to 1 is usual (FACTS: Llama 2 used
     1.2 to 1.3, ReST-EM .7). Raising n later buys only the new samples.
     """
@@ -48,7 +48,7 @@ async def respond(
         if voice:
             every = dict.fromkeys(shipped()["responses"], "")
             told.append(" ".join(ctx.render("respond_system", **{**every, **voice}).split()))
-            row.meta["answer"] = voice
+            row.meta["answer_voice"] = voice
         if told:
             messages = [Message("system", "\n".join(told)), *messages]
     drawn = await all_of(
@@ -65,6 +65,9 @@ async def respond(
         for c in completions
     ]
     return row
+
+
+respond.marks = ("answer_voice",)
 
 
 @respond.rule

@@ -92,6 +92,9 @@ async def self_instruct(
     return [row, *writer.made] if keep_seeds else writer.made
 
 
+self_instruct.marks = ("writer", "task", "examples")
+
+
 def _calls(n: int) -> int:
     """Calls that bring n instructions if every item is taken."""
     return math.ceil(n / PER_CALL)

@@ -65,14 +65,14 @@ async def topics(
             pool.add(name)
     wanted = n if n is not None else len(pool.names)
     calls: list[str] = []
-    again = ctx.wanted("topic")
+    again, macro = ctx.wanted("topic"), ctx.wanted("macro_topic")
     if model is not None and len(pool.names) < wanted and again is None:
         pool.keep_from(ctx.written().texts)
         ask = _Asker(ctx, model, temperature, max_tokens, calls)
-        if wanted <= MACRO_FROM:
+        if wanted <= MACRO_FROM and macro is None:
             await ask.fill(pool, wanted, "topics", about=about)
         else:
-            await _two_levels(ask, pool, wanted, about)
+            await _two_levels(ask, pool, wanted, about, macro)
     names = pool.names[:wanted] if again is None else again
     if not names:
         raise RowError("the model named no topics")
@@ -81,11 +81,15 @@ async def topics(
     ids = Ids()
     made = []
     for name in names:
-        meta = {"topic": name}
+        held = ctx.origin(name) if again is not None else None
+        meta, paid = held or ({"topic": name}, calls)
         if name in pool.macro:
             meta["macro_topic"] = pool.macro[name]
-        made.append(Row(ids.assign([], meta, row.id), meta=meta, calls=list(calls)))
+        made.append(Row(ids.assign([], meta, row.id), meta=dict(meta), calls=list(paid)))
     return made
+
+
+topics.marks = ("topic", "macro_topic")
 
 
 def _own(ctx: Context, given: list[str]) -> list[str]:
@@ -101,12 +105,13 @@ class _Pool:
         self.macro: dict[str, str] = {}  # of a subtopic, the topic it belongs to
         self._spelled: set[str] = set()
         self._keys: set[str] = set()
-        self._vectors = np.zeros((0, 1), np.float32)
+        self._vectors = embed([])
+        self._fresh: list[str] = []  # whose vectors nobody has asked for yet
 
     def keep_from(self, names: list[str]) -> None:
         """From now on no topic of a model's is taken that is one of these."""
         self._keys.update(map(_key, names))
-        self._remember(names)
+        self._fresh += names
 
     def under(self, macro: str) -> list[str]:
         """The last topics taken under a macro topic."""
@@ -120,7 +125,7 @@ class _Pool:
         items = parse_list(answer.content, cut=answer.finish_reason == "length")
         taken = 0
         for item in items:
-            name = _EXPLAINED.split(item, maxsplit=1)[0].rstrip(".。:：").strip()
+            name = _line(_EXPLAINED.split(item, maxsplit=1)[0]).rstrip(".。:：").strip()
             fits = taken < most and 0 < len(name) <= LONGEST and not self._known(name)
             if fits and self.add(name):
                 taken += 1
@@ -135,20 +140,22 @@ class _Pool:
         self._spelled.add(name.casefold())
         self._keys.add(_key(name))
         self.names.append(name)
-        self._remember([name])
+        self._fresh.append(name)
         return True
 
     def _known(self, name: str) -> bool:
         """Whether another topic has the same words, or means the same."""
         if _key(name) in self._keys:
             return True
+        if self._fresh:
+            self._vectors = np.concatenate([self._vectors, embed(self._fresh)])
+            self._fresh = []
         (vector,) = embed([name])
         return len(self._vectors) > 0 and bool((self._vectors @ vector).max() >= ALIKE)
 
-    def _remember(self, names: list[str]) -> None:
-        if names:
-            fresh = embed(names)
-            self._vectors = np.concatenate([self._vectors, fresh]) if len(self._vectors) else fresh
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _key(name: str) -> str:
@@ -171,13 +178,16 @@ class _Asker:
         """One list, asked for again while it is short."""
         for attempt in range(TRIES):
             missing, avoid = wanted - len(pool.names), pool.names[-TOLD:]
+            if missing <= 0:
+                return
             answer = await self.ask(template, attempt, n=missing, avoid=avoid, **values)
             self.take(pool, answer, missing)
-            if len(pool.names) >= wanted:
-                return
 
     async def ask(self, template: str, attempt: int, **values: Any) -> Completion:
-        text = self.ctx.render(template, **values)
+        # Data in one line each: it cannot add turns to the request.
+        told = {k: _line(v) if isinstance(v, str) else v for k, v in values.items()}
+        told["avoid"] = [_line(name) for name in values["avoid"]]
+        text = self.ctx.render(template, **told)
         (answer,) = await self.ctx.chat(self.model, turns(text), index=attempt, **self.sampling)
         return answer
 
@@ -190,14 +200,17 @@ class _Asker:
         return taken
 
 
-async def _two_levels(ask: _Asker, pool: _Pool, wanted: int, about: str | None) -> None:
+async def _two_levels(
+    ask: _Asker, pool: _Pool, wanted: int, about: str | None, names: list[str] | None
+) -> None:
     """Macro topics, then subtopics of all of them at once, those that come out short again."""
-    macro = _Pool()
-    for name in pool.names:
-        macro.add(name)
-    count = max(len(macro.names), math.ceil(math.sqrt(wanted)))
-    await ask.fill(macro, count, "topics", about=about)
-    names = macro.names[:count]
+    if names is None:  # none is given: in a later round, those that want more
+        macro = _Pool()
+        for name in pool.names:
+            macro.add(name)
+        count = max(len(macro.names), math.ceil(math.sqrt(wanted)))
+        await ask.fill(macro, count, "topics", about=about)
+        names = macro.names[:count]
     each = math.ceil((wanted - len(pool.names)) / max(1, len(names)))
     short = dict.fromkeys(names, each)
     for wave in range(TRIES + each // PER_CALL):
@@ -220,7 +233,7 @@ def _keywords(ctx: Context | None, name: str) -> list[str]:
     shipped = _shipped(name)
     path = shipped if shipped.is_file() else Path(name) if ctx is None else ctx.path(name)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeError):
         known = [file.stem.removeprefix("keywords_") for file in PROMPTS.glob("keywords_*.txt")]
         raise RecipeError(
