@@ -458,3 +458,33 @@ def test_rows_that_mix_adds_in_a_round_have_ids_of_their_own(make_recipe, tmp_pa
         run = made(make_recipe, tmp_path / "out", server, steps, exactly=150)
     ids = [row.id for path in (run.accepted_file, run.dropped_file) for row in rows_of(path)]
     assert len(ids) == len(set(ids))
+
+
+def test_a_small_gap_is_filled_with_part_of_a_round(make_recipe, tmp_path):
+    """Of twenty topics a few are dry at first; the second round goes to a few topics only."""
+    topics = [
+        f"{a} {b}" for a in ("old", "new", "big", "red") for b in ["sea", "tea", "hat", "art", "sun"]
+    ]
+
+    def few(body, place):
+        text = body["messages"][-1]["content"]
+        words = text.split()
+        dry = any(f"about {t}." in text for t in topics[:3]) and not int(body["seed"]) % 3
+        return "1. no" if dry else listed(body) if words[0] == "Write" else "x"
+
+    steps = [
+        {"topics": {"given": topics}},
+        {"prompts": {"model": "teacher", "per_topic": 5, "tries": 1}},
+    ]
+    with Server(answer=few) as server:
+        run = karat.run(make_recipe(server.model(), steps=steps, exactly=104), tmp_path / "out")
+        assert run.report["rows"]["accepted"] == 104
+        assert len(server.requests) <= 20 + 6
+    funnel = {step["label"]: step for step in run.report["funnel"]}
+    assert funnel["topics"]["dropped"]["not needed"] >= 14
+    for before, after in zip(run.report["funnel"], run.report["funnel"][1:], strict=False):
+        assert after["rows_in"] == before["rows_out"]
+        assert (
+            before["label"] != "topics"
+            or before["rows_out"] + before["dropped"]["not needed"] == 40
+        )

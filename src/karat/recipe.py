@@ -180,7 +180,6 @@ class Recipe:
             )
         if position == 0 and (call.step.kind == "table" or call.step.draws):
             raise RecipeError("works on all rows; put a step before it that makes or reads some")
-        check_needs(call, self.steps[:position])
         for parameter, name in call.named("model"):
             self._check_model(parameter, name)
         check_twins(call, self.models)

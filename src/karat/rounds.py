@@ -26,10 +26,9 @@ from karat.models.budget import NANO, BudgetError
 from karat.row import canonical, digest
 from karat.stage import Stage, StepStats, read_batches, read_rows, written
 from karat.steps.dedupe import turns
-from karat.surplus import LABEL, counted, finish
+from karat.surplus import HELD, LABEL, counted, finish, thin
 from karat.target import Origin, Round, Stratum, Target
 
-HELD = "not needed"
 PATIENCE = 2  # passes in vain before a stratum is given up; the last of them is of one round
 FIRST = 1.25  # of the rows asked for, how many the first pass lets on: not all will be accepted
 SLACK = 1.05  # more than the rate so far says
@@ -49,6 +48,8 @@ class Rounds:
         self._addresses: list[str] = []  # of the head, round by round
         self._stats: dict[str, StepStats] = {}  # of the head, all rounds together
         self._whole = True
+        self._share = 1.0  # of a whole round, how much the next one is to be
+        self._weight = 0.0  # rounds so far, in whole ones
         self._there: Counter[Stratum] = Counter()  # rows that the head wrote
         self._let: dict[Stratum, int] = {}  # of them, how many may go on; () stands for all
         self._asked: set[Stratum] = set()  # strata that steps could write
@@ -96,7 +97,9 @@ class Rounds:
         standing = {s: self._is_open(s) for s in self._accepted} if self._steers() else {}
         told = {label: list(texts) for label, texts in self._texts.items()}
         self.mill.services.round = Round(number, told, standing, self.target.per, self._topics)
-        state = canonical([number, *self._addresses, sorted(map(list, standing.items()))])
+        state = canonical(
+            [number, self._share, *self._addresses, sorted(map(list, standing.items()))]
+        )
         stages = [
             msgspec.structs.replace(
                 stage, suffix=f".{number}", address=digest(stage.address, state).hex()
@@ -105,16 +108,21 @@ class Rounds:
             else stage
             for stage in self._head
         ]
-        path, self._whole = await self.mill.through(stages, complete=self._whole)
-        self._made.append(path)
-        self._addresses.append(stages[-1].address)
+        path: Path | None = None
         for stage in stages:
+            path, self._whole = await self.mill.through([stage], path, self._whole)
+            if stage.fans:
+                self._learn(stage)
+                if stage is not stages[-1] and self._share < 1:
+                    path = thin(self.mill, path, stage, self._share)
             for label in stage.labels:
                 total = self._stats.setdefault(label, StepStats(label))
                 total.add(self.mill.monitor.stats[label])
                 self._asked.update(map(tuple, total.notes.pop("strata", ())))
-            if stage.fans:
-                self._learn(stage)
+        assert path is not None
+        self._made.append(path)
+        self._addresses.append(stages[-1].address)
+        self._weight += self._share
 
     def _learn(self, stage: Stage) -> None:
         """Keeps what a step wrote, for later rounds to differ from or to come back to."""
@@ -241,7 +249,7 @@ class Rounds:
         steers = self._steers()
         if not steers:
             self._let = {} if self.target.per else self._let
-        needed = 0
+        needed = 0.0
         for stratum in open_:
             accepted, tried = self._accepted[stratum], self._tried[stratum]
             # As many as the rate so far says and a little more, at most twice as many.
@@ -251,23 +259,26 @@ class Rounds:
                 self._let[stratum] = want
             there = self._there[stratum] if steers else tried
             short = max(0, want - there) / max(1, there)
-            needed = max(needed, math.ceil(rounds * short))
+            needed = max(needed, self._weight * short)
         for stratum in set(self._accepted) - set(open_) if steers else ():
             self._let[stratum] = self._tried[stratum]
         if not steers and self.target.per:
-            needed = max(1, needed)
+            needed = max(1.0, needed)
         hopeful = any(self._idle[stratum] == 0 for stratum in open_)
-        return self._afforded(min(needed, rounds if hopeful else 1), needed)
+        more = min(math.ceil(needed), rounds if hopeful else 1)
+        # What is missing may be less than a round. In steps, so that addresses stay readable.
+        self._share = min(1.0, math.ceil(20 * SLACK * needed / more) / 20) if more else 1.0
+        return self._afforded(more)
 
-    def _afforded(self, more: int, needed: int) -> tuple[int | None, str]:
+    def _afforded(self, more: int) -> tuple[int | None, str]:
         """As many rounds as the limits leave."""
         rounds, most = len(self._made), self.target.rounds
-        if most is not None and needed and rounds >= most:
+        if most is not None and more and rounds >= most:
             return None, f"{most} rounds are the most that exactly allows here"
         more = more if most is None else min(more, most - rounds)
-        if not needed or self._limit is None or not self._budget.spent_nano:
+        if not more or self._limit is None or not self._budget.spent_nano:
             return more, ""
-        each = self._budget.spent_nano / rounds
+        each = self._share * self._budget.spent_nano / self._weight
         left = self._limit - self._budget.spent_nano
         # Half a round is left aside: a call is let go only where its worst case fits.
         affordable = int(left / each - 0.5)

@@ -9,12 +9,28 @@ from typing import Any
 
 from karat.columns import Decision, Table, apply_decision
 from karat.mill import Mill
-from karat.row import Row
-from karat.stage import StepStats, read_rows, written
+from karat.row import Row, digest
+from karat.stage import Stage, StepStats, read_rows, written
 from karat.target import Stratum, Target
 
 LABEL = "exactly"
+HELD = "not needed"
 NAMED = 5  # strata named in a warning
+
+
+def thin(mill: Mill, path: Path, stage: Stage, share: float) -> Path:
+    """A round's file with this share of its rows, drawn by hash of their ids; the others wait."""
+    live = [(digest(name, size=8), name) for name in Table(path).ids()]
+    held = {name: HELD for _, name in sorted(live)[math.ceil(share * len(live)) :]}
+    name = f"{stage.number:02d}-some{stage.suffix}.parquet"
+    with written(mill.folder / name, {}) as writer:
+        for batch, _ in apply_decision(path, Decision(drop=held), LABEL):
+            writer.add_batch(batch)
+    mill.used.add(name)
+    stats = mill.monitor.stats[stage.labels[-1]]
+    stats.rows_out -= len(held)
+    stats.dropped = {**stats.dropped, **({HELD: len(held)} if held else {})}
+    return mill.folder / name
 
 
 def finish(

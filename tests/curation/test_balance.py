@@ -18,7 +18,7 @@ def test_every_figure_is_in_its_range(counts):
     held = {value: count for value, count in counts.items() if count}
     assert found == json.loads(json.dumps(found))
     assert found["values"] == len(held)
-    assert 0 <= found["entropy"] <= 1 + 1e-12
+    assert 0 <= found["evenness"] <= 1 + 1e-12
     assert found["effective"] <= len(held) + 1e-9
     if held:
         assert found["largest"] == max(held.values()) / sum(held.values())
@@ -27,18 +27,18 @@ def test_every_figure_is_in_its_range(counts):
 
 
 def test_equal_shares_one_value_and_none():
-    assert balance({"a": 5, "b": 5, "c": 5})["entropy"] == pytest.approx(1)
+    assert balance({"a": 5, "b": 5, "c": 5})["evenness"] == pytest.approx(1)
     assert balance({"a": 5, "b": 5, "c": 5})["effective"] == pytest.approx(3)
-    assert balance({"a": 5})["entropy"] == balance({"a": 5})["effective"] == 1
+    assert balance({"a": 5})["evenness"] == balance({"a": 5})["effective"] == 1
     assert balance({}) == {
-        "values": 0, "entropy": 0.0, "effective": 0.0, "largest": 0.0, "commonest": "",
+        "values": 0, "evenness": 0.0, "effective": 0.0, "largest": 0.0, "commonest": "",
     }  # fmt: skip
 
 
-def test_entropy_by_hand():
+def test_evenness_by_hand():
     found = balance({"a": 3, "b": 1})
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert found["entropy"] == pytest.approx(entropy / math.log(2))
+    assert found["evenness"] == pytest.approx(entropy / math.log(2))
     assert found["effective"] == pytest.approx(math.exp(entropy))
     assert (found["largest"], found["commonest"]) == (0.75, "a")
 

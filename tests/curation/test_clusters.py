@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karat.curation.clusters import STOP_WORDS, group, how_many, names
+from karat.curation.clusters import STOP_WORDS, group, how_many, names, told_apart
 from karat.curation.embedding import embed
 
 KINDS = {
@@ -76,6 +76,39 @@ def test_names_hold_no_stop_word_and_no_word_twice():
 def test_a_word_of_every_group_names_none():
     texts = ["city tram", "city tram", "city boat", "city boat"]
     assert names(texts, np.array([0, 0, 1, 1])) == ["tram, city", "boat, city"]
+
+
+def test_groups_that_begin_with_the_same_words_are_named_apart():
+    same = "tea cup pot"
+    texts = [f"{same} zebra", f"{same} zebra", f"{same} yak", f"{same} yak", "", " "]
+    label = np.array([0, 0, 1, 1, 2, 3])
+    assert len(set(names(texts, label))) == 4
+    assert names([same, same], np.array([0, 1])) == ["cup, pot, tea", "cup, pot, tea 2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "least", "said"),
+    [
+        ([["tea", "cup"], ["rain"]], 1, ["tea", "rain"]),
+        ([["tea", "cup"], ["tea", "pot"]], 1, ["tea, cup", "tea, pot"]),
+        ([["tea"], ["tea", "pot"], ["rain", "fog"]], 1, ["tea", "tea, pot", "rain"]),
+        ([["tea"], ["tea"], ["tea"]], 1, ["tea", "tea 2", "tea 3"]),
+        ([["tea", "a", "b"], ["tea", "a", "c"]], 2, ["tea, a, b", "tea, a, c"]),
+        ([["tea", "a", "b"], ["tea", "d", "c"]], 2, ["tea, a", "tea, d"]),
+        ([], 2, []),
+    ],
+)
+def test_as_many_words_as_tell_a_name_apart(words, least, said):
+    assert told_apart(words, least) == said
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", "2", "a 2"]), max_size=3)
+
+
+@given(st.lists(WORDS, max_size=6), st.integers(1, 4))
+def test_no_two_names_are_alike(words, least):
+    said = told_apart(words, least)
+    assert len(set(said)) == len(said) == len(words)
 
 
 def test_stop_words_are_plain_words():

@@ -68,7 +68,7 @@ def test_topics_and_tasks_are_counted_against_all_that_were_made(run):
     topic, task = (run.report["diversity"]["columns"][name] for name in ("topic", "task"))
     assert (topic["values"], topic["missing"]) == (2, 1)
     assert topic["coverage"] == pytest.approx(2 / 3)
-    assert topic["entropy"] == pytest.approx(1)
+    assert topic["evenness"] == pytest.approx(1)
     assert (task["values"], task["largest"], task["commonest"]) == (2, 0.75, "qa")
     assert "macro_topic" not in run.report["diversity"]["columns"]
 

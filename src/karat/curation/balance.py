@@ -11,11 +11,11 @@ import numpy as np
 def balance(counts: Mapping[str, int], expected: Collection[str] | None = None) -> dict[str, Any]:
     """What a column's values say of variety, from how many rows have each.
 
-    values: how many different ones; entropy: of their shares over that of equal ones, 0 (one value
-    has all) … 1 (all equal), 1 for a single value; effective: the number of equally common values
-    with that entropy; largest: the share of the commonest, which is `commonest`. With `expected`,
-    the values there were to be: coverage, the share of them that occur, and `missing`, how many do
-    not.
+    values: how many different ones; evenness: the entropy of their shares over that of equal ones,
+    0 (one value has all) … 1 (all equal), 1 for a single value; effective: the number of equally
+    common values with that entropy; largest: the share of the commonest, which is `commonest`. With
+    `expected`, the values there were to be: coverage, the share of them that occur, and `missing`,
+    how many do not.
 
     Source: Pielou's evenness (1966); the effective number: Hill 1973.
     """
@@ -25,7 +25,7 @@ def balance(counts: Mapping[str, int], expected: Collection[str] | None = None) 
     entropy = float(-(share_V * np.log(share_V)).sum())
     found: dict[str, Any] = {
         "values": len(held),
-        "entropy": entropy / float(np.log(len(held))) if len(held) > 1 else float(len(held)),
+        "evenness": entropy / float(np.log(len(held))) if len(held) > 1 else float(len(held)),
         "effective": float(np.exp(entropy)) if held else 0.0,
         "largest": float(share_V[0]) if held else 0.0,
         "commonest": min(held, key=lambda value: (-held[value], value)) if held else "",

@@ -23,6 +23,7 @@ FEWEST, MOST = 2, 24
 STARTS = 4  # of which the best is kept
 TURNS = 50
 WORDS = 3  # in a name
+MOST_WORDS = 8  # in a name that would else be another group's too
 STOP_WORDS = Path(__file__).with_name("assets") / "stopwords.txt"
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -89,7 +90,7 @@ def _settled(vectors: Floats, centres: Floats) -> tuple[Ints, float]:
 
 
 def names(texts: Sequence[str], label: Ints) -> list[str]:
-    """A name for each group: the words that more of its texts have than others' do.
+    """A name for each group, no two alike: the words that more of its texts have than others' do.
 
     Source: class-based TF-IDF: Grootendorst 2022 (BERTopic, 2203.05794) §3.3, with the number of
     texts that hold a word in place of the number of its occurrences.
@@ -103,10 +104,31 @@ def names(texts: Sequence[str], label: Ints) -> list[str]:
     for counts in held:
         everywhere.update(counts)
     usual = everywhere.total() / max(1, groups)
-    return [_name(counts, everywhere, usual) for counts in held]
+    return told_apart([_ranked(counts, everywhere, usual) or ["no words"] for counts in held])
 
 
-def _name(counts: Counter[str], everywhere: Counter[str], usual: float) -> str:
+def told_apart(words: Sequence[Sequence[str]], least: int = WORDS) -> list[str]:
+    """Each list's first words joined: `least` of them, or as many more as no other list begins
+    with; lists that are all alike get a number."""
+    most = max(map(len, words), default=0)
+    beginnings = {
+        count: Counter(tuple(one[:count]) for one in words) for count in range(least, most + 1)
+    }
+    said: list[str] = []
+    for one in words:
+        alone = (n for n, found in beginnings.items() if found[tuple(one[:n])] == 1)
+        name = ", ".join(one[: next(alone, most)])
+        number = 2
+        while name in said:
+            name = f"{', '.join(one)} {number}"
+            number += 1
+        said.append(name)
+    return said
+
+
+def _ranked(counts: Counter[str], everywhere: Counter[str], usual: float) -> list[str]:
+    """A group's telling words, the best first, none of one stem with another."""
+
     def weight(word: str) -> tuple[float, str]:
         return -counts[word] * math.log1p(usual / everywhere[word]), word
 
@@ -114,9 +136,9 @@ def _name(counts: Counter[str], everywhere: Counter[str], usual: float) -> str:
     for word in sorted(counts, key=weight):
         if not any(_stem(word) == _stem(other) for other in chosen):
             chosen.append(word)
-        if len(chosen) == WORDS:
+        if len(chosen) == MOST_WORDS:
             break
-    return ", ".join(chosen) or "no words"
+    return chosen
 
 
 @cache

@@ -40,6 +40,15 @@ MEASURES = (
             "how many times smaller the texts become when packed; rises with their length"),
 )  # fmt: skip
 
+# How the two measures with names of their own are made, in one line each.
+SOURCES = (
+    "Vendi score: e to the entropy of the eigenvalues of the texts' cosine similarities over their "
+    "number: 1 where all texts are alike, N where N are wholly different. Friedman and Dieng 2023 "
+    "(arXiv 2210.02410).",
+    "NovelSum: the mean over texts of their distance from all others, the k-th nearest counting "
+    "1/k; here without the density of a reference corpus. Yang et al. 2025 (arXiv 2502.17184).",
+)
+
 
 def shown(measure: Measure, value: float) -> str:
     """A value with as many digits as matter."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.report.labels import Box, Wish, elide
+from karat.curation.clusters import told_apart
+from karat.report.labels import Box, Wish, shorten
 from karat.report.svg import SIZE, labels, number, words
 
 # For a light page and for a dark one, with a contrast of 3 or more on either (WCAG 2.2, 1.4.11).
@@ -24,6 +25,7 @@ DARK = (
 )  # fmt: skip
 TOLD = 240  # characters of a text
 LABELLED_NARROW = 10  # groups named where there is little room
+LABEL = 170.0  # pixels of a name on the map
 
 
 def _colours(colours: Sequence[str]) -> str:
@@ -69,13 +71,15 @@ class Map:
     def _labels(self) -> Iterator[str]:
         wide = self.width > 450
         many = len(self._names) if wide else min(len(self._names), LABELLED_NARROW)
+        named = self._names[:many]
+        called = told_apart([name.split(", ") for name in named], 2 if wide else 1)
+        short = shorten(called, LABEL, SIZE)
         wishes = []
-        for group, name in enumerate(self._names[:many]):
+        for group, name in enumerate(named):
             own = np.array([(p.x, p.y) for p in self._points if p.group == group])
             if len(own):
                 x, y = self._at(*_middle(own))
-                short = elide(", ".join(name.split(", ")[: 2 if wide else 1]), 170, SIZE)
-                wishes.append(Wish(x, y, short, bold=True, told=name))
+                wishes.append(Wish(x, y, short[called[group]], bold=True, told=name))
         yield from labels(wishes, [], Box(4, 4, self.width - 4, self.height - 4))
 
 
