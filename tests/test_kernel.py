@@ -239,7 +239,7 @@ async def thin(row, ctx):
     assert reasons == {
         f"{label}: {r}": n for label, s in funnel.items() for r, n in s["dropped"].items()
     }
-    assert funnel["thin"]["dropped"] == {"seventh": 8, "call failed": 6}
+    assert funnel["thin"]["dropped"] == {"seventh": 8, "cannot go on": 6}
 
 
 def test_nothing_is_left_open(make_recipe, tmp_path):

@@ -228,11 +228,12 @@ def test_an_export_listed_twice_is_a_mistake():
 
 
 def test_two_names_of_one_model_in_a_step_are_a_mistake():
-    steps = [find("respond")(models=["a", "b"])]
+    first = find("topics")(given=["tea"])
+    steps = [first, find("respond")(models=["a", "b"])]
     with pytest.raises(RecipeError, match="models: 'a' and 'b' are the same model"):
         Recipe(steps, models={"a": TEACHER, "b": TEACHER | {"concurrency": 2}})
     Recipe(steps, models={"a": TEACHER, "b": TEACHER | {"temperature": 0.5}})
-    alone = [find("respond")(models=[name]) for name in "ab"]
+    alone = [first, *(find("respond")(models=[name]) for name in "ab")]
     Recipe(alone, models={"a": TEACHER, "b": TEACHER})
 
 
@@ -259,3 +260,23 @@ def test_a_minimum_that_nothing_can_reach_is_a_mistake(make_recipe, params, mess
     with pytest.raises(RecipeError) as caught:
         Recipe.load(path)
     assert "step 3 'reject': " + message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([find("prompts")(model="vllm/x")], "works on rows; put a step before it"),
+        ([find("respond")(models=["vllm/x"])], "works on rows; put a step before it"),
+        (
+            [find("magpie")(model="vllm/qwen3", n=2), find("prompts")(model="vllm/x")],
+            "needs rows with a topic; put topics before it",
+        ),
+        (
+            [find("topics")(given=["a"]), find("closed_qa")(model="vllm/x")],
+            "needs rows with a passage; put documents before it",
+        ),
+    ],
+)
+def test_a_step_without_what_it_works_on_is_a_mistake(steps, said):
+    with pytest.raises(RecipeError, match=said):
+        Recipe(steps)

@@ -462,9 +462,8 @@ def test_rows_that_mix_adds_in_a_round_have_ids_of_their_own(make_recipe, tmp_pa
 
 def test_a_small_gap_is_filled_with_part_of_a_round(make_recipe, tmp_path):
     """Of twenty topics a few are dry at first; the second round goes to a few topics only."""
-    topics = [
-        f"{a} {b}" for a in ("old", "new", "big", "red") for b in ["sea", "tea", "hat", "art", "sun"]
-    ]
+    things = ("sea", "tea", "hat", "art", "sun")
+    topics = [f"{kind} {thing}" for kind in ("old", "new", "big", "red") for thing in things]
 
     def few(body, place):
         text = body["messages"][-1]["content"]

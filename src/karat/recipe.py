@@ -203,6 +203,7 @@ class Recipe:
                     f"{parameter} {least:g} is above the scale of {key} ({low:g} to {high:g}): "
                     "nothing would pass"
                 )
+        check_needs(call, self.steps[:position])
         for parameter, value in call.named("path"):
             first = self.labels[position] == call.step.name
             key = f"{call.step.path}.{parameter}" if first else ""

@@ -26,9 +26,11 @@ COLUMNS = ("topic", "macro_topic", "task")
 
 
 def run_diversity(run: Run, mill: Mill) -> dict[str, Any]:
-    """accepted: measures of the accepted prompts (curation.diversity). by_step: the same of the
-    prompts that came out of each step that makes several rows of one, on 1,000 of them. columns:
-    balance of the topics and tasks of the accepted rows, and their coverage of all the run had.
+    """accepted: measures of the accepted prompts (curation.diversity), none but `rows` where none
+    was accepted. questions: how many of them are about a passage and were measured without it.
+    by_step: the same of the prompts that came out of each step that makes several rows of one, on
+    1,000 of them. columns: balance of the topics and tasks of the accepted rows, and their coverage
+    of all the run had.
     """
     accepted = Table(run.accepted_file)
     steps = {
@@ -36,20 +38,38 @@ def run_diversity(run: Run, mill: Mill) -> dict[str, Any]:
         for stage in mill.stages
         if stage.fans
     }
+    counts = Counter[str]()
+    measured = diversity(prompts(accepted, counts))
     return {
-        "accepted": diversity(prompts(accepted)),
+        "accepted": measured if measured["rows"] else {"rows": 0},
+        "questions": counts["questions"],
         "by_step": {
-            label: measured
+            label: step
             for label, tables in steps.items()
-            if (measured := _measured(tables)) is not None
+            if (step := _measured(tables)) is not None
         },
         "columns": _columns(accepted, [*chain.from_iterable(steps.values()), accepted]),
     }
 
 
-def prompts(table: Table) -> Iterator[str]:
-    """The texts to be answered of the live rows that have one."""
-    return (text for texts in table.texts("prompt") for text in texts if text)
+def prompts(table: Table, counts: Counter[str] | None = None) -> Iterator[str]:
+    """What the live rows ask, where they ask something: of a passage, its question alone.
+
+    `counts` is told how many `questions` there were.
+    """
+    for texts, batch in zip(table.texts("prompt"), table.batches(["meta"]), strict=True):
+        for text, meta in zip(texts, batch.column("meta").to_pylist(), strict=True):
+            question = question_in(orjson.loads(meta)) if '"question"' in meta else ""
+            if counts is not None:
+                counts["questions"] += bool(question)
+            if question or text:
+                yield question or text
+
+
+def question_in(meta: dict[str, Any]) -> str:
+    """The question that a row asks about a passage, as `closed_qa` leaves it in meta, or ""."""
+    value = meta.get("question")
+    return value if isinstance(value, str) and value.strip() else ""
 
 
 def _files(mill: Mill, name: str) -> list[Path]:
@@ -100,8 +120,9 @@ def diversity_lines(report: dict[str, Any]) -> list[str]:
         )
         if isinstance(spread.get(key), int | float)
     ]  # fmt: skip
-    told = [f"prompt diversity: {', '.join(parts)}"]
-    told += [_spread_over(column, one) for column, one in found.get("columns", {}).items()]
+    told = [f"{_measured_by(found)} diversity: {', '.join(parts)}"] if parts else []
+    if spread.get("rows", 1):
+        told += [_spread_over(column, one) for column, one in found.get("columns", {}).items()]
     by_step = found.get("by_step", {})
     if len(by_step) > 1:
         each = [f"{label} {one['vendi_embedding']:.3g}" for label, one in by_step.items()]
@@ -109,9 +130,19 @@ def diversity_lines(report: dict[str, Any]) -> list[str]:
     return told
 
 
+def _measured_by(found: dict[str, Any]) -> str:
+    """What the measured texts are."""
+    questions = found.get("questions", 0)
+    if not questions:
+        return "prompt"
+    if questions == found["accepted"]["rows"]:
+        return "question (without its passage)"
+    return f"prompt (of {questions:,} rows the question without its passage)"
+
+
 def _spread_over(column: str, one: dict[str, Any]) -> str:
     name = f"{column.replace('_', ' ')}s"
     total = one["values"] + one["missing"]
     covered = f"{one['values']:,} of {total:,}" if one["missing"] else f"all {total:,}"
-    even = f"evenness {one['entropy']:.2f}, " if one["values"] > 1 else ""
+    even = f"evenness {one['evenness']:.2f}, " if "evenness" in one and one["values"] > 1 else ""
     return f"{name} covered: {covered}; {even}largest {one['largest']:.0%}"

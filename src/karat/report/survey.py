@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from karat.columns import Table
 from karat.curation.balance import balance
 from karat.curation.clusters import group, how_many, names
 from karat.curation.diversity import NEAR, NEAR_WINDOW, SAMPLE, diversity
@@ -29,12 +25,7 @@ from karat.curation.embedding import embed
 from karat.curation.minhash import NearDuplicates
 from karat.curation.shingles import normalise
 from karat.errors import RecipeError
-from karat.row import Row
-from karat.rundir import Run
-from karat.steps.read import read
-from karat.table import SCHEMA
-
-On = Literal["prompt", "response", "conversation"]
+from karat.report.survey_source import On, Source
 
 FIRST = ("topic", "task")  # columns shown first
 MOST_COLUMNS = 12
@@ -58,17 +49,30 @@ class Pair(msgspec.Struct):
     second: str
 
 
+class Repeat(msgspec.Struct):
+    """A text that occurs word for word more than once, and how often."""
+
+    text: str
+    times: int
+
+
 class Survey(msgspec.Struct):
     """What `karat diversity` found. `measures` is that of curation.diversity, with intervals.
 
+    `on` is what a text is called. `exact` is the share of texts that are word for word an earlier
+    one; `pairs` are of different texts. Of `questions` rows the question alone was measured.
     texts_N are those in the sample, label_N their groups (-1: no known word), vectors_ND theirs.
     """
 
     name: str
     on: str
+    column: str | None
+    questions: int
     measures: dict[str, Any]
     groups: list[Group]
     columns: dict[str, dict[str, Any]]
+    exact: float
+    repeats: list[Repeat]
     pairs: list[Pair]
     left_out: dict[str, int]
     texts: list[str]
@@ -78,20 +82,29 @@ class Survey(msgspec.Struct):
     def as_tree(self) -> dict[str, Any]:
         """Everything but the texts themselves, for programs."""
         return {
-            "name": self.name, "on": self.on, "measures": self.measures,
-            "clusters": msgspec.to_builtins(self.groups), "columns": self.columns,
+            "name": self.name, "on": self.on, "column": self.column, "questions": self.questions,
+            "measures": self.measures, "clusters": msgspec.to_builtins(self.groups),
+            "columns": self.columns, "exact_duplicates": self.exact,
+            "repeats": msgspec.to_builtins(self.repeats),
             "near_duplicates": msgspec.to_builtins(self.pairs), "left_out": self.left_out,
         }  # fmt: skip
 
 
-def survey(data: Path, on: On = "prompt", clusters: int | None = None) -> Survey:
+def survey(
+    data: Path, on: On = "prompt", clusters: int | None = None, *, column: str | None = None,
+    say: Callable[[str], object] = lambda text: None,
+) -> Survey:  # fmt: skip
     """Surveys a run, a stage or accepted.parquet, or any file or folder `read` can read.
 
-    `clusters` is how many groups to look for; by default √(n/2), 2 to 24.
+    `column` names another text than `on`: a column of a file (`instances.0.input` for a place
+    inside one), of karat's own rows a field of meta. `clusters` is how many groups to look for; by
+    default √(n/2), 2 to 24. `say` is told what is done, as it takes a while.
     Raises: RecipeError when there is nothing to survey.
     """
-    source, rng = _Source(data, on), random.Random(0)
+    noun = "text" if column else on
+    source, rng = Source(data, on, column), random.Random(0)
     texts, counts, seen = list[str](), _Columns(), 0
+    say(f"reading {source.name}")
     for text, meta in source.rows():
         counts.add(meta)
         seen += 1
@@ -100,98 +113,22 @@ def survey(data: Path, on: On = "prompt", clusters: int | None = None) -> Survey
         elif (place := int(rng.random() * seen)) < SAMPLE:
             texts[place] = text
     if not texts:
-        raise RecipeError(f"{data} has no {on} to measure; {source.why_none()}")
+        raise RecipeError(f"{data} has no {column or on} to measure; {source.why_none()}")
+    many = f"{len(texts):,}{f' of {seen:,}' if seen > len(texts) else ''}"
+    say(f"measuring {many} {noun}{'' if seen == 1 else 's'}")
     measures = {**diversity(texts, intervals=True), "rows": seen}
+    say("looking for clusters and repeats")
     vectors_ND = embed(texts)
     known = np.flatnonzero(vectors_ND.any(axis=1))
     label = np.full(len(texts), -1)
     label[known] = group(vectors_ND[known], clusters or how_many(len(known)))
     size = np.bincount(label[known], minlength=0)
     groups = [Group(name, int(n)) for name, n in zip(names(texts, label), size, strict=True)]
+    often, pairs, exact = _repeats(texts)
     return Survey(
-        source.name, on, measures, groups, counts.balances(seen), _pairs(texts), source.left_out,
-        texts, label, vectors_ND,
+        source.name, noun, column, source.questions, measures, groups, counts.balances(seen),
+        exact, often, pairs, source.left_out, texts, label, vectors_ND,
     )  # fmt: skip
-
-
-class _Source:
-    """Where the texts come from. `left_out` counts rows without one, by reason."""
-
-    def __init__(self, data: Path, on: On) -> None:
-        self.name = str(data)
-        self.left_out: dict[str, int] = {}
-        self._data, self._on = data, on
-
-    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(text, meta) of every row that has a text. Raises: RecipeError."""
-        table = self._table()
-        found = self._foreign() if table is None else self._own(table)
-        for text, meta in found:
-            if text.strip():
-                yield text, meta
-            else:
-                self._leave(f"no {self._on}")
-
-    def why_none(self) -> str:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
-        return f"left out: {reasons}" if reasons else "it is empty"
-
-    def _leave(self, reason: str) -> None:
-        self.left_out[reason] = self.left_out.get(reason, 0) + 1
-
-    def _table(self) -> Table | None:
-        """The rows of a file that karat wrote."""
-        path = self._data
-        if path.is_dir() and (path / "recipe.yaml").is_file():
-            path = Run.open(path).accepted_file
-            if not path.is_file():
-                raise RecipeError(
-                    f"{self._data} has no {path.name}: run it to the end; nothing is paid for twice"
-                )
-        if path.suffix != ".parquet" or not path.is_file():
-            return None
-        try:
-            held = set(pq.read_schema(path).names)
-        except (OSError, pa.ArrowException) as error:
-            raise RecipeError(f"{path} is not Parquet: {error}") from None
-        return Table(path) if held >= set(SCHEMA.names) else None
-
-    def _own(self, table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
-        batches = table.batches(["meta", "source"])
-        for texts, batch in zip(table.texts(self._on), batches, strict=True):
-            metas, sources = (batch.column(name).to_pylist() for name in ("meta", "source"))
-            for text, meta, source in zip(texts, metas, sources, strict=True):
-                yield text, {"source": source, **orjson.loads(meta)}
-
-    def _foreign(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        params = read.check({"path": str(self._data)})
-        for row in read.function(_Reader(), **params):
-            if row.dropped is not None:
-                self._leave(row.dropped.partition(" (")[0])
-            else:
-                yield _text(row, self._on), row.meta
-
-
-class _Reader:
-    """As much of a step's context as `read` touches: paths are the user's, warnings go nowhere.
-
-    What it would warn of, which columns it took, can be seen in the result.
-    """
-
-    def path(self, name: str) -> Path:
-        return Path(name)
-
-    def warn(self, text: str) -> None:
-        pass
-
-
-def _text(row: Row, on: On) -> str:
-    """A row's text, as Table.texts has it."""
-    turns = [message.content for message in row.messages]
-    answer = [response.content for response in row.kept()[:1]]
-    if on == "prompt":
-        return turns[-1] if turns else ""
-    return "\n".join(filter(None, answer if on == "response" else [*turns, *answer]))
 
 
 class _Columns:
@@ -221,6 +158,17 @@ class _Columns:
         first = [column for column in FIRST if column in kept]
         others = sorted(column for column in kept if column not in FIRST)
         return {column: kept[column] for column in [*first, *others][:MOST_COLUMNS]}
+
+
+def _repeats(texts: list[str]) -> tuple[list[Repeat], list[Pair], float]:
+    """The texts that occur most often, the most alike of different ones, and the share of texts
+    that are word for word an earlier one."""
+    first: dict[str, str] = {}
+    for text in texts:
+        first.setdefault(" ".join(text.split()), text)
+    counts = Counter(" ".join(text.split()) for text in texts)
+    often = [Repeat(first[key], n) for key, n in counts.most_common(PAIRS) if n > 1]
+    return often, _pairs(list(first.values())), 1 - len(first) / len(texts)
 
 
 def _pairs(texts: list[str]) -> list[Pair]:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from karat.curation.embedding import IDENTITY
-from karat.report.measures import MEASURES, ends, shown
+from karat.errors import RecipeError
+from karat.report.measures import MEASURES, SOURCES, ends, shown
 from karat.report.pages import render
 from karat.report.projection import project
 from karat.report.survey import Survey
 from karat.report.survey_map import STYLE, Map, Point, mark, shortened
-from karat.report.survey_text import column_cells, headline, notes, plural
+from karat.report.survey_text import column_cells, headline, notes, plural, repeated
 from karat.report.svg import figure
 from karat.rundir import write_atomic
 
 WIDE, NARROW = 1160.0, 344.0
 MOST_WIDE, MOST_NARROW = 2_000, 700  # points drawn: more would cover each other
+
+
+def check_place(path: Path) -> None:
+    """Before anything is measured. Raises: RecipeError where no page can be written."""
+    if path.is_dir():
+        raise RecipeError(f"cannot write {path}: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise RecipeError(f"cannot write {path}: there is no folder {path.parent}; make it")
+    if not os.access(path.parent, os.W_OK):
+        raise RecipeError(f"cannot write {path}: the folder may not be written to")
 
 
 def write_page(found: Survey, path: Path) -> None:
@@ -31,7 +43,7 @@ def page(found: Survey) -> str:
     points, how = _points(found)
     names = [one.name for one in found.groups]
     title = f"Map of {plural(found.on, 2)} by meaning"
-    told = f"{headline(found)}. Clusters: " + "; ".join(
+    told = f"{found.name}: {headline(found)}. Clusters: " + "; ".join(
         f"{one.name} ({one.texts:,})" for one in found.groups
     )
     maps = [
@@ -46,10 +58,12 @@ def page(found: Survey) -> str:
         for m in MEASURES
     ]
     values: dict[str, Any] = {
-        "found": found, "many": plural(found.on, 2), "how": how,
+        "found": found, "how": how,
         "headline": headline(found), "rows": rows, "notes": notes(found), "identity": IDENTITY,
         "columns": [(name, column_cells(one), one) for name, one in found.columns.items()],
         "groups": [(one, mark(n, 8, 8), one.texts / total) for n, one in enumerate(found.groups)],
+        "sources": SOURCES, "repeated": repeated(found),
+        "repeats": [(one.times, shortened(one.text)) for one in found.repeats],
         "pairs": [(p.similarity, shortened(p.first), shortened(p.second)) for p in found.pairs],
         "mark_style": STYLE, "maps": maps, "intervals": bool(found.measures.get("intervals")),
     }  # fmt: skip

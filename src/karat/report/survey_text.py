@@ -17,7 +17,8 @@ PAIR_CHARS = 160
 
 def survey_text(found: Survey) -> RenderableType:
     """All of it."""
-    parts: list[RenderableType] = [clean(headline(found), 4 * LINE, "bold"), Text()]
+    head = f"{found.name}: {headline(found)}"
+    parts: list[RenderableType] = [clean(head, 4 * LINE, "bold"), Text()]
     parts += [_measures(found), Text()]
     if len(found.groups) > 1:
         parts += [_groups(found), Text()]
@@ -28,13 +29,10 @@ def survey_text(found: Survey) -> RenderableType:
 
 
 def headline(found: Survey) -> str:
-    """What was surveyed, and its first figure in words."""
-    measures = found.measures
-    rows, value = measures["rows"], measures["vendi_embedding"]
-    return (
-        f"{found.name}: {rows:,} {plural(found.on, rows)}, in meaning as varied as {value:.3g} "
-        "wholly different ones"
-    )
+    """How much was surveyed, and its first figure in words."""
+    rows, value = found.measures["rows"], found.measures["vendi_embedding"]
+    many = f"{rows:,} {plural(found.on, rows)}"
+    return f"{many}, in meaning as varied as {value:.3g} wholly different ones"
 
 
 def plural(on: str, count: int) -> str:
@@ -45,6 +43,11 @@ def notes(found: Survey) -> list[str]:
     """What a reader must know of how it was measured."""
     measures = found.measures
     said = []
+    if found.column:
+        said.append(f"The texts are those of the column '{found.column}'.")
+    if found.questions:
+        which = "All" if found.questions == measures["rows"] else f"{found.questions:,}"
+        said.append(f"{which} are measured by their question, without the passage it is about.")
     if measures["sampled"] < measures["rows"]:
         said.append(
             f"Measured on {measures['sampled']:,} of {measures['rows']:,}, drawn at random, always "
@@ -95,16 +98,32 @@ def _columns(found: Survey) -> Table:
 def column_cells(one: dict[str, Any]) -> list[str]:
     """Values, evenness (1: all equally common), effective number of values, largest share."""
     return [
-        f"{one['values']:,}", f"{one['entropy']:.2f}", f"{one['effective']:.3g}",
+        f"{one['values']:,}", f"{one['evenness']:.2f}", f"{one['effective']:.3g}",
         f"{one['largest']:.0%}",
     ]  # fmt: skip
 
 
+def repeated(found: Survey) -> str:
+    """How many repeat another, in words; empty where none does."""
+    exact = found.exact
+    share = max(found.measures["near_duplicates"], exact)  # texts without a word are equal at most
+    if not found.repeats and not found.pairs:
+        return ""
+    return f"{share:.1%} repeat another {found.on}" + (
+        f", {exact:.1%} word for word" if exact else ""
+    )
+
+
 def _repeats(found: Survey) -> list[RenderableType]:
-    share = found.measures["near_duplicates"]
-    if not found.pairs:
-        return [Text("No text repeats another."), Text()]
-    parts: list[RenderableType] = [Text(f"{share:.1%} repeat another text; the most alike:")]
+    if not (told := repeated(found)):
+        return [Text(f"No {found.on} repeats another."), Text()]
+    parts: list[RenderableType] = [Text(told)]
+    if found.repeats:
+        parts.append(Text("most often word for word:"))
+        folded = ((f"{one.times:,} × ", " ".join(one.text.split())) for one in found.repeats)
+        parts += [Text.assemble(times, clean(text, PAIR_CHARS)) for times, text in folded]
+    if found.pairs:
+        parts.append(Text("most alike of different ones:"))
     for pair in found.pairs:
         first, second = (" ".join(text.split()) for text in (pair.first, pair.second))
         parts += [

@@ -19,6 +19,7 @@ from karat.table import SCHEMA
 
 Records = Sequence[dict[str, Any]]
 
+NAME_ONE = "name one with `prompt: COLUMN`"
 SAID = {"prompt", "messages", "response", "responses", "system"}
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 ANSWERS: tuple[tuple[str, ...], ...] = (
@@ -78,7 +79,7 @@ def _find_prompt(found: Mapping, columns: list[str], samples: Records, where: st
     elif any(all(is_dialogue(record.get(name)) for name in PAIR) for record in samples):
         found.prompt = []
     else:
-        raise RecipeError(f"{_missing('prompt', columns, where)}; name one with `prompt: COLUMN`")
+        raise RecipeError(f"{_missing('prompt', columns, where)}; {NAME_ONE}")
 
 
 def _find_answers(found: Mapping, columns: list[str]) -> list[str]:
