@@ -1,12 +1,13 @@
 """Does variety on purpose help? Prompts with and without voices, with and without the novelty gate.
 
-Four arms write the same number of prompts about the same topics with the embedded model: variety
-off or on (prompts: variety), gate off or on (prompts: novelty). What counts is how different the
-prompts are: the Vendi score of their embeddings and distinct-2, each with an interval. Arms are
-compared on the same topics: half of the topics are drawn a hundred times, and what an easy topic
-gives to both arms cancels (karat.curation.subsamples says why it is no bootstrap). Since the gate
-asks again for what it refuses, the tokens of each arm are counted, and the measures are also taken
-at equal tokens: of every arm as many prompts as the cheapest arm's tokens would have bought.
+Four arms write prompts about the same twenty topics with the embedded model: variety off or on
+(prompts: variety), gate off or on (prompts: novelty). Ten prompts of each topic are compared, or as
+many as every arm has. What counts is how different they are: the Vendi score of their embeddings
+and distinct-2, each with an interval. Arms are set against each other on the same topics: half of
+the topics are drawn a hundred times, and what an easy topic gives to both arms cancels
+(karat.curation.subsamples says why it is no bootstrap). Since the gate asks again for what it
+refuses, the tokens of each arm are counted, and the measures are also taken at equal tokens: of
+every arm as many prompts as the tokens of the cheapest would have bought.
 
     python benchmarks/diversity.py [--prompts 200] [--seeds 7 8] [--out DIR] [--model NAME]
 """
@@ -43,6 +44,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 MEASURES = ("vendi_embedding", "distinct_2", "near_duplicates")
 DRAWS = 100
+SPARE = 1  # prompts of a topic asked for beyond those compared: a gate may leave one out
 Written = dict[str, list[str]]  # by topic
 
 
@@ -51,10 +53,10 @@ def write(arm: str, count: int, seed: int, model: str, out: Path) -> tuple[Writt
     recipe = karat.Recipe(
         [
             topics(given=TOPICS),
-            prompts(model=model, per_topic=-(-count // len(TOPICS)), tasks=["open_qa", "writing"],
-                    max_tokens=200, **ARMS[arm]),
+            prompts(model=model, per_topic=-(-count // len(TOPICS)) + SPARE, max_tokens=200,
+                    tasks=["open_qa", "writing"], **ARMS[arm]),
         ],
-        name=f"{arm}-{seed}", seed=seed, exactly={"rows": count, "rounds": 4}, export=["jsonl"],
+        name=f"{arm}-{seed}", seed=seed, export=["jsonl"],
     )  # fmt: skip
     run = karat.run(recipe, out / f"{arm}-{seed}")
     found: Written = {}
@@ -112,6 +114,12 @@ def against(written: Written, base: Written) -> dict[str, dict[str, float]]:
     }
 
 
+def level(arms: dict[str, Written], most: int) -> dict[str, Written]:
+    """Every arm with the same number of prompts of each topic."""
+    counts = {t: min(most, *(len(arm.get(t, [])) for arm in arms.values())) for t in TOPICS}
+    return {name: {t: arm.get(t, [])[: counts[t]] for t in TOPICS} for name, arm in arms.items()}
+
+
 def bought(written: Written, share: float) -> Written:
     """What this share of an arm's tokens would have bought: the first of each topic."""
     return {topic: texts[: max(1, round(share * len(texts)))] for topic, texts in written.items()}
@@ -158,12 +166,14 @@ def main() -> None:
             for arm in ARMS:
                 arms[arm], paid[arm], calls = write(arm, asked.prompts, seed, asked.model, out)
                 print(f"seed {seed}, {arm}: {paid[arm]:,} tokens in {calls:,} calls", flush=True)
-            least = min(paid.values())
-            equal = {arm: bought(arms[arm], least / paid[arm]) for arm in ARMS}
+            each = {arm: paid[arm] / len(flat(arms[arm], TOPICS)) for arm in ARMS}
+            print("tokens a prompt: " + ", ".join(f"{arm} {each[arm]:.1f}" for arm in ARMS))
+            same = level(arms, -(-asked.prompts // len(TOPICS)))
+            equal = {arm: bought(same[arm], min(each.values()) / each[arm]) for arm in ARMS}
             results[str(seed)] = {
-                "tokens": paid,
-                "equal_prompts": report(f"seed {seed}, equal numbers of prompts", arms),
-                "equal_tokens": report(f"seed {seed}, equal tokens ({least:,})", equal),
+                "tokens_per_prompt": each,
+                "equal_prompts": report(f"seed {seed}, equal numbers of prompts", same),
+                "equal_tokens": report(f"seed {seed}, equal tokens", equal),
             }
         (out / "diversity.json").write_text(json.dumps(results, indent=2))
 
