@@ -30,7 +30,7 @@ from karat.models.client import Client
 from karat.planning import StepPlan, check_reachable
 from karat.planning import plan as plan_recipe
 from karat.recipe import Recipe
-from karat.recipefile import dump
+from karat.recipefile import dump, parse
 from karat.report.build import build, ranking_of
 from karat.rounds import Rounds
 from karat.row import Row
@@ -55,6 +55,7 @@ def run(
     """
     checked, place = _checked(recipe, out)
     check_reachable(checked)
+    _check_name(checked, place)
     with claimed(place):
         drive(_run(checked, place, watch))
     return place
@@ -89,6 +90,17 @@ def plan(
 def _checked(recipe: Recipe | str | Path, out: str | Path | None) -> tuple[Recipe, Run]:
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     return loaded, Run.at(out, loaded.name)
+
+
+def _check_name(recipe: Recipe, place: Run) -> None:
+    """Raises: RecipeError where the directory holds the run of another recipe."""
+    if place.recipe.is_file():
+        held = parse(place.recipe).get("name")
+        if held != recipe.name:
+            raise RecipeError(
+                f"{place.path} holds the run '{held}', which this one ('{recipe.name}') would "
+                "replace; name another directory in --out"
+            )
 
 
 @contextmanager

@@ -6,20 +6,16 @@ and warnings name both without the step's help.
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from karat.errors import RowError
-from karat.ledger import Attempt, Record, new_id
+from karat.grading import graded
 from karat.models.asks import (
     CompleteRequest,
     DecideRequest,
@@ -32,8 +28,7 @@ from karat.models.chat import ChatRequest, Completion, Tool
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.models.spec import ModelSpec
-from karat.rewards.base import Reward
-from karat.row import Message, Row, derive_seed, digest
+from karat.row import Message, Row, derive_seed
 from karat.target import Origin, Round, Stratum
 
 if TYPE_CHECKING:
@@ -262,51 +257,15 @@ class Context:
 
         Raises: RowError when the reward's answer is not a finite number for every attribute.
         """
-        grader = self._services.recipe.reward(reward)
-        base = orjson.dumps([(m.role, m.content) for m in prompt])
-        keys = [digest(grader.identity, base, response) for response in responses]
-        found = self._services.client.journal.get(keys)
-        missing = [i for i, key in enumerate(keys) if key not in found]
-        scores = {key: orjson.loads(hit[1]) for key, hit in found.items()}
-        if missing:
-            fresh = await self._grade(grader, prompt, responses, missing, keys)
-            scores.update(fresh)
-        return [{f"{reward}.{name}": value for name, value in scores[key].items()} for key in keys]
+        services = self._services
+        grader = services.recipe.reward(reward)
+        found = await graded(
+            grader, prompt, responses, services.client.journal, services.grader, self._asker
+        )
+        return [{f"{reward}.{name}": value for name, value in one.items()} for one in found]
 
     def scale(self, key: str) -> tuple[float, float] | None:
         """(low, high) of a score; None where it is of no reward of the recipe."""
         (name, _, attribute), recipe = key.rpartition("."), self._services.recipe
         known = "/" in name or name in recipe.rewards
         return recipe.reward(name).attributes.get(attribute) if known else None
-
-    async def _grade(
-        self, grader: Reward, prompt: Sequence[Message], responses: Sequence[str],
-        missing: list[int], keys: list[bytes],
-    ) -> dict[bytes, dict[str, float]]:  # fmt: skip
-        started, clock = time.time(), time.perf_counter()
-        loop = asyncio.get_running_loop()
-        texts = [responses[i] for i in missing]
-        scores_NA = await loop.run_in_executor(self._services.grader, grader.score, prompt, texts)
-        elapsed_ms = (time.perf_counter() - clock) * 1000
-        made: dict[bytes, dict[str, float]] = {}
-        bought = new_id()
-        records = []
-        for i, line in zip(missing, scores_NA.tolist(), strict=True):
-            scores = dict(zip(grader.attributes, line, strict=True))
-            if not all(abs(value) < float("inf") for value in line):
-                raise RowError(f"{grader.name} gave a score that is not a number: {scores}")
-            made[keys[i]] = scores
-            records.append(
-                Record(
-                    key=keys[i], attempt=bought, kind="score", model=grader.name,
-                    step=self.label, row=self._row, sample=i, content=orjson.dumps(scores).decode(),
-                    cost_nano=0, started=started,
-                )
-            )  # fmt: skip
-        attempt = Attempt(
-            id=bought, kind="score", role="reward", model=grader.name,
-            route=grader.identity, step=self.label, row=self._row, started=started,
-            samples=len(records), latency_ms=elapsed_ms,
-        )  # fmt: skip
-        await self._services.client.journal.put(records, attempt)
-        return made

@@ -46,6 +46,7 @@ class Mill:
         self.stages = cut(recipe)
         self.monitor = Monitor(services, recipe.labels)
         self.used: set[str] = set()  # stage files of this run
+        self.rounds = 1  # that are in the result; see karat.rounds
 
     async def turn(self) -> Path:
         """Runs every stage that is not sealed; returns the last stage's file."""

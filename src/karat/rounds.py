@@ -84,6 +84,7 @@ class Rounds:
             more, why = self._next()
         assert kept is not None
         last, self.mill.monitor.stats = kept
+        self.mill.rounds = done
         path, self.result = finish(self.mill, self.target, last, self._accepted, done, why)
         self.mill.sweep()
         return path

@@ -166,14 +166,14 @@ def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
 
 
 def _content(path: Path) -> str:
-    """A digest of a file's bytes, or of a folder's names and sizes."""
+    """A digest of a file's bytes, or of a folder's names, sizes and times of change: its bytes
+    would have to be read before each plan. What cannot be looked at counts as absent."""
     if path.is_dir():
         state = blake2b(digest_size=16)
         for child in sorted(path.rglob("*")):
-            stat = child.stat()
-            state.update(
-                f"{child.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
-            )
+            with suppress(OSError):  # a link to nowhere, or to itself
+                stat, name = child.stat(), os.fsencode(child.relative_to(path))
+                state.update(b"%b\0%d\0%d\n" % (name, stat.st_size, stat.st_mtime_ns))
         return state.hexdigest()
     if not path.exists():
         return digest(str(path)).hex()

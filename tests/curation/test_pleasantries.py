@@ -67,6 +67,8 @@ AROUND = [
     f"{Q}\nAssistant: Two minutes.",
     f"User: {Q}\n\n**Assistant:** Two minutes.\n\nUser: Thanks!",
     f"{Q}\n\nUser: {Q}",
+    f"Human: {Q}\nHuman: And how much of it?",
+    f"User:\n{Q}\n\nAssistant:\nTwo minutes.",
 ]
 
 
@@ -125,6 +127,59 @@ KEPT = [
     "1. Boil the water\n2. ???\n\nWhat is the second step?",
     "**Bold** and *italic*: how are they written?",
     "Make it four lines and mention the sea.",
+    # what happens or is hoped for, not said for politeness
+    "I'm going to try the oven.",
+    "I will use three eggs instead of two.",
+    "i hope it will rain.",
+    "I'm happy with my job. Should I quit?",
+    "Thanks for the invitation to the wedding. Should I go?",
+    "Sure.",
+    "Right!",
+    "That's it?",
+    # a comma that belongs to the sentence
+    "Right, left, or centre: which one?",
+    "Right, is it a right turn?",
+    "Nice, France, has what weather?",
+    "Nice, is it in France?",
+    "Perfect, what is the opposite of it?",
+    "Hello, world is printed, why?",
+    # thanks as the words that are asked about
+    "Thank you very much! How do I say that in French?",
+    "Translate these lines.\nHello.\nThank you.",
+    "Is this good grammar? Thank you for your help.",
+    "I wrote: how are you? Thank you!",
+    "Is this enough?\n```\nprint(1).\nThanks!",
+    # fields, and other words with a colon
+    "message: hello. What does this log line mean?",
+    "Response: 404, what is it?",
+    "Prompt: a cat. What would you draw?",
+    "Model: gpt\nUser: what?",
+    "user: why is it so?",
+    "User: root",
+    "User: root of all evil\nPassword: x",
+    "Human: {x}",
+    "Client: why?",
+    "As a user, how do I log in: by mail?",
+    "Here is a question from my exam: what is tea?",
+    "I would ask: where is the bus? Is that good French?",
+    "Q: 2+2?\nA: 4\nQ: 3+3?\nA:",
+    "Question: what is tea?\nAnswer: a drink.\nIs that right?",
+    "(thinking of 3) what is it?",
+    "*waves* are what?",
+    "What does this mean: he left. *nods*",
+    # code and configuration
+    "Why does this fail?\n```yaml\nversion: 3\nuser: root\nmodel: x\n```\nIt says denied.",
+    "What is wrong with this YAML?\nuser: root\nrole: admin",
+    "What is wrong with this YAML?\nUser: root\nRole: admin",
+    "What is wrong with this YAML?\n\nAssistant: root\nRole: admin",
+    "What prints it?\n```\nUser: What is it?\nAssistant: It is a test.\n```\nAnd why?",
+    "What prints it?\n```\nx\n```\nAssistant: It is a test.",
+    "What prints it?\n~~~\nAssistant: It is a test.\n~~~",
+    "```\nUser: What is it?\n```",
+    # a chat that the user shows
+    "Summarise it.\nUser: I cannot log in.\nAssistant: Reset your password.",
+    "What is wrong here:\n\nAssistant: It is late now.",
+    "Shorten this chat.\n\nAssistant: It is late now.",
     # other languages
     "Ok, wie lange muss der Tee ziehen?",
     "Super, danke! Und wie lange?",
@@ -168,16 +223,33 @@ def test_stripping_twice_is_stripping_once(text):
     assert once == once.strip()
 
 
+def test_a_question_mark_behind_an_agreement_asks():
+    assert strip_pleasantries("That's it? That's not much.") == "That's it? That's not much."
+    assert strip_pleasantries("How can I help you? " + Q) == Q
+
+
+def test_a_turn_without_letters_says_nothing():
+    assert strip_pleasantries("Great!\\") == ""
+    assert strip_pleasantries("Sure.\\") == "Sure.\\"
+
+
+SIZE = 100_000
+
+
 @pytest.mark.parametrize(
-    "text",
+    "atom",
     [
-        "thank you for the " * 3000, " " * 50000 + "x", "x" + "\n" * 20000 + "x", "*smiles " * 5000,
-        "great, and " * 5000, "here is " * 9000, "user (a" * 9000, "as a user " * 5000,
-        "why? " * 20000 + "thanks", "(smile" * 9000,
+        "\n", " ", "\t", " \n", "thank you for the ", "thanks, ", "thanks\n", "*smiles ", "*smiles* ",
+        "great, and ", "here is ", "here is a question ", "user (a", "User: ", "User:\n",
+        "User: a b c.\n", "\nUser: a b c.", "\nAssistant:\n", "\nAssistant: a\nB: c\n",
+        "as a user ", "as a user, i would ask ", "why? ", "(smile", "(smiles) ", "_", "*", "#", ":",
+        "```\n", "i'm here to help, ", "i will try it ", ". ", ".\nthanks", "☀️ ", " - ", ";-)",
+        "very great, ", "q: ", "Q: what? ", "你",
     ],
-    ids=range(10),
 )  # fmt: skip
-def test_no_text_takes_long(text):
-    started = time.process_time()
-    strip_pleasantries(text)
-    assert time.process_time() - started < 3
+def test_a_hundred_kilobytes_of_anything_take_no_time(atom):
+    many = atom * (SIZE // len(atom))
+    for text in (many, f"What is it?{many}x", f"Thanks!{many}x", f"x{many}? thanks", f"{many}\n```"):
+        started = time.process_time()
+        strip_pleasantries(text)
+        assert time.process_time() - started < 2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 from conftest import rows_of
 from pdf import pdf
+from rich.console import Console
 
 import karat
 from karat.errors import RecipeError
+from karat.report.rows import row_panel
 from karat.steps._documents import read_document
 
 # A model of 135M parameters seldom writes what the checks let pass, so here they see and let pass.
@@ -69,6 +72,15 @@ def test_every_export_is_there(run):
     line = json.loads((run.export / "retrieval.jsonl").read_text().splitlines()[0])
     assert len(line["negatives"]) == 2
     assert len((run.export / "beir/corpus.jsonl").read_text().splitlines()) == 3
+
+
+def test_the_terminal_says_which_answer_was_written_with_the_question(run):
+    for row in rows_of(run.accepted_file):
+        stream = io.StringIO()
+        Console(file=stream, width=200).print(row_panel(row))
+        marked = [line for line in stream.getvalue().splitlines() if "with the question" in line]
+        assert len(marked) == 1
+        assert "response by" in marked[0] or "response 1 by" in marked[0]
 
 
 def test_a_second_run_calls_no_model(run, folder, monkeypatch):

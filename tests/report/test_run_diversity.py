@@ -87,6 +87,65 @@ def test_a_report_of_an_earlier_karat_is_told_as_far_as_it_goes():
     ]
 
 
+ASKING = """
+from karat.row import Message
+
+@step
+async def ask(row, ctx, *, all: bool = True) -> list[Row]:
+    topic = row.meta["topic"]
+    made = []
+    for n in range(3):
+        meta = {"topic": topic, "passage": "Long.", "question": f"What of {topic} {n}?"}
+        if n == 0 and not all:
+            del meta["question"]
+        prompt = "Long, and the same for all.\\n\\n" + meta.get("question", "Why?")
+        made.append(Row(f"{topic}-{n}", [Message("user", prompt)], meta=meta))
+    return made
+
+@step
+async def refuse(row, ctx):
+    row.dropped = "dull"
+    return row
+"""
+
+
+@pytest.fixture
+def asking(make_recipe, user_module, tmp_path):
+    def run(*steps):
+        user_module("mine_asking", ASKING)
+        given = {"topics": {"given": ["tea", "rain"]}}
+        return karat.run(make_recipe(steps=[given, *steps]), tmp_path / "asking")
+
+    return run
+
+
+def test_of_a_passage_the_question_is_measured_and_that_is_said(asking):
+    made = asking("mine_asking:ask")
+    found = made.report["diversity"]
+    questions = [row.meta["question"] for row in rows_of(made.accepted_file)]
+    assert found["accepted"] == found["by_step"]["ask"] == diversity(questions)
+    assert found["questions"] == 6
+    assert diversity_lines(made.report)[0].startswith("question (without its passage) diversity: ")
+
+
+def test_where_only_some_rows_have_a_question_that_is_said(asking):
+    made = asking({"mine_asking:ask": {"all": False}})
+    found = made.report["diversity"]
+    texts = [row.meta.get("question") or row.prompt for row in rows_of(made.accepted_file)]
+    assert found["accepted"] == diversity(texts)
+    assert diversity_lines(made.report)[0].startswith(
+        "prompt (of 4 rows the question without its passage) diversity: as many as"
+    )
+
+
+def test_of_no_accepted_row_no_measure_is_told(asking):
+    made = asking("mine_asking:ask", "mine_asking:refuse")
+    found = made.report["diversity"]
+    assert (found["accepted"], found["questions"]) == ({"rows": 0}, 0)
+    assert found["by_step"]["ask"]["rows"] == 6
+    assert diversity_lines(made.report) == []
+
+
 def test_steps_are_measured_on_a_sample(run, monkeypatch, make_recipe, tmp_path):
     monkeypatch.setattr(module, "STEP_SAMPLE", 5)
     again = karat.run(run.path / "recipe.yaml", tmp_path / "other")

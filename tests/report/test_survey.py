@@ -64,7 +64,6 @@ def test_what_is_looked_at(prompts):
 
 
 def test_a_stage_file_and_the_rows_of_it_that_live(tmp_path):
-    path = tmp_path / "stage.parquet"
     rows = [
         Row(str(n), [Message("system", "s"), Message("user", text)],
             [Response(f"no {n}", kept=False), Response(f"yes {n}", kept=True)],
@@ -72,14 +71,63 @@ def test_a_stage_file_and_the_rows_of_it_that_live(tmp_path):
         for n, text in enumerate(TEXTS)
     ]  # fmt: skip
     rows[3].dropped = "dull"
-    writer = StageWriter(path)
-    writer.add(rows)
-    writer.close({})
+    path = stage_of(tmp_path / "stage.parquet", rows)
     found = survey(path)
     assert found.texts == TEXTS[:3] + TEXTS[4:]
     assert found.columns["topic"]["largest"] == pytest.approx(7 / 11)
     assert "yes 0" in survey(path, "response").texts
     assert survey(path, "conversation").texts[0] == f"s\n{TEXTS[0]}\nyes 0"
+
+
+def stage_of(path, rows):
+    writer = StageWriter(path)
+    writer.add(rows)
+    writer.close({})
+    return path
+
+
+def test_of_a_passage_its_question_is_measured(tmp_path):
+    rows = [
+        Row(str(n), [Message("user", f"One passage, always the same.\n\n{text}")],
+            [Response(f"yes {n}")], meta={"question": text} if n else {"question": " "})
+        for n, text in enumerate(TEXTS)
+    ]  # fmt: skip
+    path = stage_of(tmp_path / "stage.parquet", rows)
+    found = survey(path)
+    assert found.texts == [rows[0].prompt, *TEXTS[1:]]
+    assert found.questions == 11
+    assert "11 are measured by their question" in printed(found)
+    assert survey(path, "conversation").texts[1].startswith("One passage")
+    assert survey(path, "response").questions == 0
+    rows = [row for row in rows if row.id != "0"]
+    assert "All are measured by their question" in printed(survey(stage_of(path, rows)))
+
+
+def test_a_column_of_karat_s_own_rows_is_a_field_of_meta(tmp_path):
+    rows = [
+        Row(str(n), [Message("user", "Why?")], meta={"of": {"topic": text}} if n else {})
+        for n, text in enumerate(TEXTS)
+    ]
+    found = survey(stage_of(tmp_path / "stage.parquet", rows), column="of.topic")
+    assert found.texts == TEXTS[1:]
+    assert (found.on, found.column, found.questions) == ("text", "of.topic", 0)
+    assert found.left_out == {"no of.topic": 1}
+    with pytest.raises(RecipeError, match="has no of to measure; left out: 12 no of"):
+        survey(tmp_path / "stage.parquet", column="of")
+
+
+def test_a_column_of_a_file(tmp_path):
+    rows = [{"label": "x", "text": text, "n": 3} for text in TEXTS]
+    path = write(tmp_path / "a.jsonl", rows)
+    assert survey(path, column="text").texts == TEXTS
+    with pytest.raises(
+        RecipeError, match=r"there is: label, n, text; name the text: --column text$"
+    ):
+        survey(path)
+    with pytest.raises(RecipeError, match=r"name the text: --column NAME$"):
+        survey(write(tmp_path / "b.jsonl", [{"n": 3}, {}]))
+    with pytest.raises(RecipeError, match=r"did you mean 'text'\?"):
+        survey(path, column="texd")
 
 
 def test_a_run(make_recipe, tmp_path):
@@ -153,13 +201,51 @@ def test_columns_are_categories_only():
     assert (found["topic"]["values"], found["flag"]["values"]) == (20, 2)
 
 
-def test_the_worst_repeats_one_pair_for_each(tmp_path):
-    rows = ["Name a tree that grows here", "Name a tree that grows there", *["Say hello to me"] * 4]
+def test_repeats_word_for_word_are_counted_apart_from_those_nearly_alike(tmp_path):
+    tree = "Name a tree that grows in the cold north and say how old and how tall it can become"
+    rows = [
+        *["Say  hello to me", "Say hello to me\n", "Say hello to me", "Say hello to me"],
+        tree, f"{tree} there", *["Why?", "Why?"], "Something else",
+    ]  # fmt: skip
     found = survey(write(tmp_path / "a.jsonl", [{"prompt": text} for text in rows]))
-    assert [(p.first, p.second) for p in found.pairs] == [("Say hello to me",) * 2]
-    assert found.pairs[0].similarity == 1
-    assert found.measures["near_duplicates"] == pytest.approx(3 / 6)
-    assert "50.0% repeat another text" in printed(found)
+    assert [(one.text, one.times) for one in found.repeats] == [(rows[0], 4), ("Why?", 2)]
+    assert [(p.first, p.second) for p in found.pairs] == [(tree, f"{tree} there")]
+    assert 0.8 <= found.pairs[0].similarity < 1
+    assert found.exact == pytest.approx(4 / 9)
+    assert found.measures["near_duplicates"] == pytest.approx(5 / 9)
+    text = printed(found)
+    assert "55.6% repeat another prompt, 44.4% word for word" in text
+    assert "\n4 × Say hello to me\n2 × Why?\n" in text
+    tree_of = found.as_tree()
+    assert tree_of["repeats"][0]["times"] == 4
+    assert tree_of["exact_duplicates"] == pytest.approx(4 / 9)
+
+
+def test_only_the_most_repeated_are_listed(tmp_path):
+    rows = [{"prompt": f"Say {n}"} for n in "abcdef" for _ in range(ord(n) - ord("a") + 1)]
+    found = survey(write(tmp_path / "a.jsonl", rows))
+    assert [(one.text, one.times) for one in found.repeats] == [
+        ("Say f", 6), ("Say e", 5), ("Say d", 4),
+    ]  # fmt: skip
+
+
+def test_texts_without_a_word_repeat_each_other_too(tmp_path):
+    found = survey(write(tmp_path / "a.jsonl", [{"prompt": "😀"}, {"prompt": "😀"}]))
+    assert "50.0% repeat another prompt, 50.0% word for word" in printed(found)
+    none = survey(write(tmp_path / "b.jsonl", [{"prompt": "tea"}, {"prompt": "rain"}]))
+    assert none.repeats == none.pairs == []
+    assert "No prompt repeats another." in printed(none)
+
+
+def test_what_is_done_is_told(prompts, monkeypatch):
+    told = []
+    survey(prompts, say=told.append)
+    assert told == [
+        f"reading {prompts}", "measuring 12 prompts", "looking for clusters and repeats",
+    ]  # fmt: skip
+    monkeypatch.setattr(module, "SAMPLE", 5)
+    survey(prompts, "response", say=told.append)
+    assert told[-2] == "measuring 5 of 12 responses"
 
 
 # --- on a terminal -----------------------------------------------------------------------------

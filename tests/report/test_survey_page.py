@@ -11,13 +11,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from karat.errors import RunError
+from karat.errors import RecipeError, RunError
 from karat.report import projection, survey_page
 from karat.report.measures import MEASURES
 from karat.report.projection import project
 from karat.report.survey import survey
 from karat.report.survey_map import LIGHT, Map, Point, mark
-from karat.report.survey_page import page, write_page
+from karat.report.survey_page import check_place, page, write_page
 
 EVIL = '<script>alert("x")</script> & <b>'
 KINDS = ("bread and yeast", "planets and rings", "guitars and strings")
@@ -116,6 +116,36 @@ def test_a_page_that_cannot_be_written(prompts, tmp_path):
         write_page(survey(prompts), tmp_path / "nowhere" / "x.html")
 
 
+def test_a_page_that_could_not_be_written_is_told_before(tmp_path):
+    check_place(tmp_path / "x.html")
+    for place, said in ((tmp_path / "no" / "x.html", "there is no folder"), (tmp_path, "a folder")):
+        with pytest.raises(RecipeError, match=f"cannot write {place}: .*{said}"):
+            check_place(place)
+
+
+def test_in_short_says_what_the_title_does_not(prompts):
+    seen = Reader(page(survey(prompts))).text
+    short = seen.partition("In short")[2].partition("\n")[0]
+    assert str(prompts) not in short
+    assert short.startswith("12 prompts, in meaning as varied as ")
+
+
+def test_measures_with_names_of_their_own_are_explained_with_their_papers(prompts):
+    seen = Reader(page(survey(prompts))).text
+    for name, paper in (("Vendi score: ", "2210.02410"), ("NovelSum: ", "2502.17184")):
+        (line,) = [line for line in seen.splitlines() if line.startswith(name)]
+        assert paper in line
+
+
+def test_repeats_are_counted_and_shown_once(tmp_path):
+    rows = [{"prompt": f"{EVIL} {text}"} for text in (*TEXTS, *TEXTS[:2] * 2, TEXTS[0])]
+    seen = Reader(page(survey(write(tmp_path / "a.jsonl", rows)))).text
+    repeats = seen.partition("Repeats\n")[2].partition("How this")[0]
+    assert f"4 times, word for word{EVIL} {TEXTS[0]}" in repeats
+    assert f"3 times, word for word{EVIL} {TEXTS[1]}" in repeats
+    assert "1.00 alike" not in repeats
+
+
 # --- the map -----------------------------------------------------------------------------------
 
 
@@ -144,6 +174,20 @@ def test_labels_do_not_overlap(width):
                 one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
             )
             assert apart
+
+
+@pytest.mark.parametrize("width", [1160.0, 344.0])
+def test_groups_that_begin_alike_have_labels_of_their_own(width):
+    names = ["tea, cup, pot", "tea, cup, milk", "tea, leaf, pot", "rain, cup, pot", "rain"]
+    names.append(f"{'x' * 60}, a")
+    names.append(f"{'x' * 60}, b")
+    spots = [(0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9), (0.5, 0.5), (0.5, 0.1), (0.5, 0.9)]
+    points = [Point(*spot, n, "text") for n, spot in enumerate(spots)]
+    drawn = ET.fromstring(f"<svg>{Map(points, names, width).draw()}</svg>")
+    for title in [*drawn.iter("title")]:
+        title.text = ""
+    labels = ["".join(text.itertext()) for text in drawn.iter("text")]
+    assert len(labels) == len(set(labels)) == 7
 
 
 def test_every_group_has_a_mark_of_its_own():

@@ -99,18 +99,34 @@ class Pool:
     def near(self, new: Prepared, jaccard: float, cosine: float) -> Near | None:
         """The closest text whose words are at least `jaccard` alike (0.3 … 1), or else whose
         meaning is at least `cosine` alike; None where the text is new."""
+        return self.near_all([new], jaccard, cosine)[0]
+
+    def near_all(
+        self, some: Sequence[Prepared], jaccard: float, cosine: float
+    ) -> list[Near | None]:
+        """The same for several texts, for which one reading of all vectors does."""
+        if not self._held or not some:
+            return [None] * len(some)
+        vectors_DB = np.stack([one.vector for one in some], axis=1)
+        similarity_NB = self._vectors_ND[: len(self._held)] @ vectors_DB
+        places_B = similarity_NB.argmax(axis=0).tolist()
+        return [
+            self._near(one, jaccard, cosine, place, float(similarity_NB[place, column]))
+            for column, (one, place) in enumerate(zip(some, places_B, strict=True))
+        ]
+
+    def _near(
+        self, new: Prepared, jaccard: float, cosine: float, closest: int, similarity: float
+    ) -> Near | None:
+        """What a text is too close to, where `closest` is the nearest in meaning."""
         if new.normal in self._exact:
             return Near(self._held[self._exact[new.normal]].text, "words", 1.0)
         place, best = self._near_words(new, jaccard)
         if place >= 0:
             return Near(self._held[place].text, "words", best)
-        if not self._held:
+        if similarity < cosine:
             return None
-        similarity_N = self._vectors_ND[: len(self._held)] @ new.vector
-        place = int(similarity_N.argmax())
-        if similarity_N[place] < cosine:
-            return None
-        return Near(self._held[place].text, "meaning", float(similarity_N[place]))
+        return Near(self._held[closest].text, "meaning", similarity)
 
     def _near_words(self, new: Prepared, jaccard: float) -> tuple[int, float]:
         """(place of the most similar text, its similarity), or (-1, 0)."""

@@ -54,8 +54,8 @@ def repeats(turn: str, earlier: Iterable[str]) -> bool:
     the windowsill?"). One new name or number makes a new question, which a plain share of common
     words would take for a repeat the longer the question is.
     """
-    words = _words(turn)
-    return any(_repeats(words, _words(other)) for other in earlier)
+    new = words(turn)
+    return any(_repeats(new, words(other)) for other in earlier)
 
 
 def _repeats(new: list[str], old: list[str]) -> bool:
@@ -67,7 +67,8 @@ def _repeats(new: list[str], old: list[str]) -> bool:
     return bool(told) and told <= had and len(told) >= SAME * len(had)
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """The words of a text without case and punctuation; of scripts without spaces, characters."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold().replace("’", "'"))
 
 

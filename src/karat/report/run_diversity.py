@@ -75,7 +75,7 @@ def question_in(meta: dict[str, Any]) -> str:
 def _files(mill: Mill, name: str) -> list[Path]:
     """A stage's file, or its files where the recipe was walked in rounds."""
     stem = name.removesuffix(".parquet")
-    names = sorted(x for x in mill.used if x == name or x.startswith(f"{stem}."))
+    names = [name, *(f"{stem}.{number}.parquet" for number in range(2, mill.rounds + 1))]
     return [path for path in (mill.folder / one for one in names) if path.is_file()]
 
 

@@ -109,12 +109,11 @@ class Source:
 
     def _wordiest(self) -> str:
         """The column with most text in it: most likely the one that is meant."""
-        characters = Counter[str]()
+        characters = Counter({"NAME": 0})
         for record in islice(read_files(input_files(self._data), self._data), SAMPLES):
             for name, value in (record.value or {}).items():
                 characters[name] += len(value) if isinstance(value, str) else 0
-        ((name, _),) = characters.most_common(1) or [("NAME", 0)]
-        return name
+        return characters.most_common(1)[0][0]
 
 
 class _Reader:

@@ -38,23 +38,23 @@ class Gate:
         self._meaning = given.get("meaning", MEANING) if novelty != "off" else 1.01
         self._before, self._own = ctx.written(), Pool()
         self._prepared: dict[str, Prepared] = {}
+        self._repeats: dict[str, Near | None] = {}  # of what earlier rounds wrote
         self.repeated: list[str] = []  # what refused prompts came too close to, newest last
 
     def look(self, texts: Sequence[str]) -> None:
         """Prepares several texts at once, which costs little more than one."""
         new = [text for text in dict.fromkeys(texts) if text not in self._prepared]
-        self._prepared.update(zip(new, prepare(new), strict=True))
+        prepared = prepare(new)
+        self._prepared.update(zip(new, prepared, strict=True))
+        if not self._off:
+            found = self._before.near_all(prepared, self._words, self._meaning)
+            self._repeats.update(zip(new, found, strict=True))
 
     def near(self, text: str) -> Near | None:
         """What of the pool a text is too close to, if anything."""
         self.look([text])
-        one = self._prepared[text]
-        pools = (self._own,) if self._off else (self._own, self._before)
-        for pool in pools:
-            found = pool.near(one, self._words, self._meaning)
-            if found is not None:
-                return found
-        return None
+        found = self._own.near(self._prepared[text], self._words, self._meaning)
+        return found or self._repeats.get(text)
 
     def admit(self, text: str) -> bool:
         """Takes a text into the pool, or refuses it and remembers what it repeats."""

@@ -51,12 +51,13 @@ async def revise(
     of style, of which more is not better, are left out. `critic` first says in a sentence or two
     what is wrong, one more call for each answer.
 
-    Announcements, apologies, quotes and repeated feedback are taken off the edit; one that is empty
-    or no different is not added. An edit is a response with the next free index. It is graded at
-    once by the reward of `by`, and a `grade` step after this one replays that score; scores of
-    judges and people, which no reward of the recipe gives, wait for their own step. `meta.revised`
-    says for each edit: index, from and from_model (the answer's), by, before, after (null where not
-    graded), critique (the key of its call, or null). The report counts edits that won.
+    An announcement of the edit and sentences of the request that it repeats are taken off, unless
+    the old answer has them too; an edit that is empty or no different is not added. The others are
+    responses with the next free index. They are graded at once by the reward of `by`, and a `grade`
+    step after this one replays that score; scores of judges and people, which no reward of the
+    recipe gives, wait for their own step. `meta.revised` says for each edit: index, from and
+    from_model (the answer's), by, before, after (null where not graded), critique (the key of its
+    call, or null). The report counts edits that won.
 
     Source: draft, feedback, edit: HelpSteer3 (2503.04378), with a model for each of the three.
     """
@@ -90,27 +91,31 @@ async def _edits(
 ) -> list[_Edit]:  # fmt: skip
     """The usable edits of one answer."""
     system = [message for message in row.messages if message.role == "system"]
-    told, key = _in_words(ctx, by, old), None
+    ours, critique, key = _in_words(ctx, by, old), "", None
     if critic is not None:
         ask = ask_about(ctx, "critique")
         (said,) = await ctx.chat(
             critic, [*row.messages, Message("assistant", old.content), *ask],
             temperature=temperature, max_tokens=critic_max_tokens, index=place, role="judge",
         )  # fmt: skip
-        told, key = f"{told} {' '.join(said.content.split())}".strip(), said.call
+        critique, key = " ".join(said.content.split()), said.call
     asked = ask_about(
-        ctx, "revise", conversation=transcript(row.messages), response=old.content, feedback=told
-    )
+        ctx, "revise", conversation=transcript(row.messages), response=old.content,
+        feedback=f"{ours} {critique}".strip(),
+    )  # fmt: skip
     answers = await ctx.chat(
         model, [*system, *asked], n=n, temperature=temperature, max_tokens=max_tokens,
         index=place * PLACES,
     )  # fmt: skip
     # What the request says apart from the conversation: no part of an answer.
-    frame = ask_about(ctx, "revise", conversation="", response="", feedback=told)[-1].content
+    frame = ask_about(ctx, "revise", conversation="", response="", feedback=ours)[-1].content
+    turns = [message.content for message in row.messages if message.role == "user"]
     examples = [message.content for message in asked if message.role == "assistant"]
     found = []
     for answer in answers:
-        text = clean_edit(answer.content, frame)
+        text = clean_edit(
+            answer.content, old.content, request=frame, critique=critique, asked=turns
+        )
         if not text or answer.finish_reason == "content_filter" or repeats(text, examples):
             ctx.count("no edit in the reply")
         elif text.split() == old.content.split():
