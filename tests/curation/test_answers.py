@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karat.curation.answers import agreement, contains, declines, support, token_f1, words
+from karat.curation.answers import agreement, contains, support, token_f1, words
 
 PASSAGE = (
     "Tea came to Europe in 1610 on Dutch ships. At first it was sold as a medicine, and a pound "

@@ -60,6 +60,7 @@ def clean(reply, original=OLD, critique=CRITIQUE):
         f"{NEW}\n\nWrite only the answer.",
         f"{NEW}\n\nThe answer is partially helpful (1.6 of 4).\n\nHere is",
         f"{NEW}\n\nThe answer is also partially correct (2.1 of 4).",
+        f"{NEW}\n\nThe answer is incorrect (1.5 of 4).\n\nYou can use water.",
         # on what it did
         f"{NEW}\n\nI have revised the answer to say how hot the water is.",
         f"{NEW}\n\n(Note: This improved answer says how hot the water is.)",
@@ -112,6 +113,7 @@ def test_only_the_answer_is_left(reply):
         "The answer is wrong because the plan ignored tides.\n\nTides matter.",
         "The answer is not helpful, it is incorrect.\n\nTides matter.",
         "The response was not good enough for the king, so he left.",
+        "The answer is correct (2 of 4 parts).\n\nSo is this.",
         "The response is not loud (0.4 of 4 decibels) here.\n\nSo shout.",
         # what a critic said a good answer says
         "Boiling water draws more tannins.",
@@ -207,7 +209,8 @@ SIZE = 100_000
         "here is a better answer: ", "here is a better answer:\n", "more a, more a ", "sure, ",
         "i apologize for the confusion. ", "User: ", "\nUser: a", "User: Why is it bitter?\n\n",
         "Assistant: ", "\nAssistant:\n", "1.2 of 4) ", "the answer is not a (1.2 of 4)",
-        f"{GRADES}\n", f"{FAULT} ", ".", "! ", "```\n", "\n\n(note: i have revised the answer", "你",
+        f"{GRADES}\n", f"{FAULT} ", ".", "! ", "```\n", "你",
+        "\n\n(note: i have revised the answer",
     ],
 )  # fmt: skip
 def test_a_hundred_kilobytes_of_anything_take_no_time(atom, original):

@@ -239,7 +239,8 @@ SIZE = 100_000
 @pytest.mark.parametrize(
     "atom",
     [
-        "\n", " ", "\t", " \n", "thank you for the ", "thanks, ", "thanks\n", "*smiles ", "*smiles* ",
+        "\n", " ", "\t", " \n", "thank you for the ", "thanks, ", "thanks\n", "*smiles ",
+        "*smiles* ",
         "great, and ", "here is ", "here is a question ", "user (a", "User: ", "User:\n",
         "User: a b c.\n", "\nUser: a b c.", "\nAssistant:\n", "\nAssistant: a\nB: c\n",
         "as a user ", "as a user, i would ask ", "why? ", "(smile", "(smiles) ", "_", "*", "#", ":",
@@ -249,7 +250,8 @@ SIZE = 100_000
 )  # fmt: skip
 def test_a_hundred_kilobytes_of_anything_take_no_time(atom):
     many = atom * (SIZE // len(atom))
-    for text in (many, f"What is it?{many}x", f"Thanks!{many}x", f"x{many}? thanks", f"{many}\n```"):
+    around = (many, f"What?{many}x", f"Thanks!{many}x", f"x{many}? thanks", f"{many}\n```")
+    for text in around:
         started = time.process_time()
         strip_pleasantries(text)
         assert time.process_time() - started < 2

@@ -110,8 +110,11 @@ def test_quotes_go_only_around_the_whole(text, bare):
 
 @pytest.mark.parametrize(
     "atom",
-    ["a. ", "?!", "1.", "\n", ":", " ", "*", "_", "a'", "``` ", "。", "」", '"', "a_", "你", ".)", "ﷺ"],
-)
+    [
+        "a. ", "?!", "1.", "\n", ":", " ", "*", "_", "a'", "``` ", "。", "」", '"', "a_", "你",
+        ".)", "ﷺ",
+    ],
+)  # fmt: skip
 def test_a_hundred_kilobytes_of_anything_take_no_time(atom):
     many = atom * (100_000 // len(atom))
     for text in (many, f"One.{many}x", f'"{many}"', f"**{many}**"):

@@ -112,6 +112,37 @@ def test_kinds_narrow_what_is_drawn_and_what_suits_no_prompt_leaves_it(constrain
     assert "constraints" not in row.meta
 
 
+def counts(done):
+    return next(f for f in done.report["funnel"] if f["label"] == "constrain")["notes"]["counts"]
+
+
+def test_prompts_in_other_languages_are_left_alone_and_counted(constrained):
+    german = [
+        {"role": "user", "content": "Wie funktionieren Ebbe und Flut?"},
+        {"role": "assistant", "content": "Der Mond zieht das Wasser an."},
+        {"role": "user", "content": "Warum?"},  # one word could be any language's
+    ]
+    lines = [
+        {"prompt": "写一首关于雨的诗"},
+        {"prompt": "¿Cómo encuentran las abejas el camino de vuelta?"},
+        {"messages": german},
+        {"prompt": "Explain tides."},
+    ]
+    done = constrained(lines, count=1)
+    rows = rows_of(done.accepted_file)
+    assert [row.prompt for row in rows if "constraints" not in row.meta] == [
+        "写一首关于雨的诗", "¿Cómo encuentran las abejas el camino de vuelta?", "Warum?",
+    ]  # fmt: skip
+    assert len(rows) == 4
+    assert all("task" not in row.meta for row in rows if "constraints" not in row.meta)
+    assert counts(done) == {"not in English": 3}
+
+
+def test_a_row_that_no_kind_suits_is_counted(constrained):
+    done = constrained([{"prompt": "Why?"}], kinds=["detectable_format:constrained_response"])
+    assert counts(done) == {"no kind suits": 1}
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -462,7 +462,8 @@ def test_more_turns_pay_only_for_what_is_new(make_recipe, tmp_path):
     ("params", "message"),
     [
         ({"personas": []}, "personas is empty"),
-        ({"personas": ["consise"]}, "no persona 'consise'; did you mean 'concise'"),
+        ({"personas": ["consise"]}, r"no persona 'consise'; did you mean 'concise'\? One of your"),
+        ({"personas": ["a"]}, r"there is: complex, concise, normal\. One of your own needs"),
         ({"personas": {"sceptic": None}}, "sentence about the user"),
         ({"personas": {"sceptic": " "}}, "sentence about the user"),
         ({"turns": 2, "min_turns": 3}, "every row would be dropped"),

@@ -234,7 +234,7 @@ def test_a_later_round_knows_what_earlier_ones_wrote(make_recipe, tmp_path):
 
 
 def test_a_slow_answer_holds_back_nobody_else(make_recipe, tmp_path):
-    """One call takes three seconds; every other topic has all its lists, asked for again, by then."""
+    """One call takes three seconds; every other topic has all its lists by then, asked again."""
     done = []
 
     def slow(number, body):

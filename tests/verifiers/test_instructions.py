@@ -163,6 +163,9 @@ def test_what_makes_no_sense_under_a_prompt_is_not_drawn():
     assert yes_or_no(rng, "I like tea. Should I drink more of it?") == {}
     assert yes_or_no(rng, "Is green or black tea better?") is None
     assert yes_or_no(rng, "Why is tea green?") is None
+    assert yes_or_no(rng, "Is tea green? I think so.") is None
+    assert yes_or_no(rng, "Consider this:\n\n  can tea be blue? \n") == {}
+    assert yes_or_no(rng, "Is 3.5 enough?") is None  # cut at the point, and left alone
     to_fill_in = DRAWS["detectable_content:number_placeholders"]
     assert to_fill_in(rng, "Write an e-mail to my landlord.")
     assert to_fill_in(rng, "Why is tea green?") is None
@@ -219,11 +222,100 @@ def test_clashes_hold_both_ways_and_with_oneself():
             (kinds.FREQUENCY, {"keyword": "know", "frequency": 2, "relation": "less than"}),
             (kinds.END, {"end_phrase": "Know what you know."}),
         ],
+        # contortions: a long text without its w, in three sentences, a short one full of f
+        [
+            (kinds.LETTER, {"letter": "w", "let_frequency": 4, "let_relation": "less than"}),
+            (kinds.WORDS, {"num_words": 50, "relation": "at least"}),
+        ],
+        [
+            (kinds.LETTER, {"letter": "k", "let_frequency": 4, "let_relation": "less than"}),
+            (kinds.SENTENCES, {"num_sentences": 3, "relation": "at least"}),
+        ],
+        [
+            (kinds.LETTER, {"letter": "b", "let_frequency": 4, "let_relation": "less than"}),
+            (kinds.PARAGRAPHS, {"num_paragraphs": 4}),
+        ],
+        [
+            (kinds.LETTER, {"letter": "f", "let_frequency": 9, "let_relation": "at least"}),
+            (kinds.WORDS, {"num_words": 70, "relation": "less than"}),
+        ],
+        [
+            (kinds.LETTER, {"letter": "f", "let_frequency": 10, "let_relation": "at least"}),
+            (kinds.SENTENCES, {"num_sentences": 4, "relation": "less than"}),
+        ],
+        [
+            (kinds.WORDS, {"num_words": 160, "relation": "at least"}),
+            (kinds.SENTENCES, {"num_sentences": 7, "relation": "less than"}),
+        ],
+        [
+            (kinds.WORDS, {"num_words": 70, "relation": "less than"}),
+            (kinds.SENTENCES, {"num_sentences": 9, "relation": "at least"}),
+        ],
     ],
 )  # fmt: skip
 def test_what_contradicts_itself_is_never_put_together(drawn):
     assert not satisfiable(drawn)
     assert all(satisfiable([one]) for one in drawn) or len(drawn) == 1
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        [
+            (kinds.LETTER, {"letter": "w", "let_frequency": 4, "let_relation": "less than"}),
+            (kinds.WORDS, {"num_words": 60, "relation": "less than"}),
+        ],
+        [
+            (kinds.LETTER, {"letter": "f", "let_frequency": 8, "let_relation": "at least"}),
+            (kinds.WORDS, {"num_words": 70, "relation": "less than"}),
+        ],
+        [
+            (kinds.LETTER, {"letter": "f", "let_frequency": 9, "let_relation": "at least"}),
+            (kinds.WORDS, {"num_words": 50, "relation": "at least"}),
+        ],
+        [
+            (kinds.WORDS, {"num_words": 150, "relation": "at least"}),
+            (kinds.SENTENCES, {"num_sentences": 7, "relation": "less than"}),
+        ],
+        [
+            (kinds.SENTENCES, {"num_sentences": 5, "relation": "less than"}),
+            (kinds.PARAGRAPHS, {"num_paragraphs": 4}),
+        ],
+    ],
+)
+def test_what_an_ordinary_answer_can_do_goes_together(drawn):
+    assert satisfiable(drawn)
+    assert satisfiable(drawn[::-1])
+
+
+def test_no_composition_needs_a_contortion():
+    for seed in range(3000):
+        found = compose(random.Random(seed), PROMPTS[seed % 4], 3, _without_language())
+        asked = {one.id: one.kwargs for one in found}
+        words, sentences = asked.get(kinds.WORDS, {}), asked.get(kinds.SENTENCES, {})
+        letter = asked.get(kinds.LETTER, {})
+        if letter.get("let_relation") == "less than":
+            assert "at least" not in {*words.values(), *sentences.values()}
+        if letter.get("let_relation") == "at least" and words.get("relation") == "less than":
+            assert letter["let_frequency"] / words["num_words"] < 0.13
+        if words.get("relation") == "at least" and sentences.get("relation") == "less than":
+            assert words["num_words"] / (sentences["num_sentences"] - 1) <= 25
+
+
+def test_no_letter_of_the_topic_is_to_be_avoided():
+    draw = DRAWS[kinds.LETTER]
+    for seed in range(200):
+        drawn = draw(random.Random(seed), "How do waves wear down a rocky coast?")
+        assert drawn["let_relation"] == "at least" or drawn["letter"] == "b"
+        drawn = draw(random.Random(seed), "Why do weak bricks move?")
+        assert drawn["let_relation"] == "at least"
+
+
+@pytest.mark.parametrize("prompt", ["写一首关于雨的诗", "Wie funktioniert Ebbe und Flut?"])
+def test_english_is_not_asked_of_a_prompt_in_another_language(prompt):
+    for kind in (kinds.CAPITAL, kinds.LOWERCASE):
+        assert DRAWS[kind](random.Random(0), prompt) is None
+        assert DRAWS[kind](random.Random(0), PROMPTS[0]) == {}
 
 
 def test_every_instruction_is_said_in_several_ways_that_name_its_values():

@@ -1,8 +1,8 @@
 """Short answers against each other and against the passage they were found in, without a model.
 
-Words are compared as the SQuAD evaluation does: without case, punctuation and articles. Here a
-hyphen parts words rather than joining them, and a character is a word where a script is written
-without spaces, so that one rule serves all languages.
+SQuAD's F1 is the base. It is a share of words and knows no contradiction: "240 metres" and "310
+metres" have half of theirs in common, "it was in 1871" all of those of "not in 1871". Two answers
+that exclude each other agree to 0 here.
 
 Source: Rajpurkar et al. 2016 (1606.05250) §6.1, evaluate-v1.1.py.
 """
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from karat.curation.chunking import UNSPACED, Span
+from karat.curation.answer_words import Word, words
+from karat.curation.chunking import Span
 
-_WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{UNSPACED}]|[^\W\d_{UNSPACED}]+(?:['’][^\W\d_{UNSPACED}]+)*")
-_ARTICLES = frozenset(("a", "an", "the"))
 # Words that any passage holds: what an answer shares with one is counted without them.
 _COMMON = frozenset(
     re.findall(
@@ -26,22 +26,29 @@ _COMMON = frozenset(
         "those to was were when where which who will with would",
     )
 )
-_DECLINED = re.compile(
-    r"\bnot (?:in|mentioned|stated|given|specified|provided|said|answered|known|found|enough|clear)"
-    r"\b|\b(?:does|do|did)(?: not|n['’]t) (?:say|state|mention|provide|specify|contain|answer|tell"
-    r"|know|give|include)\b|\b(?:cannot|can not|can['’]t|unable to) (?:answer|be|say|tell|find|"
-    r"determine|provide)\b|\bunanswerable\b|\bno answer\b|^\W*(?:unknown|n/?a|none)\W*$",
-    re.IGNORECASE,
+_NOT = frozenset(
+    re.findall(
+        r"\S+",
+        "not no never neither nor without cannot nicht kein keine nie pas jamais nunca non mai не",
+    )
 )
+_BUT = frozenset(
+    ("but", "until", "till", "only", "rather", "instead", "before", "sondern", "sino", "mais", "ma")
+)
+NEAR = 3  # words before an answer in which it can be denied
+_YES = "yes|yeah|ja|oui|sí|sim|да"
+_NO = r"(?:no|nope|nein|non|não|nee|нет)\b(?!\.?\s?\d)"
+_VERDICT = re.compile(
+    rf"\W*(?:(?P<yes>{_YES})|{_NO})\b(?P<both>\s(?:and|or)\s(?:{_YES}|{_NO})\b)?", re.IGNORECASE
+)
+_VERDICT_FIRST = re.compile(rf"^\W*(?:{_YES}|{_NO})\s*[,.;:!–—-]\s*(?=\w)", re.IGNORECASE)
+_ARROW = re.compile(r"-+>|=>|<-+(?!\d)")
+_OPERATOR = re.compile(
+    r"[<>!=]=|[<>≤≥≠≈=]|(?<=[\w)])\s*[+×÷·]\s*(?=[\w(])|(?<=\d)\s*[*−-]\s*(?=\d)"
+)
+_SAME_OPERATOR = {"<=": "≤", ">=": "≥", "!=": "≠", "==": "=", "*": "×", "·": "×", "−": "-"}
 SPREAD, SLACK = 2, 8  # the words that may hold an answer's: SPREAD times as many and SLACK more
-
-
-class Word(NamedTuple):
-    """A word as it is compared, and where it stands."""
-
-    text: str
-    start: int
-    end: int
+HOLDS = 0.6  # of an answer's telling words: a passage with so many together may say it
 
 
 class Support(NamedTuple):
@@ -52,20 +59,10 @@ class Support(NamedTuple):
     share: float
 
 
-def words(text: str) -> list[Word]:
-    """The words of a text that are compared."""
-    found = ((m[0].casefold().replace("’", "'"), *m.span()) for m in _WORD.finditer(text))
-    return [
-        Word(word.replace(",", "") if word[0].isdigit() else word, start, end)
-        for word, start, end in found
-        if word not in _ARTICLES
-    ]
-
-
 def token_f1(one: str, two: str) -> float:
     """The harmonic mean of precision and recall of shared words, each counted as often as it
     stands: 0 … 1. Texts without a word are equal to each other and to nothing else."""
-    return _f1(_texts(one), _texts(two))
+    return _f1(_texts(words(one)), _texts(words(two)))
 
 
 def agreement(one: str, two: str, question: str = "") -> float:
@@ -74,25 +71,40 @@ def agreement(one: str, two: str, question: str = "") -> float:
 
     Words that the question has said already are not counted: two sentences that repeat it would
     agree whatever they say. An answer that has no others must stand whole in the other one.
+
+    0 where they exclude each other: one says yes and the other no or both; each has a number, a
+    letter or an operator that the other has not (5% and $5, plan A and plan B, x > 3 and x < 3);
+    the one that stands in the other is denied there ("not in 1610", in some languages of Europe).
     """
-    said = set(_texts(question))
-    sides = [_texts(one), _texts(two)]
-    fresh = [[word for word in side if word not in said] for side in sides]
-    short, long = sorted(fresh if all(fresh) else sides, key=len)
-    if short and _find(short, long) >= 0:
-        return 1.0
+    verdicts = _verdict(one), _verdict(two)
+    if all(verdicts) and verdicts[0] != verdicts[1]:
+        return 0.0
+    if not all(verdicts):  # "No, in 1610" names the year as "1610" does
+        one, two = _VERDICT_FIRST.sub("", one), _VERDICT_FIRST.sub("", two)
+    said = set(_texts(words(question, short=True)))
+    pair = words(one, short=True), words(two, short=True)
+    sides = [_beside(pair[0], pair[1]), _beside(pair[1], pair[0])]
+    fresh = [[word for word in side if word.text not in said] for side in sides]
+    compared = fresh if all(fresh) else sides
+    exact = [{word.text for word in side if word.is_exact} for side in compared]
+    if _apart(*exact) or _apart(_operators(one), _operators(two)):
+        return 0.0
+    short, long = sorted(map(_texts, compared), key=len)
+    place = _find(short, long) if short else -1
+    if place >= 0:
+        return 0.0 if _denied(long[: place + 1]) else 1.0
     return 0.0 if any(fresh) and not all(fresh) else _f1(short, long)
 
 
 def contains(text: str, answer: str) -> bool:
     """Whether the answer's words stand in a text one after another."""
-    wanted = _texts(answer)
-    return bool(wanted) and _find(wanted, _texts(text)) >= 0
+    wanted = words(answer)
+    return bool(wanted) and _find(_texts(wanted), _texts(_beside(words(text), wanted))) >= 0
 
 
-def declines(answer: str) -> bool:
-    """Whether an answer says that there is none."""
-    return not words(answer) or bool(_DECLINED.search(answer))
+def holds(text: str, answer: str, question: str = "") -> bool:
+    """Whether a text may say what an answer says, if in other words: a doubt is a yes."""
+    return support(text, answer, question).share >= HOLDS
 
 
 def support(passage: str, answer: str, question: str = "") -> Support:
@@ -102,13 +114,14 @@ def support(passage: str, answer: str, question: str = "") -> Support:
     any passage holds (of, is, and) and those that the question has said already are not counted,
     unless the answer has no others.
     """
-    inside, wanted = words(passage), _texts(answer)
-    first = _find(wanted, [word.text for word in inside]) if wanted else -1
+    said = words(answer)
+    inside, wanted = _beside(words(passage), said), _texts(said)
+    first = _find(wanted, _texts(inside)) if wanted else -1
     if first >= 0:
         last = inside[first + len(wanted) - 1]
         return Support(Span(inside[first].start, last.end), 1.0)
-    said = _COMMON.union(_texts(question))
-    telling = Counter([word for word in wanted if word not in said] or wanted)
+    known = _COMMON.union(_texts(words(question)))
+    telling = Counter([word for word in wanted if word not in known] or wanted)
     room = SPREAD * len(wanted) + SLACK
     best, found = (0, 0), Span(0, 0)
     for place, word in enumerate(inside):
@@ -124,8 +137,24 @@ def support(passage: str, answer: str, question: str = "") -> Support:
     return Support(found, best[0] / telling.total() if telling else 0.0)
 
 
-def _texts(text: str) -> list[str]:
-    return [word.text for word in words(text)]
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _texts(found: Sequence[Word]) -> list[str]:
+    return [word.text for word in found]
+
+
+def _beside(one: Sequence[Word], two: Sequence[Word]) -> list[Word]:
+    """The words of one text, a number with its mark where the other has it with another only."""
+    marks: dict[str, set[str]] = {}
+    for word in two:
+        marks.setdefault(word.text, set()).add(word.mark)
+    return [
+        word._replace(text=word.text + word.mark)
+        if word.mark and not marks.get(word.text, {""}) & {"", word.mark}
+        else word
+        for word in one
+    ]
 
 
 def _f1(one: list[str], two: list[str]) -> float:
@@ -142,3 +171,34 @@ def _find(wanted: list[str], text: list[str]) -> int:
         if text[place] == wanted[0] and text[place : place + size] == wanted:
             return place
     return -1
+
+
+# --- contradictions ------------------------------------------------------------------------------
+
+
+def _apart(one: set[str], two: set[str]) -> bool:
+    """Whether each has something that the other has not."""
+    return bool(one - two) and bool(two - one)
+
+
+def _verdict(answer: str) -> str:
+    """Yes, no or both where an answer begins with it; else empty."""
+    found = _VERDICT.match(answer)
+    return "" if found is None else "both" if found["both"] else "yes" if found["yes"] else "no"
+
+
+def _operators(answer: str) -> set[str]:
+    found = (sign.strip() for sign in _OPERATOR.findall(_ARROW.sub(" ", answer)))
+    return {_SAME_OPERATOR.get(sign, sign) for sign in found}
+
+
+def _denied(text: list[str]) -> bool:
+    """Whether the last word is denied by one of those just before it."""
+    for place in range(len(text) - 2, max(-1, len(text) - 2 - NEAR), -1):
+        word = text[place]
+        if word in _BUT:
+            return False
+        numbered = word == "no" and text[place + 1][:1].isdigit()  # "No. 5"
+        if (word in _NOT or word.endswith("n't")) and not numbered:
+            return True
+    return False

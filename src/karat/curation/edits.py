@@ -31,10 +31,10 @@ _BEFORE = (  # said before an announcement, and about the old answer only there
 _HEAD = re.compile(
     rf"[*_#> ]{{0,6}}{_BEFORE}"
     r"(?:(?:here(?:['’]s| is)|this is|below is) (?:the|an?|my|your|one) (?:possible )?"
-    rf"(?:(?:{_BETTER}|corrected|edited|updated|new) {_ANSWER}|{_BETTER} version(?: of (?:the|my|your)"
-    rf" (?:previous |original )?{_ANSWER})?)(?: (?:to|for|of) (?:the |your )?(?:user|assistant"
-    r"|question|conversation))?(?:,? (?:based on|addressing|that addresses|with) (?:the|your)"
-    r" feedback)?"
+    rf"(?:(?:{_BETTER}|corrected|edited|updated|new) {_ANSWER}|{_BETTER} version(?: of (?:the|my"
+    rf"|your) (?:previous |original )?{_ANSWER})?)(?: (?:to|for|of) (?:the |your )?(?:user"
+    r"|assistant|question|conversation))?(?:,? (?:based on|addressing|that addresses|with)"
+    r" (?:the|your) feedback)?"
     rf"|{_BETTER} {_ANSWER}"
     rf"|(?:the|an?|my) {_BETTER} {_ANSWER} (?:is|would be|could be|might be)(?=:[*_]{{0,2}}\s*\n)"
     r"):(?:\*\*|__)?(?:\s+|$)",
@@ -43,11 +43,12 @@ _HEAD = re.compile(
 _LABEL = re.compile(r"[*_]{0,2}Assistant[*_]{0,2}:[*_]{0,2}[ \t]*\n{0,2}")
 # Figures as the feedback writes them, of whatever grade: "The answer is not helpful (0.4 of 4)."
 _FIGURE = (
-    r"(?:not|slightly|partially|mostly|perfectly) [\w ]{1,40}\(-?\d{1,6}\.\d of \d{1,6}(?:\.\d+)?\)"
+    r"(?:(?:not|slightly|partially|mostly|perfectly) [\w ]{1,40}|(?:in|un)?(?:helpful|correct"
+    r"|coherent) )\(-?\d{1,6}\.\d of \d{1,6}(?:\.\d+)?\)"
 )
 _FIGURES = re.compile(
-    rf"[-*_> ]{{0,6}}(?:the|this|my|your) (?:(?:previous|original|old) )?{_ANSWER} is (?:also |only )?"
-    rf"{_FIGURE}(?:(?:,| and|, and) {_FIGURE}){{0,8}}[*_]{{0,2}}[.!]?",
+    rf"[-*_> ]{{0,6}}(?:the|this|my|your) (?:(?:previous|original|old) )?{_ANSWER} is (?:also"
+    rf" |only )?{_FIGURE}(?:(?:,| and|, and) {_FIGURE}){{0,8}}[*_]{{0,2}}[.!]?",
     re.IGNORECASE,
 )
 # A critic's sentence on the old answer, not on its subject ("The answer is 42, not 41.").
@@ -61,9 +62,9 @@ _FAULT = re.compile(
     re.IGNORECASE,
 )
 _NOTE = re.compile(
-    rf"[*_(\[]{{0,3}}(?:note:? )?(?:(?:i|i have|i['’]ve) (?:revised|rewritten|rewrote|improved|edited"
-    rf"|corrected|updated) (?:the|my|your) (?:previous |original )?{_ANSWER}\b|this {_BETTER}"
-    rf" {_ANSWER}\b)",
+    rf"[*_(\[]{{0,3}}(?:note:? )?(?:(?:i|i have|i['’]ve) (?:revised|rewritten|rewrote|improved"
+    rf"|edited|corrected|updated) (?:the|my|your) (?:previous |original )?{_ANSWER}\b|this"
+    rf" {_BETTER} {_ANSWER}\b)",
     re.IGNORECASE,
 )
 _SPEAKER = re.compile(r"(?m)^[*_#]{0,3} ?(User|Assistant)[*_]{0,2}:[*_]{0,2}")
@@ -108,9 +109,8 @@ def _last_said(text: str, asked: Sequence[str]) -> str:
     first = words(text[found[0].end() : ends[0]])
     if first not in [words(turn) for turn in asked]:
         return text
-    said = [
-        text[label.end() : end] for label, end in zip(found, ends, strict=True) if label[1] != "User"
-    ]
+    turns = zip(found, ends, strict=True)
+    said = [text[label.end() : end] for label, end in turns if label[1] == "Assistant"]
     return said[-1].strip() if said else ""
 
 

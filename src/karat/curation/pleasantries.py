@@ -76,9 +76,10 @@ _PHRASE = (
     r"(?: so much| very much| a lot)?|you(?:['’]re| are) (?:very |most |so )?(?:welcome|right"
     r"|(?:very |so )?(?:helpful|kind))|you(?:['’]ve| have) been (?:very |so |really |most )?"
     r"(?:helpful|kind|great)|no problem"
-    r"|(?:no,? )?(?:that|this)(?:['’]s| is| was| will be) (?:all|it|everything)(?: for (?:now|today)"
-    r"|(?: that)? i (?:needed|wanted|need|want)(?: to (?:know|ask))?)?|(?:no|i have no|i don['’]t "
-    r"have any) (?:more|further|other|additional) questions?(?: (?:for now|at the moment))?"
+    r"|(?:no,? )?(?:that|this)(?:['’]s| is| was| will be) (?:all|it|everything)(?: for (?:now"
+    r"|today)|(?: that)? i (?:needed|wanted|need|want)(?: to (?:know|ask))?)?"
+    r"|(?:no|i have no|i don['’]t have any) (?:more|further|other|additional) questions?"
+    r"(?: (?:for now|at the moment))?"
     r"|i(?:['’]m| am) all set|nothing else|how (?:can|may) i (?:help|assist) you(?: further)?"
     r"(?: today)?|i(?:['’]m| am) here to (?:help|assist)(?: you)?(?:,? and (?:i(?:['’]m| am) )?"
     rf"ready to (?:help|assist)(?: you)?)?|(?:please )?let me know if you (?:have|need) {_MORE}"
@@ -97,9 +98,8 @@ _CLAUSE = re.compile(
     r"|were|am|have|has|i|i['’](?:m|d|ll|ve)|please|tell|give|explain|then)\b",
     re.IGNORECASE,
 )
-_TAIL = re.compile(
-    rf"(?:(?<=[.!?…)\]\"”])\s+|\n\s*)(?P<phrase>{_THANKS}|{_BYE})(?:{_STOP})?\s*$", re.IGNORECASE
-)
+_TAIL = re.compile(rf"(?<=\s)(?P<phrase>{_THANKS}|{_BYE})(?:{_STOP})?$", re.IGNORECASE)
+_FULL_STOPS = (".", "!", "?", "…", ")", "]", '"', "”")
 # Where a turn is about words, thanks may be the words.
 _ABOUT_WORDS = re.compile(
     r"\b(?:translat\w+|say|saying|said|mean|meaning|phrases?|sentences?|lines?|rephras\w+|rewrit\w+"
@@ -127,7 +127,7 @@ _SPEAKS = re.compile(
     r"(?m)^[*_#]{0,3} ?(?P<who>User|USER|Human|HUMAN|Assistant|ASSISTANT)(?: \([^)\n]{1,40}\))?"
     r"[*_]{0,2}:[*_]{0,2}(?P<said>[^\n]*)"
 )
-_FIELD = re.compile(r"\s*[\w\"'-][\w .\"'-]{0,30}:(?:\s|$)")
+_FIELD = re.compile(r"[\w\"'-][\w .\"'-]{0,30}:(?:\s|$)")
 _QUOTED_CHAT = re.compile(
     r":\s*$|\b(?:following|below|dialog(?:ue)?|conversation|chat|transcript|script|exchange|logs?"
     r"|(?:this|these) (?:text|message|reply|line|example|answer|output|excerpt|prompt)s?)\b",
@@ -268,5 +268,8 @@ def _without_tail(text: str) -> str:
             return text
         if re.fullmatch(_SHARED, found["phrase"], re.IGNORECASE) and not _ENGLISH.search(text):
             return text
-        text = text[: found.start()].rstrip()
+        before = text[: found.start()].rstrip()
+        if not before.endswith(_FULL_STOPS) and "\n" not in text[len(before) : found.start()]:
+            return text
+        text = before
     return text

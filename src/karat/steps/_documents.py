@@ -8,6 +8,7 @@ Markdown is the file itself with line ends as Python reads them (`Path.read_text
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,12 @@ _BOMS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-_FRONT = re.compile(r"---[ \t]*\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|$)")
+# YAML from the first line on: any other line behind "---" says that it was a rule.
+_KEY = r"[\"']?\w[\w .-]*[\"']?:(?=\s)"
+_FRONT = re.compile(
+    rf"---[ \t]*\n(?={_KEY})(?:(?!---[ \t]*\n)(?:[ \t#\]}}-].*|{_KEY}.*)?\n)*"
+    r"(?:---|\.\.\.)[ \t]*(?:\n|$)"
+)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ATX = re.compile(r" {0,3}#{1,6}(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
@@ -65,6 +71,11 @@ def document_format(path: Path) -> str:
     return FORMATS.get(path.suffix.lower().removeprefix("."), "")
 
 
+def printable(name: str) -> str:
+    """A file's name with its bytes that are not UTF-8 as \\x…, for rows, reports and messages."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def check_parsers(files: Sequence[Path]) -> None:
     """Raises: RecipeError when files are there that only an extra can read."""
     for file in files:
@@ -74,7 +85,8 @@ def check_parsers(files: Sequence[Path]) -> None:
             elif document_format(file) == "html":
                 import selectolax.lexbor  # noqa: F401
         except ImportError:
-            raise RecipeError(f"{file} needs a parser: pip install '{EXTRA}'") from None
+            name = printable(str(file))
+            raise RecipeError(f"{name} needs a parser: pip install '{EXTRA}'") from None
 
 
 def read_document(path: Path, data: bytes, encoding: str | None = None) -> Document:

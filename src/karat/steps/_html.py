@@ -1,17 +1,20 @@
 """HTML pages as text: headings, lists and tables as a person would type them.
 
 Menus, scripts, forms and footers are left out, and where a page marks its main part only that is
-read. The tree is walked without recursion: a page may nest as deep as it likes.
+read. A page may nest as deep as it likes: what nests without end is made shallow first, the tree is
+walked without recursion, and a list is not indented without end.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from karat.curation.chunking import Span
 from karat.steps._documents import Document, Heading
+from karat.steps._nesting import shallow
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
@@ -29,23 +32,52 @@ BLOCKS = frozenset(
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 PARTS = "table, ul, ol, dl, pre, blockquote, h1, h2, h3, h4, h5, h6"  # what no table of data holds
 CLOSE = ("li", "tr", "dt", "dd")  # blocks that follow each other without an empty line
+INDENTED = 8  # lists in lists, beyond which an item stands no further to the right
 DECLARED_BYTES = 1024  # Source: WHATWG HTML, §4.2.5.4: the declaration is within them
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.IGNORECASE)
 _BLANKS = re.compile(r"[ \t\n\r\f]+")
+# The encodings of the web, by Python's names, and what reads each.
+_WEB = {
+    **{f"iso8859-{n}": f"iso8859-{n}" for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
+    **{f"cp{n}": f"cp{n}" for n in (866, 874, 932, 949, *range(1250, 1259))},
+    **{name: name for name in ("utf-8", "koi8-r", "koi8-u", "mac-roman", "mac-cyrillic")},
+    **{name: name for name in ("gb18030", "big5hkscs", "euc_jp", "iso2022_jp", "iso2022_kr", "hz")},
+    # Each is read as the larger one that took its name over.
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
+    "tis-620": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs",
+    "shift_jis": "cp932", "euc_kr": "cp949",
+    # A declaration that could be read is not written in UTF-16.
+    "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8",
+}  # fmt: skip
+_NAMES = {
+    "mac": "mac-roman", "mac-ukrainian": "mac-cyrillic", "windows-31j": "cp932", "x-big5": "big5",
+    "cn-big5": "big5", "iso-8859-8-i": "iso-8859-8", "logical": "iso-8859-8", "koi": "koi8-r",
+    "koi8-ru": "koi8-u", "user-defined": "cp1252", "unicode": "utf-16", "ucs-2": "utf-16",
+}  # fmt: skip  # those that Python does not know
 
 
 def declared_encoding(data: bytes) -> str | None:
-    """The encoding a page names in its head. Latin-1 means Windows-1252, as in browsers."""
+    """What to read a page with by the encoding that its head names; None if it names none.
+
+    A name that means nothing on the web is no name, whatever Python makes of it (idna, utf-7).
+    Source: WHATWG Encoding §4.2; HTML §13.2.3.2, step "if charset is UTF-16BE/LE".
+    """
     found = _CHARSET.search(data[:DECLARED_BYTES])
-    name = found[1].decode().lower() if found else None
-    return "cp1252" if name in ("iso-8859-1", "latin1", "us-ascii", "ascii") else name
+    if found is None:
+        return None
+    name = found[1].decode().lower().removeprefix("x-")
+    name = re.sub("^(?:windows|dos)-(?=\\d+$)", "cp", _NAMES.get(name, name))
+    try:
+        return _WEB.get(codecs.lookup(name).name)
+    except LookupError:
+        return None
 
 
 def read_html(page: str) -> Document:
     """The text of a page. Its title is its heading where it has no other."""
     from selectolax.lexbor import LexborHTMLParser
 
-    tree = LexborHTMLParser(page)
+    tree = LexborHTMLParser(shallow(page))
     mains = tree.css("main, [role=main]") or tree.css("article")
     writer = _Writer()
     root = mains[0] if len(mains) == 1 else tree.body
@@ -143,7 +175,7 @@ class _Writer:
         if number >= 0:
             number += 1
             self._lists[-1] = number
-        indent = "  " * (len(self._lists) - 1)
+        indent = "  " * (min(len(self._lists), INDENTED) - 1)
         return f"{indent}{number}. " if number >= 0 else f"{indent}- "
 
     def flush(self, level: int = 0, *, close: bool = False) -> None:

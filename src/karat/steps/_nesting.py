@@ -19,26 +19,29 @@ WALK = 512  # elements looked through for the one that a tag ends
 # Source: WHATWG HTML §13.2.4.3, formatting elements; none of them has a meaning for plain text.
 _FORMATS = "a|big|b|code|em|font|i|nobr|small|strike|strong|s|tt|u"
 _FORMAT = re.compile(rf"<(/?)({_FORMATS})(?=[\s/>])", re.IGNORECASE)
-_TAG = re.compile(r"<(/?)([a-z][^\s/>]*)", re.IGNORECASE)
-_LONG_TAG = re.compile(rf"(?<=<)([a-z][^\s/<>]*)([^<>]{{{LONG},}})", re.IGNORECASE)
+_TAG = re.compile(r"<(?:(?P<end>/?)(?P<name>[a-z][^\s/>]*)|!--)", re.IGNORECASE)
+_RAW = {
+    name: re.compile(rf"</{name}", re.IGNORECASE)
+    for name in ("script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes")
+}  # what is inside is text
+_LONG_TAG = re.compile(rf"(?<=<)([a-z][^\s/<>]*+)([^<>]{{{LONG},}})", re.IGNORECASE)
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
-_VOID = frozenset(
+# Elements that hold none, and those that do not nest but in others that are counted.
+_FLAT = frozenset(
     ("area", "base", "basefont", "bgsound", "br", "col", "embed", "hr", "img", "input", "keygen",
-     "link", "meta", "param", "source", "track", "wbr", "html", "head", "body", *_FORMATS.split("|"))
+     "link", "meta", "param", "source", "track", "wbr", "html", "head", "body", "p", "td", "th",
+     "tr", "tbody", "thead", "tfoot", "colgroup", "option", "optgroup", *_FORMATS.split("|"))
 )  # fmt: skip
-# Ended by the next of their kind, and by the end of what they stand in.
-_KINDS = {
-    "li": "li", "p": "p", "dd": "dd", "dt": "dd", "td": "td", "th": "td", "tr": "tr",
-    "option": "option", "tbody": "tbody", "thead": "tbody", "tfoot": "tbody",
-}  # fmt: skip
+_ITEMS = {"li": "li", "dd": "dd", "dt": "dd"}  # ended by the next of their kind
 # What no end tag of another name ends. Source: WHATWG HTML §13.2.4.2, special elements.
 _SPECIAL = frozenset(
-    "address applet article aside blockquote button caption center colgroup details dir div dl "
-    "fieldset figcaption figure footer form frameset h1 h2 h3 h4 h5 h6 header hgroup iframe listing "
-    "main marquee menu nav noembed noframes noscript object ol plaintext pre search section select "
-    "summary table template textarea ul xmp svg math foreignobject".split()
-)
-_BLOCK = _SPECIAL - {"svg", "math", "button"} | _KINDS.keys()
+    ("address", "applet", "article", "aside", "blockquote", "button", "caption", "center",
+     "details", "dir", "div", "dl", "fieldset", "figcaption", "figure", "footer", "form",
+     "frameset", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "listing", "main",
+     "marquee", "menu", "nav", "noscript", "object", "ol", "plaintext", "pre", "search", "section",
+     "select", "summary", "table", "template", "ul", "svg", "math", "foreignobject")
+)  # fmt: skip
+_BLOCK = _SPECIAL - {"svg", "math", "button"} | _ITEMS.keys()
 
 
 def shallow(page: str) -> str:
@@ -71,45 +74,63 @@ def _most_open(page: str) -> int:
 
 
 def _flattened(page: str) -> str:
-    """The page without its tags beyond DEPTH. Counts an element as open rather too long."""
-    parts, done = [], 0
-    open_: list[tuple[str, bool]] = []  # the names around here, and whether they were taken out
+    """The page without its tags beyond DEPTH. In doubt an element counts as open."""
+    parts: list[str] = []
+    done = skipped = 0
+    open_: list[tuple[str, bool]] = []  # the elements around here, and whether they were taken out
     for tag in _TAG.finditer(page):
-        name = tag[2].lower()
-        if name in _VOID:
+        name = (tag["name"] or "").lower()
+        if tag.start() < skipped or name in _FLAT:
             continue
-        place = _ended(open_, name) if tag[1] else _ended_by_next(open_, name)
-        out = len(open_) >= DEPTH and not tag[1]
+        if not name or (name in _RAW and not tag["end"]):
+            skipped = _past(page, tag, name)
+            continue
+        place = _ended(open_, name) if tag["end"] else _ended_by_next(open_, name)
+        out = len(open_) >= DEPTH and not tag["end"]
         if place is not None:
             out = open_[place][1]
             del open_[place:]
-        if not tag[1]:
+        if not tag["end"]:
             open_.append((name, out))
         if out:
-            parts += [page[done : tag.start(2)], "br" if name in _BLOCK else "wbr"]
-            done = tag.end(2)
+            parts += [page[done : tag.start("name")], "br" if name in _BLOCK else "wbr"]
+            done = tag.end("name")
     return "".join([*parts, page[done:]])
+
+
+def _past(page: str, tag: re.Match[str], name: str) -> int:
+    """Where a comment, or the text of an element that holds only text, ends."""
+    if name:
+        close = _RAW[name].search(page, tag.end())
+        return close.start() if close else len(page)
+    end = page.find("-->", tag.start() + 2)
+    return end if end >= 0 else len(page)
 
 
 def _ended(open_: list[tuple[str, bool]], name: str) -> int | None:
     """Which element an end tag surely ends, by its place; None where it may end none."""
-    special = name in _SPECIAL
-    for place in range(len(open_) - 1, max(-1, len(open_) - 1 - WALK), -1):
+    for place in _around(open_):
         other = open_[place][0]
         if other == name:
             return place
-        if other in _SPECIAL or (other in _KINDS and not (special or name in _KINDS)):
+        inside = other in _ITEMS and (name in _SPECIAL or name in _ITEMS)
+        if name == "form" or other in _SPECIAL or (other in _ITEMS and not inside):
             return None
     return None
 
 
 def _ended_by_next(open_: list[tuple[str, bool]], name: str) -> int | None:
     """Which element ends because one of this name begins beside it."""
-    kind = _KINDS.get(name)
-    for place in range(len(open_) - 1, max(-1, len(open_) - 1 - WALK), -1):
+    for place in _around(open_) if name in _ITEMS else ():
         other = open_[place][0]
-        if other in _KINDS and _KINDS[other] == kind:
+        if other in _ITEMS and _ITEMS[other] == _ITEMS[name]:
             return place
-        if other in _KINDS or other in _SPECIAL:
+        if other in _ITEMS or other in _SPECIAL:
             return None
     return None
+
+
+def _around(open_: list[tuple[str, bool]]) -> range:
+    """The places of the innermost elements, from the inside."""
+    last = len(open_) - 1
+    return range(last, max(-1, last - WALK), -1)

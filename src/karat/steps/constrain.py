@@ -17,6 +17,7 @@ from karat.context import Context
 from karat.errors import RecipeError, RowError
 from karat.row import Message, Row
 from karat.step import Positive, step
+from karat.verifiers._words import is_english
 from karat.verifiers.instructions import Constraint, chosen, compose
 
 MOST = 5  # more of them than IFEval's three, and hardly any model follows them all
@@ -39,8 +40,9 @@ async def constrain(
     Kinds, values and wording are drawn by seed; those of one prompt never contradict each other,
     and keywords are the prompt's own where it has some. `kinds` are names of IFEval's instructions
     or their families (`keywords`, `length_constraints:number_words`); left out, all that can be
-    checked here. A `share` of the rows gets them; a row that none of the kinds suits stays as it
-    is. They are written in English, for prompts in English.
+    checked here. A `share` of the rows gets them. They are written in English and count as English
+    does, so a row whose user turns are not in English by their common words stays as it is, and so
+    does one that none of the kinds suits; the report counts both.
 
     `meta` gets `constraints`, a list of {id, kwargs}, and the task `instruction`; the task before
     is kept as `base_task`. A row that has constraints or responses already is dropped.
@@ -58,9 +60,13 @@ async def constrain(
     if rng.random() >= share:
         return row
     low, high = _range(count)
+    if not is_english(" ".join(m.content for m in row.messages if m.role == "user")):
+        ctx.count("not in English")
+        return row
     prompt = row.messages[place].content
     found = compose(rng, prompt, rng.randint(low, high), kinds)
     if not found:
+        ctx.count("no kind suits")
         return row
     row.messages = list(row.messages)
     row.messages[place] = Message("user", _joined(prompt, found, rng))

@@ -8,6 +8,7 @@ memory holds one document and one block of similarities whatever the number of f
 
 from __future__ import annotations
 
+import codecs
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
@@ -28,6 +29,7 @@ from karat.steps._documents import (
     UnreadableError,
     check_parsers,
     document_format,
+    printable,
     read_document,
 )
 from karat.steps._files import input_files
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from karat.recipe import Recipe
 
 LEAST, MOST = 20, 20_000  # words of a passage
+# Python calls them encodings; no text is written in them.
+NO_TEXT = frozenset(("idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"))
 
 
 @step
@@ -67,12 +71,13 @@ def documents(
     and `licence` where one is given; `source` says who wrote the documents.
 
     `candidates`: up to that many other passages, the most similar first, for hard negatives; 0 for
-    none. In meta each is {passage, file, start, end, heading}. None overlaps the row's own place
-    and none has its text. They travel in the row (by default about 10 KB), because a step sees
-    nothing else; closed_qa takes them out again. Time grows with the square of the number of
-    passages: about 100 CPU seconds for 100,000.
+    none. In meta each is {passage, file, start, end, heading}, the first place where it stands: no
+    text is there twice, and none that is the row's own or overlaps it anywhere. They travel in the
+    row (by default about 10 KB), because a step sees nothing else; closed_qa takes them out again.
+    Time grows with the square of the number of different passages: about 100 CPU seconds for
+    100,000.
 
-    A file that cannot be read becomes a dropped row with the reason.
+    A file that cannot be read, or whose name is not UTF-8, becomes a dropped row with the reason.
     Raises: RecipeError when no file holds any text, or one needs a parser that is not installed.
     """
     root = ctx.path(path)
@@ -103,7 +108,7 @@ def _rows(
     ids = Ids()
     usable, problem = 0, ""
     for file in files:
-        name = file.relative_to(root).as_posix() if root.is_dir() else file.name
+        name = printable(file.relative_to(root).as_posix() if root.is_dir() else file.name)
         more = {} if licence is None else {"licence": licence}
         try:
             data = _bytes(file)
@@ -126,6 +131,8 @@ def _rows(
 
 
 def _bytes(file: Path) -> bytes:
+    if printable(file.name) != file.name:
+        raise UnreadableError("unreadable file name", "not UTF-8; rename it")
     try:
         return file.read_bytes()
     except OSError as error:
@@ -163,9 +170,12 @@ def _rule(*, path: str, size: int, overlap: int, encoding: str | None, **_: Any)
         return f"overlap must be at most half of size ({size // 2}), got {overlap}"
     if encoding is not None:
         try:
-            "".encode(encoding)
-        except LookupError:
-            return f"no encoding '{encoding}'; name one that Python knows, such as cp1252"
+            known = codecs.lookup(encoding).name not in NO_TEXT
+            "a".encode(encoding)
+        except (LookupError, ValueError):  # not of text, or no name at all
+            known = False
+        if not known:
+            return f"no encoding {encoding!r}; name one of text that Python knows, such as cp1252"
     return None
 
 

@@ -2,7 +2,8 @@
 
 Keywords come from the prompt itself, so that an answer can hold them without going astray; IFEval
 drew them from all of English. A draw gives None where the instruction would make no sense under
-that prompt: no yes or no to a question that wants neither, no placeholders outside a text to send.
+that prompt: no yes or no to a question that wants neither, no placeholders outside a text to send,
+no English asked of a prompt in another language.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ OVERUSED = (
     "always", "things", "overall", "various", "essential",
 )  # fmt: skip
 # Letters an answer can do with more of, and those it can do with less of: 100 words hold 4 to 8 of
-# each of these, while any answer would keep a limit on the letter q.
+# each of these, while any answer would keep a limit on the letter q. None of the latter that is in
+# the topic: who writes of water needs the w.
 MORE_LETTERS, FEWER_LETTERS = "bcdfgmpuwy", "bkvw"
 SPLITERS = ("Section", "SECTION", "Part")
 MARKERS = ("P.S.", "P.P.S")
 LONGEST_TO_REPEAT = 300  # characters
 _LEAST_LETTERS = 4
 _YES_OR_NO = re.compile(
-    r"(?:^|[.!?\n]\s*)(?:is|are|am|was|were|do|does|did|can|could|should|would|will|has|have)\s"
-    r"(?:(?!\bor\b)[^.?!\n])+\?\s*$",
-    re.IGNORECASE,
+    r"(?:is|are|am|was|were|do|does|did|can|could|should|would|will|has|have)\s", re.IGNORECASE
 )
+_OR = re.compile(r"\bor\b", re.IGNORECASE)
 _TO_SEND = re.compile(
     r"\b(?:e-?mail|letter|invitation|template|form|speech|advert\w*|announcement|cover|resume|"
     r"message|flyer|contract|proposal|postcard|greeting|itinerary|invoice|memo)\b",
@@ -102,7 +103,11 @@ def _forbidden(rng: random.Random, prompt: str) -> Kwargs:
 
 def _letter(rng: random.Random, prompt: str) -> Kwargs:
     relation = _relation(rng)
-    letters, low, high = (MORE_LETTERS, 4, 12) if relation == "at least" else (FEWER_LETTERS, 2, 4)
+    topical = set().union(*topic_words(prompt))
+    fewer = [letter for letter in FEWER_LETTERS if letter not in topical]
+    if relation == "less than" and not fewer:
+        relation = "at least"
+    letters, low, high = (MORE_LETTERS, 4, 12) if relation == "at least" else (fewer, 2, 4)
     count = rng.randint(low, high)
     return {"letter": rng.choice(letters), "let_frequency": count, "let_relation": relation}
 
@@ -145,7 +150,12 @@ def _capital_words(rng: random.Random, prompt: str) -> Kwargs:
 
 
 def _constrained(rng: random.Random, prompt: str) -> Kwargs | None:
-    return {} if _YES_OR_NO.search(prompt) else None
+    text = prompt.rstrip()
+    if not text.endswith("?"):
+        return None
+    start = max(text.rfind(mark, 0, -1) for mark in ".!?\n") + 1
+    asked = text[start:].lstrip()
+    return {} if _YES_OR_NO.match(asked) and not _OR.search(asked) else None
 
 
 def _repeat(rng: random.Random, prompt: str) -> Kwargs | None:
@@ -164,6 +174,10 @@ def _one_of(name: str, choices: tuple[str, ...]) -> Draw:
 
 def _nothing(rng: random.Random, prompt: str) -> Kwargs:
     return {}
+
+
+def _in_english(rng: random.Random, prompt: str) -> Kwargs | None:
+    return {} if is_english(prompt) else None
 
 
 DRAWS: dict[str, Draw] = {
@@ -188,8 +202,8 @@ DRAWS: dict[str, Draw] = {
     "combination:repeat_prompt": _repeat,
     "startend:end_checker": _one_of("end_phrase", END_PHRASES),
     "startend:quotation": _nothing,
-    "change_case:english_capital": _nothing,
-    "change_case:english_lowercase": _nothing,
+    "change_case:english_capital": _in_english,
+    "change_case:english_lowercase": _in_english,
     "change_case:capital_word_frequency": _capital_words,
     "punctuation:no_comma": _nothing,
 }

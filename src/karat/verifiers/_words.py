@@ -23,11 +23,11 @@ def word_set(text: str) -> frozenset[str]:
 
 # Common in English and rare in every other language: not "a", "as", "do", "in", "of" or "so".
 ENGLISH = word_set(
-    "about after also and any are because been but by can could did does each every from have "
-    "here how if into it its just like made make many more much must my not one only or other "
-    "our out people should some such than that the their them then there these they this those "
-    "through time used using very way were what when where which while who why with without "
-    "would you your"
+    "about after also and any are because been but by can could did does each every explain from "
+    "have here his how if into it its just like made make many more much must my not one only or "
+    "other our out people please search she should some such suggest tell than that the their them "
+    "then there these they this those through time today used using very way were what when where "
+    "which while who why with without would write years you your"
 )
 LEAST_ENGLISH = 0.05  # of the words; running English has a quarter, other languages below 0.03
 SHORT = 12  # words up to which one common word is enough
