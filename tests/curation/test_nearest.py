@@ -11,12 +11,12 @@ from karat.curation import nearest as module
 from karat.curation.nearest import STEPS, nearest
 
 
-def reference(vectors, k, low, high):
+def reference(vectors, k, excluded):
     """All pairs at once; similarities rounded the same way, ties by place."""
     rounded = np.rint(((vectors @ vectors.T).astype(np.float64).clip(-1, 1) + 1) * STEPS)
     found = []
     for row in range(len(vectors)):
-        others = [place for place in range(len(vectors)) if not low[row] <= place < high[row]]
+        others = [place for place in range(len(vectors)) if place not in excluded[row]]
         others.sort(key=lambda place: (-rounded[row, place], place))
         found.append((others + [-1] * k)[:k])
     return found
@@ -28,20 +28,20 @@ def test_the_neighbours_of_a_full_matrix(data, count, k, seed):
     # Few directions, so that many similarities are equal and ties matter.
     vectors = rng.integers(-1, 2, (count, 4)).astype(np.float32)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)
-    low = np.maximum(0, np.arange(count) - rng.integers(0, 3, count))
-    high = np.minimum(count, np.arange(count) + 1 + rng.integers(0, 3, count))
+    excluded = [sorted({row, *rng.integers(0, count, rng.integers(0, 4))}) for row in range(count)]
+    offsets = np.cumsum([0, *map(len, excluded)])
     rows, columns = data.draw(st.sampled_from([(1, 1), (3, 5), (16, 7), (1024, 8192)]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ROWS", rows)
         patch.setattr(module, "COLUMNS", columns)
         patch.setattr(module, "SAMPLE", 2)
-        blocks = list(nearest(vectors, k, low, high))
+        blocks = list(nearest(vectors, k, offsets, np.concatenate(excluded).astype(np.int64)))
     assert [block.first for block in blocks] == list(range(0, count, rows))
     assert [row for block in blocks for row in block.places.tolist()] == reference(
-        vectors, k, low, high
+        vectors, k, excluded
     )
 
 
 def test_no_vectors_no_neighbours():
-    empty = np.zeros(0, np.int64)
-    assert list(nearest(np.zeros((0, 4), np.float32), 3, empty, empty)) == []
+    none = np.zeros(0, np.int64)
+    assert list(nearest(np.zeros((0, 4), np.float32), 3, np.zeros(1, np.int64), none)) == []

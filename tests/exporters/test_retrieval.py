@@ -66,6 +66,55 @@ def test_a_line_holds_the_question_its_passage_and_its_negatives(tmp_path):
     assert second["negatives"] == []
 
 
+FOREIGN = [
+    ({"negatives": ["a", {"text": "b"}, {"passage": "c", "file": "x"}, " "]}, ["a", "b", "c"]),
+    ({"negatives": None}, []),
+    ({"negatives": "abc"}, None),
+    ({"negatives": {"passage": "z"}}, None),
+    ({"negatives": ["a", 5]}, None),
+    ({"negatives": [{"title": "a"}]}, None),
+    ({"negatives": [{"passage": None}]}, None),
+    ({"negatives": 7}, None),
+    ({"candidates": "abc", "checks": 1}, []),
+    ({"support": {}, "start": 0}, []),
+    ({"support": {"start": "0", "end": "5"}, "start": 0}, []),
+    ({"support": {"start": 5, "end": 2}, "start": True, "end": 9}, []),
+    ({"support": "strong", "start": 1.5, "end": 2**80}, []),
+    ({"file": ["x"], "page": "iv", "heading": {"a": 1}, "licence": 5, "answer": [1]}, []),
+]
+
+
+@pytest.mark.parametrize(("columns", "negatives"), FOREIGN)
+def test_columns_of_others_are_read_or_left_out_and_never_break_it(tmp_path, columns, negatives):
+    good = asked(1, 0, "1871", negatives=[other(1)])
+    meta = {"passage": "A text from elsewhere.", "question": "Which?", **columns}
+    rows = [good, Row("b" * 16, [Message("user", "x")], [response("y")], meta=meta)]
+    left_out = {"negatives are no passages": 1} if negatives is None else {}
+    done = exported(tmp_path, retrieval, rows)
+    assert (done.rows, done.left_out) == (2 - len(left_out), left_out)
+    written = lines(done.files["data"])
+    assert [line["negatives"] for line in written[1:]] == [n for n in [negatives] if n is not None]
+    for line in written:
+        assert {type(line["source"][key]) for key in ("page", "start", "end")} <= {int, type(None)}
+        assert isinstance(line["source"]["file"], str | None)
+    (tmp_path / "run").rename(tmp_path / "before")
+    done = exported(tmp_path, beir, rows)
+    assert (done.rows, done.left_out) == (2 - len(left_out), left_out)
+    corpus, queries, qrels = load(tmp_path / "export/beir")
+    texts = {passage["text"] for passage in corpus.values()}
+    assert texts == {TEXT[0:53], "Other passage 1 ä.", meta["passage"], *(negatives or [])}
+    assert {type(passage["title"]) for passage in corpus.values()} == {str}
+    assert set(qrels) == set(queries)
+    assert len(queries) == done.rows
+
+
+def test_a_passage_without_a_word_is_none(tmp_path):
+    row = Row("b" * 16, [Message("user", "x")], meta={"passage": " ", "question": "Which?"})
+    for module in (retrieval, beir):
+        done = exported(tmp_path / module.__name__, module, [row])
+        assert (done.rows, done.left_out) == (0, {"no passage": 1})
+
+
 def test_datasets_loads_it(tmp_path):
     datasets = pytest.importorskip("datasets")
     rows = [asked(1, 0, "1871", negatives=[other(1)], licence="MIT"), asked(2, 2, "workers")]

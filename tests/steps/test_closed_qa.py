@@ -77,6 +77,26 @@ def test_a_row_without_a_passage_is_dropped_before_any_call(tmp_path):
     assert teacher.asked == []
 
 
+@pytest.mark.parametrize(
+    "column", ["abc", 5, {"passage": "a"}, ["a", None], [{"title": "a"}], [{"passage": None}]]
+)
+def test_candidates_that_are_no_passages_drop_the_row_before_any_call(tmp_path, column):
+    teacher = Teacher()
+    given = [{"prompt": "x", "passage": PASSAGE, "candidates": column}]
+    (reason,) = dropped(tmp_path, teacher, given)
+    assert "the row's candidates are not a list of texts" in reason
+    assert teacher.asked == []
+
+
+def test_candidates_may_be_texts(tmp_path):
+    column = ["Salt is sold.", {"text": "Ice is cold.", "title": "Ice"}, {"passage": "Sea."}, " "]
+    given = [{"prompt": "x", "passage": PASSAGE, "candidates": column}]
+    (row, *_) = accepted(tmp_path, Teacher(), given, hardest=None)
+    found = {other["passage"]: other for other in row.meta["negatives"]}
+    assert set(found) == {"Salt is sold.", "Ice is cold.", "Sea."}
+    assert found["Ice is cold."]["title"] == "Ice"
+
+
 # --- the list of questions -----------------------------------------------------------------------
 
 
@@ -91,6 +111,20 @@ def test_a_short_list_is_asked_for_again_and_near_repeats_are_left_out(tmp_path)
     wanted = [r["body"] for r in made.requests if kind_of(r["body"]) == "questions"]
     assert [b["messages"][-1]["content"].split("Write ")[1][0] for b in wanted] == ["3", "2", "1"]
     assert len({body["seed"] for body in wanted}) == 3
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Πότε άνοιξε η γέφυρα;",
+        "橋はいつ開通しましたか。",
+        "Name the month in which the bridge opened.",
+    ],
+)
+def test_a_question_need_not_end_in_a_question_mark(tmp_path, question):
+    teacher = Teacher(questions=f"1. {question}\n2. It is long;", answer="1871", check="1871")
+    (row,) = accepted(tmp_path, teacher, per_chunk=1)
+    assert row.meta["question"] == question
 
 
 def test_no_question_drops_the_passage(tmp_path):
@@ -154,6 +188,25 @@ def test_each_check_can_be_left_out(tmp_path, check):
     assert check not in row.meta["checks"]
     assert ("unseen" in teacher.asked) == (check != "too_easy")
     assert ("check" in teacher.asked) == (check != "answerable")
+
+
+def test_a_question_about_an_it_is_not_self_contained(tmp_path):
+    teacher = Teacher(questions="1. In which year was it opened?\n2. Who built the Arden bridge?")
+    made = run(tmp_path, teacher, per_chunk=2)
+    assert [row.meta["question"] for row in rows_of(made.accepted_file)] == [
+        "Who built the Arden bridge?"
+    ]
+    (lost,) = rows_of(made.dropped_file)
+    assert lost.dropped == "closed_qa: not self-contained (it says 'it')"
+
+
+def test_an_answer_that_only_sounds_like_none_is_one(tmp_path):
+    passage = "If the seal breaks, it cannot be repaired. None of the pumps has a spare."
+    told = {"What follows if the seal breaks?": "it cannot be repaired", "How many pumps": "None"}
+    questions = "1. What follows if the seal breaks?\n2. How many pumps have a spare?"
+    teacher = Teacher(questions=questions, answer=told, check=told)
+    rows = accepted(tmp_path, teacher, [{"prompt": "x", "passage": passage}], per_chunk=2)
+    assert [row.meta["answer"] for row in rows] == list(told.values())
 
 
 def test_a_checker_that_finds_no_answer_says_so(tmp_path):

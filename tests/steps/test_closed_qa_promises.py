@@ -59,6 +59,22 @@ def test_what_is_nearer_than_the_passage_itself_is_no_negative(tmp_path, monkeyp
     assert [n["passage"] for n in row.meta["negatives"]] == ["Salt and the sea."]
 
 
+@pytest.mark.parametrize("answer", ["In May 1871", "The Arden bridge was opened in May 1871."])
+def test_what_says_the_answer_in_other_words_is_no_negative(tmp_path, monkeypatch, answer):
+    monkeypatch.setattr("karat.curation.embedding.embed", hashed)
+    question = "When was the Arden bridge opened?"
+    others = candidates(
+        "In 1871 - it was May - the Arden bridge was opened; a band played.",
+        "The year 1871 saw, in May, the opening of the bridge.",
+        "The Brekk bridge was opened in May 1902.",
+        "The Arden bridge is painted every nine years.",
+    )
+    given = [{"prompt": "x", "passage": PASSAGE, "candidates": others}]
+    teacher = Teacher(questions=f"1. {question}", answer=answer)
+    (row,) = accepted(tmp_path, teacher, given, per_chunk=1, hardest=None)
+    assert {n["passage"] for n in row.meta["negatives"]} == {o["passage"] for o in others[2:]}
+
+
 def test_no_candidates_and_no_negatives_wanted(tmp_path):
     (row, *_) = accepted(tmp_path, Teacher())
     assert row.meta["negatives"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from reading import Ctx
 
 import karat
 from karat.errors import RecipeError
+from karat.planning import plan
 from karat.recipe import Recipe
 from karat.row import Row, digest
 from karat.step import find
@@ -148,6 +150,39 @@ def test_a_file_that_may_not_be_opened_is_a_dropped_row(
     assert lost == ["unreadable file (tides.md: Permission denied)"]
 
 
+def test_a_name_that_is_not_utf8_is_a_dropped_row(folder: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(folder) + b"/caf\xe9.txt"
+    try:
+        Path(os.fsdecode(odd)).write_text("The tide rises.")
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    for candidates in (0, 2):
+        lost = [row for row in made(folder, candidates=candidates) if row.dropped]
+        assert [row.dropped for row in lost] == [
+            r"unreadable file name (caf\xe9.txt: not UTF-8; rename it)"
+        ]
+        assert lost[0].meta == {"file": r"caf\xe9.txt"}
+    (tmp_path / "r.yaml").write_text(
+        "name: d\nsteps:\n  - documents: {path: documents, size: 20, overlap: 5, candidates: 0}\n"
+    )
+    recipe = Recipe.load(tmp_path / "r.yaml")
+    forecast = find("documents").forecast(1, recipe=recipe, **recipe.steps[0].params)
+    run = karat.run(recipe, tmp_path / "out")
+    assert len(rows_of(run.accepted_file)) == forecast.rows
+    assert [row.meta["file"] for row in rows_of(run.dropped_file)] == [r"caf\xe9.txt"]
+
+
+@pytest.mark.parametrize("target", ["nowhere", "self"])
+def test_a_link_to_nowhere_is_passed_over(folder: Path, tmp_path: Path, target: str) -> None:
+    (folder / "self").symlink_to(target)  # an editor's lock, or a link to itself
+    (tmp_path / "r.yaml").write_text(
+        "name: d\nsteps: [documents: {path: documents, candidates: 0}]\n"
+    )
+    recipe = Recipe.load(tmp_path / "r.yaml")
+    assert plan(recipe, tmp_path / "none.sqlite", tmp_path)[0].rows_out == 3
+    assert len(rows_of(karat.run(recipe, tmp_path / "out").accepted_file)) == 3
+
+
 def test_no_text_at_all_is_an_error_that_names_the_first_problem(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(RecipeError, match=r"holds no text; the first problem: no text \(a.txt: it"):
@@ -178,6 +213,9 @@ def test_a_missing_parser_is_an_error_only_where_it_is_needed(
         ({"path": "docs/*.md"}, r"write path: FOLDER and glob: '\*.md'"),
         ({"path": ".", "size": 100, "overlap": 51}, r"at most half of size \(50\), got 51"),
         ({"path": ".", "encoding": "utf-88"}, "no encoding 'utf-88'"),
+        ({"path": ".", "encoding": "undefined"}, "no encoding 'undefined'"),
+        ({"path": ".", "encoding": "unicode_escape"}, "no encoding 'unicode_escape'"),
+        ({"path": ".", "encoding": "a\0b"}, r"no encoding 'a\\x00b'; name one of text that"),
         ({"path": ".", "size": 5}, "size"),
         ({"path": ".", "candidates": -1}, "candidates"),
     ],

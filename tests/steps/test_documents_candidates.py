@@ -35,19 +35,23 @@ def hashed(texts: list[str]) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
+def overlap(one: Row, two: Row) -> bool:
+    one, two = one.meta, two.meta
+    return one["file"] == two["file"] and one["start"] < two["end"] and two["start"] < one["end"]
+
+
 def reference(rows: list[Row], count: int) -> list[list[str]]:
-    """The nearest passages of each row, by comparing all pairs."""
+    """The nearest texts of each row that overlap its text nowhere, by comparing all pairs."""
     near = hashed([row.meta["passage"] for row in rows])
     near = np.rint(((near @ near.T).astype(np.float64) + 1) * 10_000)
+    passages = [row.meta["passage"] for row in rows]
+    first = [passages.index(passage) for passage in dict.fromkeys(passages)]
     found = []
-    for i, row in enumerate(rows):
-        texts = []
-        for j in sorted(range(len(rows)), key=lambda j: (-near[i, j], j)):
-            one, two = row.meta, rows[j].meta
-            apart = one["file"] != two["file"] or one["start"] >= two["end"]
-            if apart or two["start"] >= one["end"]:
-                texts.append(two["passage"])
-        found.append(list(dict.fromkeys(t for t in texts if t != row.meta["passage"]))[:count])
+    for i, passage in enumerate(passages):
+        copies = [row for row in rows if row.meta["passage"] == passage]
+        out = {row.meta["passage"] for row in rows for copy in copies if overlap(row, copy)}
+        order = sorted(first, key=lambda j, i=i: (-near[i, j], j))
+        found.append([passages[j] for j in order if passages[j] not in out][:count])
     return found
 
 
@@ -89,10 +93,31 @@ def test_karats_own_embedding_is_asked_for_many_texts_at_once(tmp_path: Path, mo
         return hashed(texts)
 
     monkeypatch.setattr("karat.curation.embedding.embed", counted)
-    (tmp_path / "a.txt").write_text("Some words that go on and on. " * 1000)
-    count = len(made(tmp_path, candidates=1))
+    (tmp_path / "a.txt").write_text("".join(f"Word {n} of those that go on. " for n in range(1000)))
+    (tmp_path / "b.txt").write_text((tmp_path / "a.txt").read_text())
+    count = len(made(tmp_path / "a.txt", candidates=0))
+    assert len(made(tmp_path, candidates=1)) == 2 * count  # the copy is not embedded again
     assert sizes == [256] * (count // 256) + [count % 256] * (count % 256 > 0)
     assert count > 256
+
+
+@pytest.mark.usefixtures("embedder")
+def test_a_text_in_every_file_takes_the_place_of_none(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    words = ["bridge", "river", "tower", "mill", "canal", "iron", "stone", "hill"]
+    licence = "# Licence\n\n" + "Permission is granted to use this software free of charge. " * 5
+    for number in range(30):
+        text = " ".join(rng.choice(words) for _ in range(40))
+        spaced = licence.replace("use", "USE" if number % 2 else "use")
+        (tmp_path / f"{number:02d}.md").write_text(f"# Tool {number}\n\n{text}.\n\n{spaced}")
+    rows = made(tmp_path, size=60, overlap=0, candidates=8)
+    assert sum(row.meta["passage"].startswith("# Licence") for row in rows) == 30
+    for row in rows:
+        texts = [other["passage"].casefold() for other in row.meta["candidates"]]
+        assert len(texts) == len(set(texts)) == 8
+        assert sum(text.startswith("# licence") for text in texts) <= 1
+        assert row.meta["passage"].casefold() not in texts
+    assert [row.meta["file"] for row in rows] == sorted(row.meta["file"] for row in rows)
 
 
 @pytest.mark.parametrize("candidates", [0, 4])

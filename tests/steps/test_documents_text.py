@@ -49,7 +49,7 @@ def test_line_ends_are_as_python_reads_them(tmp_path):
         ("a.txt", b"T\xe9e", None, "unreadable text", "not UTF-8; say its encoding"),
         ("a.md", b"T\xe9e", "ascii", "unreadable text", "not ASCII"),
         ("a.txt", b"\xff\xfeT", None, "unreadable text", "not UTF-16"),
-        ("a.html", b"<meta charset=nonsense>T", None, "unreadable text", "not NONSENSE"),
+        ("a.html", b"<meta charset=nonsense>T\xe9e", None, "unreadable text", "not UTF-8; say"),
         ("a.txt", b"a\0b", None, "NUL in the text", "it is no text file"),
         ("a.txt", b" \n", None, "no text", "it is empty"),
         ("a.txt", b"", None, "no text", "it is empty"),
@@ -104,6 +104,26 @@ def test_markdown_stays_as_it_is_and_its_headings_are_known():
         ("Spring tides", "Spring tides\n---"),
         ("Last", "###### Last"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("---\ntitle: x\nlong key: 'y'\ntags:\n- a\n\n# note\nmore:\n  - b\n---\nText", "Text"),
+        ("---\ntitle: x\n...\nText", "Text"),
+        ('---\n"a b": [1,\n  2\n]\n---\nText', "Text"),
+        ("---\n\nOne.\n\n---\n\nTwo.", None),  # rules
+        ("---\nOne.\n\n---\nTwo.", None),
+        ("---\nNote: one,\ntwo.\n\n---\nThree.", None),
+        ("---\n# One\nNote: two\n---\nThree.", None),
+        ("---\n---\nOne.", None),
+        ("---\ntitle: x\nand no end", None),
+    ],
+)
+def test_front_matter_is_left_out_and_what_follows_a_rule_is_not(text, left):
+    found = read("a.md", text)
+    assert found.text == text
+    assert found.text[found.begin :] == (text if left is None else left)
 
 
 def test_a_fence_ends_with_its_own_mark_only():

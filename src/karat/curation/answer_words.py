@@ -21,14 +21,8 @@ from karat.curation.chunking import UNSPACED
 
 _MONEY = "$¢£¥\u20a0-\u20c0"
 _SPELT = {
-    "percent": "%",
-    "euro": "€",
-    "eur": "€",
-    "dollar": "$",
-    "usd": "$",
-    "gbp": "£",
-    "yen": "¥",
-}
+    "percent": "%", "euro": "€", "eur": "€", "dollar": "$", "usd": "$", "gbp": "£", "yen": "¥",
+}  # fmt: skip
 _GROUPS = r"\d{1,3}(?:[\u00a0\u2009\u202f'’]\d{3})+(?!\d)(?:[.,]\d+)?"
 _PLAIN = r"\d+(?:[.,٫٬]\d+)*|(?<![\w.])\.\d+"
 # One number in a short answer; in a table "10 000" may be two, and "1871/72" holds 1871.
@@ -134,5 +128,5 @@ def _is_letter(text: str, match: re.Match[str]) -> bool:
         return False
     if _LAST.match(text, match.end()):
         return True
-    behind_word = text[: match.start()].rstrip(" ")[-1:].isalnum()
+    behind_word = text[max(0, match.start() - 2) : match.start()].rstrip(" ")[-1:].isalnum()
     return behind_word and bool(_BEFORE_SMALL.match(text, match.end()))

@@ -42,7 +42,7 @@ _VERDICT = re.compile(
     rf"\W*(?:(?P<yes>{_YES})|{_NO})\b(?P<both>\s(?:and|or)\s(?:{_YES}|{_NO})\b)?", re.IGNORECASE
 )
 _VERDICT_FIRST = re.compile(rf"^\W*(?:{_YES}|{_NO})\s*[,.;:!–—-]\s*(?=\w)", re.IGNORECASE)
-_ARROW = re.compile(r"-+>|=>|<-+(?!\d)")
+_ARROW = re.compile(r"(?<!-)-+>|=>|<-+(?!\d)")
 _OPERATOR = re.compile(
     r"[<>!=]=|[<>≤≥≠≈=]|(?<=[\w)])\s*[+×÷·]\s*(?=[\w(])|(?<=\d)\s*[*−-]\s*(?=\d)"
 )

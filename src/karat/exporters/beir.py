@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from karat.exporters.base import Exported, Lines, accepted_rows
-from karat.exporters.retrieval import missing
+from karat.exporters.retrieval import known, missing
 from karat.row import digest
 from karat.rundir import Run
+from karat.steps._passages import passages
 
 FOLDER = "beir"
 # What this export writes; an older run's are removed first.
@@ -31,8 +32,9 @@ def export(run: Run, folder: Path) -> Exported:
     """Writes `beir/corpus.jsonl`, `beir/queries.jsonl` and `beir/qrels/test.tsv`.
 
     A passage's id is a digest of its text, a query's id is its row's. Every relevant passage has
-    the score 1. Left out: rows that are no question about a passage. In memory: an id and two
-    numbers for each passage.
+    the score 1. Left out: the rows that retrieval leaves out. A `support`, `start` or `end` that is
+    not one of karat's says nothing of other passages. In memory: an id and two numbers for each
+    passage.
     """
     made = Exported()
     corpus, queries, qrels = (folder / name for name in FILES)
@@ -41,10 +43,12 @@ def export(run: Run, folder: Path) -> Exported:
         for passage in _passages(run):
             name = _name(passage["passage"])
             if places.add(name, passage):
-                metadata = {key: passage[key] for key in ("file", "page") if key in passage}
+                heading = passage.get("heading")
+                metadata = {key: known(passage, key) for key in ("file", "page")}
                 lines.write({
-                    "_id": name, "title": passage.get("heading") or "",
-                    "text": passage["passage"], "metadata": metadata,
+                    "_id": name, "title": heading if isinstance(heading, str) else "",
+                    "text": passage["passage"],
+                    "metadata": {key: said for key, said in metadata.items() if said is not None},
                 })  # fmt: skip
     with Lines(queries) as lines, Lines(qrels) as table:
         table.put(HEADER)
@@ -77,12 +81,11 @@ def _passages(run: Run) -> Iterator[dict[str, Any]]:
     """Every passage of the run, most of them several times."""
     for file in (run.accepted_file, run.dropped_file):
         for row in accepted_rows(file):
-            for held in (
-                row.meta,
-                *(row.meta.get("negatives") or row.meta.get("candidates") or []),
-            ):
-                if isinstance(held, dict) and isinstance(held.get("passage"), str):
-                    yield held
+            held = row.meta.get("passage")
+            if isinstance(held, str) and held.strip():
+                yield row.meta
+            yield from passages(row.meta.get("negatives")) or ()
+            yield from passages(row.meta.get("candidates")) or ()
 
 
 class _Places:
@@ -95,9 +98,9 @@ class _Places:
 
     def add(self, name: str, passage: dict[str, Any]) -> bool:
         """Notes a passage's place; says whether its text is new."""
-        if isinstance(passage.get("start"), int) and isinstance(passage.get("end"), int):
-            spans = self._files.setdefault(str(passage.get("file")), {})
-            spans[passage["start"], passage["end"]] = name
+        start, end = known(passage, "start"), known(passage, "end")
+        if isinstance(start, int) and isinstance(end, int):
+            self._files.setdefault(str(passage.get("file")), {})[start, end] = name
         new = name not in self._known
         self._known.add(name)
         return new
@@ -105,10 +108,12 @@ class _Places:
     def relevant(self, meta: dict[str, Any]) -> list[str]:
         """The row's own passage, then the others around what supports its answer."""
         found = {_name(meta["passage"]): None}
-        place, inside = meta.get("start"), meta.get("support")
-        if isinstance(place, int) and isinstance(inside, dict) and inside["end"] > inside["start"]:
-            first, last = place + inside["start"], place + inside["end"]
-            found.update((name, None) for name in self._around(str(meta.get("file")), first, last))
+        place, inside = known(meta, "start"), meta.get("support")
+        if isinstance(place, int) and isinstance(inside, dict):
+            start, end = known(inside, "start"), known(inside, "end")
+            if isinstance(start, int) and isinstance(end, int) and start < end:
+                around = self._around(str(meta.get("file")), place + start, place + end)
+                found.update((name, None) for name in around)
         return list(found)
 
     def _around(self, file: str, first: int, last: int) -> Iterator[str]:

@@ -16,16 +16,18 @@ from typing import Any
 from karat.exporters.base import Exported, Lines, accepted_rows
 from karat.row import Row
 from karat.rundir import Run
+from karat.steps._passages import passages
 
 FILES = ("retrieval.jsonl",)  # what this export writes; an older run's are removed first
-PLACE = ("file", "page", "start", "end", "licence")
+PLACE = ("file", "page", "start", "end")
 
 
 def export(run: Run, folder: Path) -> Exported:
     """Writes `retrieval.jsonl`: query, positive, negatives, answer, source.
 
     `start` and `end` are characters of the file's text. Left out: rows that are no question about a
-    passage.
+    passage, and those whose `negatives` are anything but a list of passages (texts, or mappings
+    with `passage` or `text`).
     """
     made = Exported()
     with Lines(folder / FILES[0]) as lines:
@@ -44,9 +46,19 @@ def export(run: Run, folder: Path) -> Exported:
 def missing(row: Row) -> str:
     """Why a row is no question about a passage; empty where it is one."""
     for key in ("passage", "question"):
-        if not isinstance(row.meta.get(key), str):
+        text = row.meta.get(key)
+        if not isinstance(text, str) or not text.strip():
             return f"no {key}"
-    return ""
+    return "" if passages(row.meta.get("negatives")) is not None else "negatives are no passages"
+
+
+def known(meta: dict[str, Any], key: str) -> int | str | None:
+    """A place of a passage as karat writes it: `file` is a text, the others whole numbers; None
+    where a column of that name holds something else."""
+    value = meta.get(key)
+    if key == "file":
+        return value if isinstance(value, str) else None
+    return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 def _line(meta: dict[str, Any]) -> dict[str, Any]:
@@ -54,10 +66,10 @@ def _line(meta: dict[str, Any]) -> dict[str, Any]:
     return {
         "query": meta["question"],
         "positive": meta["passage"],
-        "negatives": [other["passage"] for other in meta.get("negatives") or []],
+        "negatives": [other["passage"] for other in passages(meta.get("negatives")) or ()],
         "answer": answer if isinstance(answer, str) else None,
         "source": {
-            **{key: meta.get(key) for key in PLACE},
+            **{key: known(meta, key) for key in PLACE},
             "licence": None if licence is None else str(licence),
         },
     }

@@ -16,16 +16,19 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 
 from karat.context import Context
-from karat.curation.answers import agreement, contains, declines, support, token_f1
+from karat.curation.answers import agreement, support, token_f1
+from karat.curation.declining import declines
 from karat.curation.lists import parse_list
+from karat.curation.questions import is_question, points_outside
 from karat.errors import RowError
 from karat.forecast import CallForecast, Forecast
 from karat.models.chat import Completion
 from karat.row import Ids, Message, Response, Row
 from karat.step import ModelName, Positive, Temperature, step
+from karat.steps._negatives import hard_negatives
+from karat.steps._passages import TAKEN, passages
 from karat.templates import turns
 from karat.together import all_of
 
@@ -34,13 +37,7 @@ TRIES = 3  # calls for one list before karat settles for fewer
 SAME = 0.8  # token F1 from which two questions are one
 SHORTEST, LONGEST = 8, 400  # characters of a question
 _TURN = re.compile(r"^(?=--- )", re.MULTILINE)
-_QUESTION = re.compile(r"[?？؟]\W*$")
 _LABEL = re.compile(r"^\W*(?:the )?answer(?: is)?\s*[:：][\s*_]*", re.IGNORECASE)
-_POINTS = re.compile(
-    r"\b(?:this|the|above|given|following|provided)\s+(?:above\s+|given\s+|following\s+)?(?:passage|"
-    r"text|paragraph|excerpt|article|document|author|writer|sentence|context)s?\b",
-    re.IGNORECASE,
-)
 
 
 @step
@@ -67,28 +64,30 @@ async def closed_qa(
     The prompt is the passage and the question (`style: reading`) or the question alone
     (`retrieval`); the written answer is the row's first response. Checks in this order, the
     cheapest first; the first that fails drops the row, and null leaves one out:
-    - `self_contained`: the question does not speak of "the passage", which a search never sees;
+    - `self_contained`: the question does not speak of "the passage", which a search never sees,
+      nor of an "it" or "she" that it does not name (told in simple cases, in English);
     - `grounded`: of the answer's words, at least this share stands together in the passage, not
       counting words of the question and such as "is" and "of";
     - `too_easy`: the `checker` (the model itself, if left out), asked without the passage, agrees
       with the answer to less than this;
     - `answerable`: the checker, shown the passage, agrees with the answer to at least this.
-    Agreement is SQuAD's token F1 in 0 … 1, not counting words of the question, or 1 where one
-    answer stands whole in the other.
+    Agreement is SQuAD's token F1 in 0 … 1, not counting words of the question; 1 where one answer
+    stands whole in the other; 0 where they exclude each other (karat.curation.answers).
 
     `temperature` is that of the questions; answers and checks are asked for at 0. With null none is
     said at all, for models that take none.
 
     Meta keeps what the passage row had and gets `question`, `answer`, `support` (start and end
     inside the passage), `checks` (what each saw) and `negatives`: of the row's `candidates` up to
-    `negatives` passages, the most similar to the question first, without those that hold the
-    answer, and those more similar to the question than `hardest` times the passage itself is.
+    `negatives` passages, the most similar to the question first, without those in which the answer
+    is `grounded` to 0.6 as well, and those more similar to the question than `hardest` times the
+    passage itself is. `candidates` are what documents leaves there, or a list of texts.
 
     Source: token F1, Rajpurkar et al. 2016 (1606.05250) §6.1; a second answer as the test of the
     first, Alberti et al. 2019 (1906.05416); what is known without the passage, Kaushik and Lipton
     2018 (1808.04926); a ceiling for negatives relative to the positive, NV-Retriever (2407.15831).
     """
-    passage = _passage(row)
+    passage, others = _passage(row), _candidates(row)
     ask = _Asker(ctx, passage, model, checker or model, temperature, max_tokens, answer_tokens)
     questions = await ask.questions(per_chunk)
     limits = _Limits(self_contained, grounded, too_easy, answerable)
@@ -100,8 +99,7 @@ async def closed_qa(
         child.messages = [Message("user", prompt)]
         child.id = ids.assign(child.messages, {}, row.id)
         if child.dropped is None:
-            others = row.meta.get("candidates") or []
-            child.meta["negatives"] = _negatives(child.meta, others, negatives, hardest)
+            child.meta["negatives"] = hard_negatives(child.meta, others, negatives, hardest)
     return made
 
 
@@ -115,6 +113,13 @@ def _passage(row: Row) -> str:
     raise RowError(
         "the row has no passage; put documents before closed_qa or name its column passage"
     )
+
+
+def _candidates(row: Row) -> list[dict[str, Any]]:
+    found = passages(row.meta.get("candidates"))
+    if found is None:
+        raise RowError(f"the row's candidates are not {TAKEN}; mend the column or rename it")
+    return found
 
 
 class _Limits(msgspec.Struct):
@@ -158,7 +163,9 @@ class _Asker:
             known = [item for t in asked if t.role == "assistant" for item in parse_list(t.content)]
             known += [question for question, _ in found]
             for item in parse_list(answer.content, cut=answer.finish_reason == "length"):
-                question = " ".join(item.split())
+                # For a list a last semicolon is punctuation; in Greek it asks.
+                asks = f"{item};" in answer.content and is_question(f"{item};")
+                question = " ".join(item.split()) + ";" * asks
                 if len(found) < wanted and _is_new(question, known):
                     known.append(question)
                     found.append((question, answer.call))
@@ -184,8 +191,8 @@ class _Asker:
 
 def _is_new(question: str, known: Sequence[str]) -> bool:
     """Whether it is a question, and not one there is already, the template's own among them."""
-    usable = SHORTEST <= len(question) <= LONGEST and _QUESTION.search(question)
-    return bool(usable) and all(token_f1(question, other) < SAME for other in known)
+    usable = SHORTEST <= len(question) <= LONGEST and is_question(question)
+    return usable and all(token_f1(question, other) < SAME for other in known)
 
 
 async def _written(ask: _Asker, limits: _Limits, parent: Row, question: str, call: str) -> Row:
@@ -196,10 +203,10 @@ async def _written(ask: _Asker, limits: _Limits, parent: Row, question: str, cal
         "", meta={**meta, "question": question, "checks": checks}, calls=[*parent.calls, call]
     )
     if limits.self_contained:
-        said = _POINTS.search(question)
-        checks["self_contained"] = {"passed": said is None}
+        said = points_outside(question)
+        checks["self_contained"] = {"passed": not said}
         if said:
-            row.dropped = f"not self-contained (it says '{said[0]}')"
+            row.dropped = f"not self-contained (it says '{said}')"
             return row
     answer = await ask.answer(question)
     text = _LABEL.sub("", answer.content.strip()).strip("*_ \n")
@@ -257,23 +264,6 @@ def _seen(answer: Completion, agreed: float, passed: bool) -> dict[str, Any]:
         "answer": answer.content.strip(),
         "call": answer.call,
     }
-
-
-def _negatives(
-    meta: dict[str, Any], candidates: list[dict[str, Any]], count: int, hardest: float | None
-) -> list[dict[str, Any]]:
-    """The `count` candidates most similar to the question that do not answer it."""
-    fit = [other for other in candidates if not contains(other["passage"], meta["answer"])]
-    if not fit or not count:
-        return []
-    from karat.curation.embedding import embed  # its table loads only where it is needed
-
-    texts = [meta["question"], meta["passage"], *(other["passage"] for other in fit)]
-    question, positive, *others = embed(texts)
-    similarity = np.round(np.stack(others) @ question, 4).tolist()
-    ceiling = 1.0 if hardest is None else hardest * float(positive @ question)
-    ranked = sorted(zip(similarity, range(len(fit)), strict=True), key=lambda p: (-p[0], p[1]))
-    return [{**fit[place], "similarity": near} for near, place in ranked if near <= ceiling][:count]
 
 
 @closed_qa.plan
