@@ -21,7 +21,7 @@ layers: .venv/test.stamp
 	$(BIN)/lint-imports --no-cache
 
 pytest: .venv/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("karat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'

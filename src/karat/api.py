@@ -95,7 +95,10 @@ def _checked(recipe: Recipe | str | Path, out: str | Path | None) -> tuple[Recip
 def _check_name(recipe: Recipe, place: Run) -> None:
     """Raises: RecipeError where the directory holds the run of another recipe."""
     if place.recipe.is_file():
-        held = parse(place.recipe).get("name")
+        try:
+            held = parse(place.recipe).get("name")
+        except RecipeError:  # of a run that was killed before it began
+            return
         if held != recipe.name:
             raise RecipeError(
                 f"{place.path} holds the run '{held}', which this one ('{recipe.name}') would "

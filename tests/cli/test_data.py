@@ -36,7 +36,7 @@ def diversity(*args):
 def test_it_prints_and_writes_a_page(prompts, tmp_path):
     done = diversity(prompts)
     assert done.exit_code == 0, done.output
-    assert "12 prompts, in meaning as varied as" in done.output
+    assert "12 prompts, in meaning as varied as" in " ".join(done.output.split())
     assert done.output.endswith("page  prompts-diversity.html\n")
     assert "<svg" in (tmp_path / "prompts-diversity.html").read_text(encoding="utf-8")
 
@@ -93,7 +93,7 @@ def test_the_text_may_be_in_any_column(tmp_path, monkeypatch):
     assert "prompt:" not in without.output
     done = diversity("a.jsonl", "--column", "text")
     assert done.exit_code == 0, done.output
-    assert "a.jsonl: 12 texts, in meaning as varied as" in done.output
+    assert "a.jsonl: 12 texts, in meaning as varied as" in " ".join(done.output.split())
     assert "those of the column 'text'" in done.output
     inside = diversity("a.jsonl", "--column", "all.0.in", "--json")
     assert '"column": "all.0.in"' in inside.output
