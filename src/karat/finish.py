@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from karat.columns import best_texts, first_kept, last_texts, score_values
 from karat.licences import Licences
 from karat.rundir import Run
-from karat.stage import StageWriter, read_batches
+from karat.stage import read_batches, written
 from karat.table import SCHEMA
 
 FINAL_SCHEMA = pa.schema(
@@ -32,10 +32,11 @@ def write_results(last: Path, run: Run, ranking: str | None, licences: Licences)
     `ranking` is the score the rows were chosen by; it fills the column `score` and is kept in the
     files' metadata. Raises: RunError.
     """
-    accepted = StageWriter(run.accepted_file, FINAL_SCHEMA)
-    dropped = StageWriter(run.dropped_file, FINAL_SCHEMA)
-    counts = [0, 0]
-    try:
+    meta, counts = {"ranking": ranking}, [0, 0]
+    with (
+        written(run.dropped_file, meta, FINAL_SCHEMA) as dropped,
+        written(run.accepted_file, meta, FINAL_SCHEMA) as accepted,
+    ):
         for batch in read_batches(last):
             wide = _widen(batch, ranking, licences)
             live = pc.is_null(wide.column("dropped"))
@@ -43,12 +44,6 @@ def write_results(last: Path, run: Run, ranking: str | None, licences: Licences)
                 part = wide.filter(mask)
                 counts[place] += part.num_rows
                 writer.add_batch(part)
-        for writer in (accepted, dropped):
-            writer.close({"ranking": ranking})
-    except BaseException:
-        accepted.abandon()
-        dropped.abandon()
-        raise
     return counts[0], counts[1]
 
 

@@ -11,15 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from karat.columns import Table
 from karat.curation.shingles import mix
 from karat.row import Row, digest
-from karat.table import SCHEMA, from_batch
+from karat.table import BARE, from_batch
 
 MOST = 20_000  # rows to draw from; of a longer stage as many, the same ones for every row
-COLUMNS = [name for name in SCHEMA.names if name != "responses"]
 
 
 class Peers:
@@ -56,8 +54,8 @@ class Peers:
 def read_peers(path: Path, seed: int, step: str) -> Peers:
     """The live rows of a stage file; of more than `MOST`, those whose ids hash lowest."""
     held: list[tuple[bytes, Row]] = []
-    for batch in Table(path).batches(COLUMNS):
-        held += [(digest(row.id, size=8), row) for row in _bare(batch)]
+    for batch in Table(path).batches(BARE):
+        held += [(digest(row.id, size=8), row) for row in from_batch(batch)]
         if len(held) > 2 * MOST:
             held = sorted(held, key=_first)[:MOST]
     return Peers((row for _, row in sorted(held, key=_first)[:MOST]), seed, step)
@@ -65,10 +63,3 @@ def read_peers(path: Path, seed: int, step: str) -> Peers:
 
 def _first(pair: tuple[bytes, Row]) -> bytes:
     return pair[0]
-
-
-def _bare(batch: pa.RecordBatch) -> list[Row]:
-    """The rows of a batch that was read without its responses."""
-    none = pa.array([[]] * batch.num_rows, SCHEMA.field("responses").type)
-    columns = [batch.column(name) if name != "responses" else none for name in SCHEMA.names]
-    return from_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))

@@ -128,7 +128,7 @@ class Rounds:
     def _learn(self, stage: Stage) -> None:
         """Keeps what a step wrote, for later rounds to differ from or to come back to."""
         known = self._texts.setdefault(stage.labels[-1], [])
-        for row in read_rows(self.mill.folder / stage.file_name):
+        for row in read_rows(self.mill.folder / stage.file_name, bare=True):
             text = row.prompt if row.messages else str(row.meta.get("topic") or "")
             if text and len(known) < MOST_KNOWN:
                 known.append(text)
@@ -218,7 +218,7 @@ class Rounds:
         """Counts accepted rows by stratum, and how often new ones were tried in vain."""
         before, tried = self._accepted, self._tried
         self._accepted, self._tried = Counter(), Counter()
-        for row in read_rows(last):
+        for row in read_rows(last, bare=True):
             stratum = counted(row, self.target)
             if stratum is not None and not (row.dropped or "").startswith(f"{LABEL}: "):
                 self._tried[stratum] += 1

@@ -29,7 +29,7 @@ from karat.models.spec import DEFAULTS
 from karat.recipe import Recipe
 from karat.row import Row, canonical, digest
 from karat.step import StepCall
-from karat.table import SCHEMA, from_batch, to_batch
+from karat.table import BARE, SCHEMA, from_batch, to_batch
 
 FORMAT = "1"  # of stage files; part of every address
 ROW_GROUP_BYTES = 8 * 2**20
@@ -203,10 +203,13 @@ def sealed(path: Path, address: str) -> bool:
     return meta.get("address") == address and bool(meta.get("complete"))
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a stage file, or of a run's accepted ones, a bounded number in memory."""
+def read_rows(path: Path, *, bare: bool = False) -> Iterator[Row]:
+    """The rows of a stage file, or of a run's accepted ones, a bounded number in memory.
+
+    `bare`: without their responses, which are most of a file.
+    """
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH_ROWS, columns=SCHEMA.names):
+        for batch in file.iter_batches(BATCH_ROWS, columns=BARE if bare else SCHEMA.names):
             yield from from_batch(batch)
 
 

@@ -1,4 +1,4 @@
-"""The end of a run in rounds: as many rows as were asked for, the others dropped with a reason."""
+"""Which rows of a run in rounds go on, and which are dropped as not needed or too many."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _surplus(last: Path, target: Target, share: float | None) -> dict[str, str]:
     made: dict[Stratum, list[str]] = {}
     human: list[str] = []
     reasons: dict[str, str] = {}
-    for row in read_rows(last):
+    for row in read_rows(last, bare=True):
         if row.dropped is None and row.source == "human":
             human.append(row.id)
         elif row.dropped is None and (stratum := target.stratum(row.meta)) is not None:

@@ -42,6 +42,7 @@ SCHEMA = pa.schema(
         ("failed", pa.bool_()),
     ]
 )
+BARE = [name for name in SCHEMA.names if name != "responses"]
 
 
 def _text(value: str) -> str:
@@ -176,10 +177,10 @@ def _responses(array: pa.ListArray) -> Iterator[list[Response]]:
 
 
 def from_batch(batch: pa.RecordBatch) -> list[Row]:
-    """The rows of one record batch of SCHEMA."""
+    """The rows of one record batch of SCHEMA, or of BARE: then they have no responses."""
     if batch.num_rows == 0:
         return []
-    ids, messages, responses, source, meta, calls, dropped, failed = batch.columns
+    ids, messages, source, meta, calls, dropped, failed = map(batch.column, BARE)
     roles, contents = _columns(messages.flatten())
     turns = [
         Message(role, content)
@@ -190,7 +191,9 @@ def from_batch(batch: pa.RecordBatch) -> list[Row]:
         for fields in zip(
             ids.to_pylist(),
             _lists(messages, turns),
-            _responses(responses),
+            _responses(batch.column("responses"))
+            if "responses" in batch.schema.names
+            else ([] for _ in range(batch.num_rows)),
             source.to_pylist(),
             ({} if text == "{}" else orjson.loads(text) for text in meta.to_pylist()),
             _lists(calls, calls.flatten().to_pylist()),

@@ -18,11 +18,8 @@ from karat.row import Ids, Row
 from karat.stage import StepStats
 from karat.step import StepCall
 
-FOR_GOOD = (
-    "row",
-    "context",
-    "content",
-)  # kinds of ProviderError that this request will always meet
+# Kinds of ProviderError that this request will always meet.
+FOR_GOOD = ("row", "context", "content")
 LEAST_DONE = 0.02  # of a stage, before its cost is projected
 
 

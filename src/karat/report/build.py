@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from karat.columns import READ_ROWS, Table, first_kept, score_values
+from karat.curation.moments import Moments
 from karat.journal import Journal
 from karat.ledger import quantile
 from karat.mill import Mill
@@ -187,7 +188,7 @@ class _Spread:
     """Distribution of one attribute: exact moments, quantiles from an even sample."""
 
     def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, 0.0, 0.0
+        self.moments = Moments()
         self.low, self.high = np.inf, -np.inf
         self.sample: list[NDArray[np.float64]] = []
         self._held = 0
@@ -197,13 +198,8 @@ class _Spread:
         values = values[np.isfinite(values)]
         if not len(values):
             return
-        # Moments of parts joined: Chan et al. 1983. Sums of squares would drown a small spread.
-        mean, count = float(values.mean()), self.count + len(values)
-        apart = mean - self.mean
-        self.mean += apart * len(values) / count
-        self.squares += float(((values - mean) ** 2).sum())
-        self.squares += apart**2 * self.count * len(values) / count
-        self.count = count
+        mean = float(values.mean())
+        self.moments.merge(len(values), mean, float(((values - mean) ** 2).sum()))
         self.low, self.high = min(self.low, values.min()), max(self.high, values.max())
         self.sample.append(values[:: self._stride])
         self._held += len(self.sample[-1])
@@ -212,16 +208,16 @@ class _Spread:
             self._held, self._stride = len(self.sample[0]), self._stride * 2
 
     def summary(self) -> dict[str, Any]:
-        if not self.count:
+        if not self.moments.n:
             return {"count": 0}
         values = np.concatenate(self.sample)
         # Wide enough that the edges of equal values differ, whatever their size.
         high = max(self.high, self.low + 1e-9 * max(1.0, abs(self.low)))
         counts, edges = np.histogram(values, bins=BINS, range=(self.low, high))
         return {
-            "count": self.count,
-            "mean": self.mean,
-            "sd": float(np.sqrt(self.squares / self.count)),
+            "count": self.moments.n,
+            "mean": self.moments.mean,
+            "sd": self.moments.sigma,
             "min": float(self.low),
             "max": float(self.high),
             **{

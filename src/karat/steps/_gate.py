@@ -33,10 +33,13 @@ class Gate:
 
     def __init__(self, ctx: Context, novelty: Novelty) -> None:
         self._off = novelty == "off"
-        given = {} if novelty == "off" else novelty
-        self._words = given.get("words", WORDS) if novelty != "off" else 1.0
-        self._meaning = given.get("meaning", MEANING) if novelty != "off" else 1.01
-        self._before, self._own = ctx.written(), Pool()
+        self._words, self._meaning = 1.0, 1.01
+        if novelty != "off":
+            self._words, self._meaning = (
+                novelty.get("words", WORDS),
+                novelty.get("meaning", MEANING),
+            )
+        self._before, self._own = Pool() if self._off else ctx.written(), Pool()
         self._prepared: dict[str, Prepared] = {}
         self._repeats: dict[str, Near | None] = {}  # of what earlier rounds wrote
         self.repeated: list[str] = []  # what refused prompts came too close to, newest last

@@ -7,11 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from karat.context import PROMPTS, Context
-from karat.curation.embedding import embed
 from karat.curation.lists import parse_list
+from karat.curation.novelty import Pool, prepare
 from karat.errors import RecipeError, RowError, did_you_mean
 from karat.forecast import CallForecast, Forecast
 from karat.models.chat import Completion
@@ -105,8 +103,8 @@ class _Pool:
         self.macro: dict[str, str] = {}  # of a subtopic, the topic it belongs to
         self._spelled: set[str] = set()
         self._keys: set[str] = set()
-        self._vectors = embed([])
-        self._fresh: list[str] = []  # whose vectors nobody has asked for yet
+        self._told = Pool()
+        self._fresh: list[str] = []  # not in the pool yet: where no model is asked, none need be
 
     def keep_from(self, names: list[str]) -> None:
         """From now on no topic of a model's is taken that is one of these."""
@@ -147,11 +145,10 @@ class _Pool:
         """Whether another topic has the same words, or means the same."""
         if _key(name) in self._keys:
             return True
-        if self._fresh:
-            self._vectors = np.concatenate([self._vectors, embed(self._fresh)])
-            self._fresh = []
-        (vector,) = embed([name])
-        return len(self._vectors) > 0 and bool((self._vectors @ vector).max() >= ALIKE)
+        self._told.extend(self._fresh)
+        self._fresh = []
+        (one,) = prepare([name])
+        return self._told.near(one, jaccard=1.0, cosine=ALIKE) is not None
 
 
 def _line(text: str) -> str:
