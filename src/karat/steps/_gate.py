@@ -35,10 +35,8 @@ class Gate:
         self._off = novelty == "off"
         self._words, self._meaning = 1.0, 1.01
         if novelty != "off":
-            self._words, self._meaning = (
-                novelty.get("words", WORDS),
-                novelty.get("meaning", MEANING),
-            )
+            self._words = novelty.get("words", WORDS)
+            self._meaning = novelty.get("meaning", MEANING)
         self._before, self._own = Pool() if self._off else ctx.written(), Pool()
         self._prepared: dict[str, Prepared] = {}
         self._repeats: dict[str, Near | None] = {}  # of what earlier rounds wrote

@@ -158,7 +158,8 @@ class _Writer:
     def _read(self, answer: Completion, asked: Sequence[Message]) -> list[str]:
         """The usable items of an answer."""
         items = parse_list(answer.content, cut=answer.finish_reason == "length")
-        fit = [item for item in items if usable(item) and not _copies_example(item, asked)]
+        examples = _examples(asked)
+        fit = [item for item in items if usable(item) and not _copies(item, examples)]
         self.ctx.count("items", len(items))
         self.ctx.count("not usable", len(items) - len(fit))
         self.gate.look(fit)
@@ -203,12 +204,16 @@ class _Writer:
         return prompt, answer.call
 
 
-def _copies_example(item: str, asked: Sequence[Message]) -> bool:
-    """Whether a prompt is one of the template's own examples, or nearly: small models copy them."""
+def _examples(asked: Sequence[Message]) -> list[set[str]]:
+    """The words of each of a template's own examples."""
+    texts = (turn.content for turn in asked if turn.role == "assistant")
+    return [set(example.casefold().split()) for text in texts for example in parse_list(text)]
+
+
+def _copies(item: str, examples: Sequence[set[str]]) -> bool:
+    """Whether a prompt is one of the examples, or nearly: small models copy them."""
     words = set(item.casefold().split())
-    examples = (e for turn in asked if turn.role == "assistant" for e in parse_list(turn.content))
-    others = (set(example.casefold().split()) for example in examples)
-    return any(len(words & other) >= COPY * len(words | other) for other in others)
+    return any(len(words & other) >= COPY * len(words | other) for other in examples)
 
 
 def _shares(
