@@ -22,6 +22,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 import karat
+from karat.rewards.base import Candidates
 from karat.row import Message, Row
 from karat.table import from_batch
 
@@ -104,6 +105,9 @@ class LengthReward:
 
     def __init__(self) -> None:
         self.attributes = {"length": (0.0, 4.0), "reward": (0.0, 4.0)}
+        self.within_prompt: frozenset[str] = frozenset()
+        self.models: tuple[str, ...] = ()
+        self.batch = 64
         self.calls = 0
 
     def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> NDArray[np.float64]:
@@ -112,12 +116,15 @@ class LengthReward:
             [[len(r) / 100, sum(map(ord, r)) % 40 / 10] for r in responses], np.float64
         ).reshape(len(responses), 2)
 
+    def score_many(self, jobs: Sequence[Candidates]) -> list[NDArray[np.float64]]:
+        return [self.score(job.prompt, job.responses) for job in jobs]
+
 
 @pytest.fixture
 def length_reward(monkeypatch: pytest.MonkeyPatch) -> LengthReward:
     """Stands behind every reward a recipe names in this test."""
     reward = LengthReward()
-    monkeypatch.setattr("karat.recipe.load_reward", lambda value, folder: reward)
+    monkeypatch.setattr("karat.graders.load_reward", lambda *_: reward)
     return reward
 
 

@@ -10,11 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karat import RunError
 from karat.columns import (
-    Decision,
     Table,
-    apply_decision,
     best_texts,
     first_kept,
     joined_texts,
@@ -23,7 +20,7 @@ from karat.columns import (
 )
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter
-from karat.table import from_batch, to_batch
+from karat.table import to_batch
 
 TEXT = st.text("ab", max_size=3)
 FLAGS = st.none() | st.booleans()
@@ -103,34 +100,6 @@ def small_batches(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_apply_decision_writes_reasons_and_flags_of_live_rows_only(tmp_path_factory):
-    @settings(max_examples=25)
-    @given(ROWS, st.data())
-    def check(rows, data):
-        path = stage(tmp_path_factory.mktemp("columns"), rows)
-        live = [row for row in rows if row.dropped is None]
-        drop = {row.id: "bad (1)" for row in rows if data.draw(st.booleans())}
-        size = sum(len(row.responses) for row in live)
-        keep = data.draw(st.none() | st.lists(st.booleans(), min_size=size, max_size=size))
-        decision = Decision(drop, None if keep is None else np.array(keep, bool))
-        found, reasons = [], []
-        for batch, given_here in apply_decision(path, decision, "pick"):
-            found += from_batch(batch)
-            reasons += given_here
-        flags = iter(keep or [])
-        for row in live:
-            if keep is not None:
-                for response in row.responses:
-                    response.kept = next(flags)
-            if row.id in drop:
-                row.dropped = "pick: bad (1)"
-        assert found == rows
-        assert reasons == ["bad (1)"] * sum(row.id in drop for row in live)
-
-    check()
-
-
-@pytest.mark.usefixtures("small_batches")
 def test_a_table_shows_live_rows_in_order(tmp_path_factory):
     @settings(max_examples=25)
     @given(ROWS)
@@ -148,14 +117,6 @@ def test_a_table_shows_live_rows_in_order(tmp_path_factory):
         np.testing.assert_array_equal(values, np.array(wanted, np.float64))
 
     check()
-
-
-@pytest.mark.parametrize("surplus", [-1, 1])
-def test_a_decision_with_too_few_or_too_many_flags_is_refused(tmp_path, surplus):
-    path = stage(tmp_path, [Row("", responses=[Response("x"), Response("y")])])
-    decision = Decision(keep=np.ones(2 + surplus, bool))
-    with pytest.raises(RunError, match="step 'pick': keep must have one flag per response"):
-        list(apply_decision(path, decision, "pick"))
 
 
 def test_an_array_without_rows():

@@ -132,7 +132,7 @@ def test_where_a_recipe_lies_is_no_part_of_its_hash(tmp_path):
         (None, {"models": {"m": ModelSpec("openai/x", concurrency=0)}}, "model 'm'"),
         (None, {"export": "json"}, "no export 'json'; did you mean 'jsonl'"),
         (None, {"budget_usd": 10**400}, "budget_usd must be a number above 0"),
-        (None, {"rewards": {"r": 5}}, "reward 'r' must be text, got 5"),
+        (None, {"rewards": {"r": 5}}, "reward 'r': write kind/name, such as"),
     ],
 )
 def test_a_mistake_in_python_is_told_in_words(steps, top, message):

@@ -113,7 +113,7 @@ def test_the_good_one_is_good(load):
         ("- grade: {reward: helpsteer2}", "- grade: 5", "step 3 'grade': parameters are a mapping, got 5"),
         ("- grade: {reward: helpsteer2}", "-", "step 3: write a step as"),
         ("rewards:\n  helpsteer2: embedded/helpsteer2", "rewards: 3", "rewards must be a mapping"),
-        ("embedded/helpsteer2", "{a: b}", "reward 'helpsteer2' must be text, got {'a': 'b'}"),
+        ("embedded/helpsteer2", "{a: b}", "reward 'helpsteer2': write kind/name, such as"),
         ("  teacher: {", "  teacher: 5\n  other: {", "model 'teacher'"),
         ("  teacher: {", "  teacher:\n  other: {", "model 'teacher'"),
         ("  teacher: {", "  teacher: [a]\n  other: {", "model 'teacher'"),

@@ -169,8 +169,9 @@ def _finish(
     exactly: dict[str, Any] | None,
 ) -> None:  # fmt: skip
     graders = {name for call in recipe.steps for _, name in call.named("reward")}
+    named = {name: recipe.graders.licence(name, recipe.models) for name in graders}
     rights = {spec.model: spec.rights() for m in recipe.models.values() for spec in m.route()}
-    licences = Licences(rights, {n: recipe.reward(n).licence for n in graders}, place.journal)
+    licences = Licences(rights, named, place.journal)
     write_results(last, place, ranking_of(mill), licences)
     report = build(place, recipe, mill, journal)
     if exactly is not None:

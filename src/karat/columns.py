@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from karat.errors import RunError
 from karat.row import Row
 
 READ_ROWS = 1024
@@ -27,12 +26,15 @@ class Decision(msgspec.Struct):
     """What a table step decided.
 
     `drop` maps row ids to reasons ("below minimum (best 1.2)"). `keep` has one flag per response of
-    the live rows, in file order; None leaves all as they are. `add` are new rows, put at the end.
-    `notes` go into report.json under the step's label.
+    the live rows, in file order; None leaves all as they are. `scores` has one value per response
+    of the live rows for each key it adds, NaN for none; `meta` has fields to add to a row's own, by
+    row id. `add` are new rows, put at the end. `notes` go into report.json under the step's label.
     """
 
     drop: dict[str, str] = {}
     keep: NDArray[np.bool_] | None = None
+    scores: dict[str, NDArray[np.float64]] = {}
+    meta: dict[str, dict[str, Any]] = {}
     add: Iterable[Row] = ()
     notes: dict[str, Any] = {}
 
@@ -145,59 +147,3 @@ def first_kept(responses: pa.ListArray) -> pa.Array:
         first = np.where(undecided, starts[:-1], first)
         missing &= ~undecided
     return pa.array(np.where(missing, 0, first), mask=missing)
-
-
-def apply_decision(
-    path: Path, decision: Decision, label: str
-) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
-    """Every batch of a stage with the decision written in, and the reasons it gave there.
-
-    Raises: RunError when `keep` has not one flag per response of the live rows.
-    """
-    position = 0
-    if decision.keep is not None:
-        flags, responses = np.shape(decision.keep), Table(path).responses()
-        if flags != (responses,):
-            raise RunError(
-                f"step '{label}': keep must have one flag per response of the live rows, which are "
-                f"{responses}; its shape is {flags}"
-            )
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(READ_ROWS):
-            dropped = batch.column("dropped").to_pylist()
-            reasons = []
-            for row, (identity, was) in enumerate(
-                zip(batch.column("id").to_pylist(), dropped, strict=True)
-            ):
-                if was is None and identity in decision.drop:
-                    dropped[row] = f"{label}: {decision.drop[identity]}"
-                    reasons.append(decision.drop[identity])
-            if decision.keep is not None:
-                batch, position = _with_flags(batch, decision.keep, position)
-            place = batch.schema.get_field_index("dropped")
-            yield batch.set_column(place, "dropped", pa.array(dropped, pa.string())), reasons
-
-
-def _with_flags(
-    batch: pa.RecordBatch, keep: NDArray[np.bool_], position: int
-) -> tuple[pa.RecordBatch, int]:
-    """Writes the next flags into the responses of the batch's live rows."""
-    place = batch.schema.get_field_index("responses")
-    lists = batch.column(place)
-    flat = lists.flatten()
-    offsets = lists.offsets.to_numpy()
-    live = np.repeat(
-        pc.is_null(batch.column("dropped")).to_numpy(zero_copy_only=False), np.diff(offsets)
-    )
-    taken = int(live.sum())
-    flags = flat.field("kept").to_pylist()
-    for where, flag in zip(np.flatnonzero(live), keep[position : position + taken], strict=True):
-        flags[where] = bool(flag)
-    fields = list(flat.type)
-    arrays = [
-        flat.field(i) if f.name != "kept" else pa.array(flags, pa.bool_())
-        for i, f in enumerate(fields)
-    ]
-    items = pa.StructArray.from_arrays(arrays, fields=fields)
-    marked = pa.ListArray.from_arrays(pa.array(offsets - offsets[0], pa.int32()), items)
-    return batch.set_column(place, batch.schema.field(place), marked), position + taken

@@ -204,7 +204,7 @@ def _leakage(trial: Trial, outcomes: list[_Outcome]) -> list[str]:
     after = trial.recipe.steps[trial.at + 1 :]
     graders: dict[str, str] = {}
     for call in after:
-        graders |= {m: trial.recipe.models[m].model for _, m in call.named("model")}
+        graders |= {m: trial.recipe.models[m].model for _, m in trial.recipe.asked(call)}
         graders |= {r: trial.recipe.rewards.get(r, r) for _, r in call.named("reward")}
     return [
         f"{grader} and {outcome.name} look like one family ({', '.join(sorted(shared))}): judges "

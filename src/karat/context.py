@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.grading import graded
+from karat.grading import Desk
 from karat.models.asks import (
     CompleteRequest,
     DecideRequest,
@@ -28,6 +27,7 @@ from karat.models.chat import ChatRequest, Completion, Tool
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.models.spec import ModelSpec
+from karat.rewards.base import Candidates
 from karat.row import Message, Row, derive_seed
 from karat.target import Origin, Round, Stratum
 
@@ -53,9 +53,8 @@ class Services:
         self.counts: dict[str, dict[str, int]] = {}  # by step; see Context.count
         self.asked: dict[str, set[Stratum]] = {}  # by step; see Context.wants
         self._pools: dict[str, Pool] = {}
-        # One thread: a local reward is CPU-bound, and one keeps the event loop's latency steady.
-        self.grader = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
         self._allowed: set[str] = set()
+        self.desk = Desk(client, recipe.reward, self.allowed)
 
     def allowed(self, model: str) -> Client:
         """The client, for a model that may be asked. Raises: RecipeError."""
@@ -78,7 +77,7 @@ class Services:
             self.warnings.append(text)
 
     async def close(self) -> None:
-        self.grader.shutdown(cancel_futures=True)
+        self.desk.close()
         await self.client.close()
 
 
@@ -251,21 +250,22 @@ class Context:
         return await self._services.allowed(model).decide(model, request, asker)
 
     async def score(
-        self, reward: str, prompt: Sequence[Message], responses: Sequence[str]
-    ) -> list[dict[str, float]]:
-        """One mapping `reward.attribute` → score for each response, on the reward's own scale.
+        self, reward: str, prompt: Sequence[Message], responses: Sequence[str],
+        meta: Mapping[str, Any] = {},
+    ) -> list[dict[str, float]]:  # fmt: skip
+        """One mapping `reward.attribute` → score for each response, on the reward's own scale;
+        empty for a response it has no score for. `meta` are the row's fields: a reference answer.
 
-        Raises: RowError when the reward's answer is not a finite number for every attribute.
+        Raises: RowError for what cannot be a score; ProviderError, RunError.
         """
-        services = self._services
-        grader = services.recipe.reward(reward)
-        found = await graded(
-            grader, prompt, responses, services.client.journal, services.grader, self._asker
-        )
-        return [{f"{reward}.{name}": value for name, value in one.items()} for one in found]
+        job = Candidates(tuple(prompt), tuple(responses), meta)
+        found = await self._services.desk.score(reward, job, self._asker)
+        return [{f"{reward}.{k}": v for k, v in (one or {}).items()} for one in found]
 
     def scale(self, key: str) -> tuple[float, float] | None:
         """(low, high) of a score; None where it is of no reward of the recipe."""
-        (name, _, attribute), recipe = key.rpartition("."), self._services.recipe
-        known = "/" in name or name in recipe.rewards
-        return recipe.reward(name).attributes.get(attribute) if known else None
+        return self._services.recipe.graders.scale(key)
+
+    def within_prompt(self, key: str) -> bool:
+        """Whether a score compares with others of the same prompt only."""
+        return self._services.recipe.graders.within_prompt(key)

@@ -1,69 +1,180 @@
 """Scores of responses, through the journal: what a reward has graded once is not graded again.
 
 A score's key holds the reward's identity, the prompt and the response, and nothing of the run. So
-the same response is graded once, whatever step asks and in whatever order.
+the same response is graded once, whatever step asks and in whatever order. A judge's key is that of
+its own answer, whose seed follows from what it was asked: editing how answers are added up costs
+nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import orjson
 
-from karat.errors import RowError
+from karat.errors import ProviderError, RowError
 from karat.journal import Journal
 from karat.ledger import Attempt, Record, new_id
+from karat.models.chat import ChatRequest, Completion
+from karat.models.client import Client
 from karat.models.endpoint import Asker
-from karat.rewards.base import Reward
-from karat.row import Message, digest
+from karat.models.structured import chat_structured
+from karat.rewards.base import (
+    Asking,
+    Candidates,
+    Local,
+    Remote,
+    Reward,
+    Scale,
+    Scores,
+    is_asking,
+    is_local,
+    is_remote,
+)
+from karat.rewards.batcher import Batcher
+from karat.rewards.order import ScoreOrder, check_scores, score_keys
+from karat.row import SEED_RANGE, Message, canonical, digest
 
-Scores = dict[str, float]
+
+class Desk:
+    """Where the rewards of one run are asked. `find` gives the reward behind a name, `allowed` the
+    client for a model that may be asked."""
+
+    def __init__(
+        self, client: Client, find: Callable[[str], Any], allowed: Callable[[str], Client]
+    ) -> None:
+        self.client, self.find, self.allowed = client, find, allowed
+        self._batchers: dict[str, Batcher] = {}
+
+    async def score(self, name: str, job: Candidates, asker: Asker) -> list[Scores | None]:
+        """The attributes of each response on the reward's own scale, recorded before they return;
+        None where it has none to give.
+
+        Raises: RowError for what cannot be a score; ProviderError, RunError.
+        """
+        reward: Reward = self.find(name)
+        if not job.responses:
+            return []
+        if is_asking(reward):
+            return await self._asked(reward, job, asker)
+        if is_remote(reward):
+            return await self._bought(reward, job, asker)
+        if is_local(reward):
+            return await self._local(reward, job, asker)
+        raise TypeError(f"{reward!r} has none of score, post and grade: see karat.rewards.base")
+
+    async def _asked(self, reward: Asking, job: Candidates, asker: Asker) -> list[Scores | None]:
+        found = await reward.grade(_Ask(self, asker), job)
+        if len(found) != len(job.responses):
+            raise RowError(f"{reward.name}: {len(found)} scores for {len(job.responses)} responses")
+        for scores in found:
+            if scores is not None:
+                _check(reward, scores)
+        return found
+
+    async def _bought(self, reward: Remote, job: Candidates, asker: Asker) -> list[Scores | None]:
+        """From a server, under the name `reward …`, which no recipe gives a model."""
+        name = f"reward {reward.identity}"
+        self.client.models.setdefault(name, reward.spec)
+        order = ScoreOrder(reward, job.prompt, job.responses)
+        try:
+            got = await self.client.buy(name, order, asker._replace(role="reward"))
+        except ProviderError as error:
+            if error.kind != "unreadable":
+                raise
+            raise RowError(f"{reward.name} gave no score that can be used: {error}") from error
+        return [orjson.loads(one.held[1]) for one in got]
+
+    async def _local(self, reward: Local, job: Candidates, asker: Asker) -> list[Scores | None]:
+        journal = self.client.journal
+        keys = score_keys(reward.identity, job.prompt, job.responses)
+        held = journal.get(keys)
+        known: dict[bytes, Scores] = {key: orjson.loads(hit[1]) for key, hit in held.items()}
+        first = {key: place for place, key in reversed(list(enumerate(keys))) if key not in known}
+        if first:
+            places = sorted(first.values())
+            texts = tuple(job.responses[place] for place in places)
+            started, clock = time.time(), time.perf_counter()
+            batcher = self._batchers.get(reward.identity)
+            if batcher is None:
+                batcher = self._batchers[reward.identity] = Batcher(reward)
+            scores_NA = await batcher.score(Candidates(job.prompt, texts, job.meta))
+            names = tuple(reward.attributes)
+            fresh = [dict(zip(names, line, strict=True)) for line in scores_NA.tolist()]
+            if len(fresh) != len(places):
+                raise ValueError(f"{reward.name}: {len(fresh)} scores for {len(places)} responses")
+            for scores in fresh:
+                _check(reward, scores)
+            known |= zip((keys[place] for place in places), fresh, strict=True)
+            latency_ms = (time.perf_counter() - clock) * 1000
+            made = _attempt(reward, asker, started, len(places), latency_ms)
+            await _write(journal, made, [(keys[p], p, known[keys[p]]) for p in places])
+        return [known[key] for key in keys]
+
+    def close(self) -> None:
+        for batcher in self._batchers.values():
+            batcher.close()
 
 
-async def graded(
-    grader: Reward, prompt: Sequence[Message], responses: Sequence[str], journal: Journal,
-    executor: Executor, asker: Asker,
-) -> list[Scores]:  # fmt: skip
-    """The attributes of each response, on the reward's own scale, recorded before they return.
+def _check(reward: Reward, scores: Scores) -> None:
+    try:
+        check_scores(reward.attributes, scores)
+    except ValueError as error:
+        raise RowError(f"{reward.name} gave no score that can be used: {error}") from error
 
-    Raises: RowError when the reward's answer is not a finite number for every attribute.
-    """
-    base = orjson.dumps([(m.role, m.content) for m in prompt])
-    keys = [digest(grader.identity, base, response) for response in responses]
-    found = journal.get(keys)
-    scores: dict[bytes, Scores] = {key: orjson.loads(hit[1]) for key, hit in found.items()}
-    missing = [place for place, key in enumerate(keys) if key not in found]
-    if missing:
-        texts = [responses[place] for place in missing]
-        started, clock = time.time(), time.perf_counter()
-        loop = asyncio.get_running_loop()
-        scores_NA = await loop.run_in_executor(executor, grader.score, prompt, texts)
-        elapsed_ms = (time.perf_counter() - clock) * 1000
-        fresh = [_checked(grader, line) for line in scores_NA.tolist()]
-        bought = new_id()
-        records = [
-            Record(
-                key=keys[place], attempt=bought, kind="score", model=grader.name, step=asker.step,
-                row=asker.row, sample=place, content=orjson.dumps(one).decode(), cost_nano=0,
-                started=started,
-            )
-            for place, one in zip(missing, fresh, strict=True)
-        ]  # fmt: skip
-        attempt = Attempt(
-            id=bought, kind="score", role="reward", model=grader.name, route=grader.identity,
-            step=asker.step, row=asker.row, started=started, samples=len(records),
-            latency_ms=elapsed_ms,
+
+def _attempt(
+    reward: Reward, asker: Asker, started: float, samples: int, latency_ms: float
+) -> Attempt:
+    return Attempt(
+        id=new_id(), kind="score", role="reward", model=reward.name, route=reward.identity,
+        step=asker.step, row=asker.row, started=started, samples=samples, latency_ms=latency_ms,
+    )  # fmt: skip
+
+
+async def _write(
+    journal: Journal, made: Attempt, scored: Sequence[tuple[bytes, int, Scores]]
+) -> None:
+    records = [
+        Record(
+            key=key, attempt=made.id, kind="score", model=made.model, step=made.step, row=made.row,
+            sample=place, content=orjson.dumps(scores).decode(), cost_nano=0, started=made.started,
+        )
+        for key, place, scores in scored
+    ]  # fmt: skip
+    await journal.put(records, made)
+
+
+class _Ask:
+    """What an Asking reward may touch: see rewards.base.Ask."""
+
+    def __init__(self, desk: Desk, asker: Asker) -> None:
+        self._desk = desk
+        self._asker = asker._replace(role="judge")
+
+    async def chat(
+        self, model: str, messages: Sequence[Message], *, n: int = 1,
+        temperature: float | None = None, max_tokens: int | None = None,
+        schema: dict[str, Any] | None = None, tries: int = 3, reasoning: str | None = None,
+    ) -> list[Completion]:  # fmt: skip
+        said = canonical([(m.role, m.content) for m in messages])
+        seed = int.from_bytes(digest(said, size=8), "little") % SEED_RANGE
+        request = ChatRequest(
+            tuple(messages), n, temperature, max_tokens=max_tokens, seed=seed, schema=schema,
+            reasoning=reasoning,
         )  # fmt: skip
-        await journal.put(records, attempt)
-        scores.update((keys[place], one) for place, one in zip(missing, fresh, strict=True))
-    return [scores[key] for key in keys]
+        client = self._desk.allowed(model)
 
+        async def ask(asked: ChatRequest) -> list[Completion]:
+            return await client.chat(model, asked, self._asker)
 
-def _checked(grader: Reward, line: Sequence[float]) -> Scores:
-    scores = dict(zip(grader.attributes, line, strict=True))
-    if not all(abs(value) < float("inf") for value in line):
-        raise RowError(f"{grader.name} gave a score that is not a number: {scores}")
-    return scores
+        return await (ask(request) if schema is None else chat_structured(ask, request, tries))
+
+    async def score(self, reward: str, job: Candidates) -> list[Scores | None]:
+        return await self._desk.score(reward, job, self._asker)
+
+    def attributes(self, reward: str) -> Mapping[str, Scale]:
+        found: Reward = self._desk.find(reward)
+        return found.attributes

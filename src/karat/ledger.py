@@ -101,7 +101,7 @@ class Attempt(msgspec.Struct):
     tokens_from: str = ""
     cost_nano: int | None = 0
     price: str = ""
-    body: str | None = None  # of an answered request
+    body: str | None = None  # what was asked; of a reply that could not be read, the reply
 
 
 class BatchRow(msgspec.Struct):

@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from karat.columns import Decision, Table, apply_decision
+from karat.columns import Decision, Table
 from karat.context import Context, Services
+from karat.decided import apply_decision
 from karat.executors.local import run_rows
 from karat.peers import read_peers
 from karat.recipe import Recipe
@@ -181,8 +182,12 @@ class Mill:
 
     def _width(self, stage: Stage) -> int:
         """Rows under way: enough to keep every model of the stage busy while others are graded."""
-        names = {name for call in stage.calls for _, name in call.named("model")}
-        calls: int = sum(self.services.client.endpoint(n).provider.concurrency for n in names)
+        recipe, client = self.recipe, self.services.client
+        names = {name for call in stage.calls for _, name in recipe.asked(call)}
+        calls: int = sum(client.endpoint(name).provider.concurrency for name in names)
+        rewards = {name for call in stage.calls for _, name in call.named("reward")}
+        servers = {s.identity(): s for r in rewards for s in recipe.graders.servers(r).values()}
+        calls += sum(server.width(1) for server in servers.values())
         return max(LEAST_WIDTH, 2 * calls)
 
     # --- table stages --------------------------------------------------------------------------

@@ -53,10 +53,10 @@ def check_takes(call: StepCall, models: Models) -> None:
                 raise RecipeError("; ".join(said))
 
 
-def check_prices(call: StepCall, models: Models, *, limited: bool) -> None:
+def check_prices(models: Models, *, limited: bool) -> None:
     """Raises: RecipeError where a budget is set and a price is not known."""
-    for _, name in call.named("model"):
-        _check_price(name, models[name], limited=limited)
+    for name, model in models.items():
+        _check_price(name, model, limited=limited)
 
 
 def _check_price(name: str, model: ModelSpec, *, limited: bool) -> None:

@@ -6,7 +6,7 @@ make the same object and meet the same checks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
+from karat.graders import Graders
 from karat.modelchecks import (
     check_asked,
     check_needs,
@@ -40,7 +41,6 @@ from karat.recipefile import (
     typed,
 )
 from karat.rewards.base import Reward
-from karat.rewards.load import load_reward
 from karat.row import canonical, digest
 from karat.step import StepCall
 from karat.target import parse_target
@@ -90,10 +90,8 @@ class Recipe:
         for key, value in (models or {}).items():
             with at(f"{self.origin}, model '{key}'"):
                 self.models[str(key)] = parse_model(value, own)
-        self.rewards: dict[str, str] = {
-            str(key): typed(value, str, f"reward '{key}'", self.origin)
-            for key, value in (rewards or {}).items()
-        }
+        self.rewards = {str(key): value for key, value in (rewards or {}).items()}
+        self.graders = Graders(self.rewards, self.folder, own)
         for number, call in enumerate(self.steps, 1):
             if not isinstance(call, StepCall):
                 raise RecipeError(
@@ -101,7 +99,6 @@ class Recipe:
                     f"respond(models=['small']); got {call!r}"
                 )
         self.labels = _labels(self.steps)
-        self._loaded: dict[str, Reward] = {}
         self._check()
 
     def __repr__(self) -> str:
@@ -110,10 +107,14 @@ class Recipe:
     # --- what the steps name -------------------------------------------------------------------
 
     def reward(self, name: str) -> Reward:
-        """The loaded reward behind a name of this recipe."""
-        if name not in self._loaded:
-            self._loaded[name] = load_reward(self.rewards.get(name, name), self.folder)
-        return self._loaded[name]
+        """The loaded reward behind a name of this recipe. Raises: RecipeError."""
+        return self.graders.get(name)
+
+    def asked(self, call: StepCall) -> Iterator[tuple[str, str]]:
+        """(parameter, model) of every model a step asks: those it names, and its rewards'."""
+        yield from call.named("model")
+        for parameter, reward in call.named("reward"):
+            yield from ((parameter, model) for model in self.graders.models(reward))
 
     def where(self, position: int) -> str:
         """How messages name a step: file, number from 1, name."""
@@ -159,7 +160,10 @@ class Recipe:
         self._check_unused()
         for position, call in enumerate(self.steps):
             with at(self.where(position)):
-                check_prices(call, self.models, limited=budget is not None)
+                asked = {name: self.models[name] for _, name in self.asked(call)}
+                for _, name in call.named("reward"):
+                    asked |= self.graders.servers(name)
+                check_prices(asked, limited=budget is not None)
         with at(self.origin):
             check_rounds(self.exactly, self.steps)
             check_rights(self.rights, self.steps, self.models)
@@ -169,9 +173,9 @@ class Recipe:
         for name, spec in self.models.items():
             with at(f"{self.origin}, model '{name}'"):
                 spec.check_written()
-        for name in self.rewards:
-            with at(f"{self.origin}, reward '{name}'"):
-                self.reward(name)
+        with at(self.origin):
+            for name in self.rewards:
+                list(self.graders.behind(name))
 
     def _check_step(self, position: int, call: StepCall, graded: Scales) -> None:
         if call.step.kind == "source" and position > 0:
@@ -185,12 +189,16 @@ class Recipe:
         check_twins(call, self.models)
         check_takes(call, self.models)
         for parameter, name in call.named("reward"):
-            if "/" not in name and name not in self.rewards:
-                known = did_you_mean(name, self.rewards)
-                raise RecipeError(f"{parameter}: no reward '{name}' in rewards; {known}")
+            with at(parameter):
+                self.reward(name)
+            with at(f"reward '{name}'"):
+                self.graders.check(name)
+                for model in self.graders.models(name):
+                    self._check_model("model", model)
             scales = self.reward(name).attributes.items()
             graded.update((f"{name}.{attribute}", scale) for attribute, scale in scales)
         graded.update(call.step.scores)
+        graded.update(call.step.given(**call.params) if call.step.given else {})
         for parameter, key in call.named("score"):
             given = self.steps[0].step.kind == "source" and key.startswith("human.")
             if key not in graded and not given:
@@ -202,6 +210,12 @@ class Recipe:
                 raise RecipeError(
                     f"{parameter} {least:g} is above the scale of {key} ({low:g} to {high:g}): "
                     "nothing would pass"
+                )
+        for parameter, key in call.step.absolutes(**call.params) if call.step.absolutes else ():
+            if self.graders.within_prompt(key):
+                raise RecipeError(
+                    f"{parameter}: {key} compares responses to one prompt only: the same number "
+                    "means another thing for another prompt. Rank by it (best), or use a margin"
                 )
         check_needs(call, self.steps[:position])
         for parameter, value in call.named("path"):

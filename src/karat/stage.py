@@ -153,13 +153,17 @@ def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
             [[spec.identity(), *(getattr(spec, field) for field in DEFAULTS)] for spec in route]
         ).decode()
 
+    def reward(name: str) -> str:
+        behind = [(held.identity, [model(m) for m in held.models]) for held in recipe.graders.behind(name)]
+        return canonical([name, *behind]).decode()
+
     def dataset(name: str) -> str:
         path = recipe.path(name)
         return canonical([name, _content(path)]).decode() if path.exists() else name
 
     return {
         "model": model,
-        "reward": lambda name: canonical([name, recipe.reward(name).identity]).decode(),
+        "reward": reward,
         "path": lambda name: _content(recipe.path(name)),
         "dataset": dataset,
     }

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -31,8 +31,7 @@ from karat.row import canonical, is_finite, source_digest
 from karat.wording import explain
 
 STEPS = Path(__file__).with_name("steps")
-CURATION = Path(__file__).with_name("curation")
-VERIFIERS = Path(__file__).with_name("verifiers")
+SHARED = ("curation", "scoring", "verifiers")  # folders of what karat's steps call
 
 # What a string parameter names, so that a recipe is checked before anything runs.
 ModelName = Annotated[str, msgspec.Meta(extra={"names": "model"})]
@@ -48,6 +47,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 
 Kind = Literal["row", "fan", "table", "source"]
+Scale = tuple[float, float]  # lowest and highest score
 _LEADING: dict[tuple[str, ...], str] = {
     ("row", "ctx"): "row",
     ("row", "ctx", "peers"): "row",
@@ -67,13 +67,15 @@ class Step:
         self.kind, self.params = _read_signature(function)
         self.draws = "peers" in inspect.signature(function).parameters
         # Scores it gives to responses without a reward, with their scales: later steps name them.
-        self.scores: dict[str, tuple[float, float]] = {}
+        self.scores: dict[str, Scale] = {}
         # Fields of `meta`: those it writes, and those a row must bring.
         self.marks: tuple[str, ...] = ()
         self.needs: tuple[str, ...] = ()
         self.forecast: Callable[..., Forecast | None] | None = None
         self.validate: Callable[..., str | None] | None = None
         self.suitable: Callable[..., str | None] | None = None
+        self.given: Callable[..., Mapping[str, Scale]] | None = None
+        self.absolutes: Callable[..., Iterable[tuple[str, str]]] | None = None
 
     def __call__(self, **params: Any) -> StepCall:
         return StepCall(self, self.check(params))
@@ -104,6 +106,16 @@ class Step:
     def suits(self, function: Callable[..., str | None]) -> Callable[..., str | None]:
         """Decorator: `f(route, *, …) -> problem or None`, whether a model and its fallbacks do."""
         self.suitable = function
+        return function
+
+    def gives(self, function: Callable[..., Mapping[str, Scale]]) -> Callable[..., Any]:
+        """Decorator: `f(*, …) -> {score: (low, high)}`, scores whose names depend on parameters."""
+        self.given = function
+        return function
+
+    def absolute(self, function: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Any]:
+        """Decorator: `f(*, …) -> (parameter, score) …` that compare a score across prompts."""
+        self.absolutes = function
         return function
 
     def check(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +149,8 @@ class Step:
         For karat's own steps that is their file and what they share; for a user's, its folder's.
         """
         own = self.path == self.name
-        files = [*STEPS.glob("_*.py"), *CURATION.glob("*.py"), *VERIFIERS.glob("*.py")]
+        files = [*STEPS.glob("_*.py")]
+        files += [file for name in SHARED for file in STEPS.with_name(name).glob("*.py")]
         return source_digest(self.function, sorted(files) if own else None)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from karat.columns import Decision, Table, apply_decision
+from karat.columns import Decision, Table
+from karat.decided import apply_decision
 from karat.mill import Mill
 from karat.row import Row, digest
 from karat.stage import Stage, StepStats, read_rows, written

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from karat.columns import Decision, Table, apply_decision
+from karat.columns import Decision, Table
+from karat.decided import apply_decision
 from karat.errors import RecipeError, RunError
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter

@@ -73,7 +73,7 @@ def test_a_score_that_is_no_number_drops_its_row(graded, length_reward, value, m
     with Server() as server:
         run = graded(server)
         (dropped,) = rows_of(run.dropped_file)
-        assert "not a number" in dropped.dropped
+        assert f"its length is {value}, which is no score" in dropped.dropped
         assert len(rows_of(run.accepted_file)) == 3
 
 

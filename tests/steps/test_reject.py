@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from karat.columns import Decision, Table, apply_decision
+from karat.columns import Decision, Table
+from karat.decided import apply_decision
 from karat.errors import RecipeError
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter
@@ -31,6 +32,12 @@ class Ctx:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def within_prompt(self, key: str) -> bool:
+        return key.startswith("bt.")
+
+    def seed(self, index: int = 0) -> int:
+        return 7 + index
 
 
 def write(path: Path, rows: list[Row]) -> Path:

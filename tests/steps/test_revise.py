@@ -15,6 +15,7 @@ from test_dialogue import scripted
 import karat
 from karat import RecipeError
 from karat.forecast import CallForecast
+from karat.rewards.base import Candidates
 from karat.row import Message
 from karat.step import find
 
@@ -37,6 +38,13 @@ class Marks:
         self.table = {WEAK: [1.6, 1.2, 3.4, 0.1, 1.5], GOOD: [3.0, 3.1, 3.9, 2.0, 3.3]}
         self.seen: list[str] = []
 
+    within_prompt = frozenset[str]()
+    models: tuple[str, ...] = ()
+    batch = 64
+
+    def score_many(self, jobs: Sequence[Candidates]) -> list[np.ndarray]:
+        return [self.score(job.prompt, job.responses) for job in jobs]
+
     def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> np.ndarray:
         self.seen += responses
         width = len(self.attributes)
@@ -47,7 +55,7 @@ class Marks:
 @pytest.fixture
 def marks(monkeypatch):
     reward = Marks()
-    monkeypatch.setattr("karat.recipe.load_reward", lambda value, folder: reward)
+    monkeypatch.setattr("karat.graders.load_reward", lambda *_: reward)
     return reward
 
 
@@ -143,7 +151,7 @@ def test_it_is_told_what_the_grades_say_worst_first(make_recipe, tmp_path, marks
 def test_grades_on_any_scale_become_words(make_recipe, tmp_path, monkeypatch, scales, row, told):
     reward = Marks(**{name: (float(a), float(b)) for name, (a, b) in scales.items()})
     reward.table = {WEAK: row}
-    monkeypatch.setattr("karat.recipe.load_reward", lambda value, folder: reward)
+    monkeypatch.setattr("karat.graders.load_reward", lambda *_: reward)
     with Server(answer=edits) as server:
         one(make_recipe, tmp_path, server)
         text = server.requests[0]["body"]["messages"][-1]["content"]

@@ -29,6 +29,7 @@ PASSING = {"retry", "timeout", "connection", "unreadable", "wait"}
 OVERLOADED = {0, 503, 504, 529}  # 0: no answer at all
 MAX_REFUSALS = 100  # 429s one call waits out before its row is given up
 BACKOFF_S = (0.25, 20.0)  # first, longest
+MOST_KEPT = 64_000  # bytes of a reply that could not be read, which was paid for all the same
 STOPPED = "stopped before this call was sent"
 
 
@@ -76,6 +77,7 @@ class Call:
         self.reduced = False  # in price
         self.ttft_ms: float | None = None
         self.first_try = 0.0
+        self.reply = b""
 
     async def answered(self) -> Bought:
         """A good answer, its slot still held: the caller lets go when all is recorded.
@@ -152,6 +154,7 @@ class Call:
             self._met(reply.headers)
             if reply.status != 200:
                 raise sorted_fault(provider, reply)
+            self.reply = reply.body
             return self.order.read(provider, self.places, reply)
         finally:
             self.latency_ms = (time.perf_counter() - sent) * 1000
@@ -258,6 +261,8 @@ class Call:
         made.error, made.message = error.kind, str(error)
         made.retry_after_s = error.retry_after_s
         if error.kind == "unreadable" and error.status == 200:
+            said = self.reply[:MOST_KEPT].decode("utf-8", "replace")
+            made.body = self.endpoint.provider.quote(said, MOST_KEPT)
             made.prompt_tokens = self.prompt_tokens
             made.completion_tokens = self.most
             made.tokens_from = "worst"

@@ -178,6 +178,13 @@ class Client:
         found = await all_of(self._answers(model, make, asker) for make in makers)
         return [verdict for (got,) in found for verdict in verdicts(got.held[1])]
 
+    async def buy(self, model: str, order: Order, asker: Asker) -> list[Got]:
+        """The answers of an order that every endpoint of the route understands, in order.
+
+        Raises: ProviderError, RunError.
+        """
+        return await self._answers(model, _the(order), asker)
+
     async def _answers(
         self, model: str, make: MakeOrder, asker: Asker, hear: Hear | None = None
     ) -> list[Got]:

@@ -72,4 +72,7 @@ class Provider(Protocol):
     def fault(self, reply: HttpReply) -> ProviderError:
         """What a reply of another status than 200 means, sorted; the key is never in it."""
 
+    def quote(self, said: str, length: int) -> str:
+        """A service's words without the key it may echo, cut to so many characters."""
+
     async def close(self) -> None: ...

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from karat.errors import RecipeError, did_you_mean
 from karat.rewards import features
+from karat.rewards.base import Candidates
 
 if TYPE_CHECKING:
     from karat.row import Message
@@ -227,16 +228,24 @@ class HeadReward:
             (*ATTRIBUTES, "reward"), SCALE
         )
         self.licence = str(self.head.meta.get("licence", "unknown"))
+        self.within_prompt: frozenset[str] = frozenset()  # regression: comparable anywhere
+        self.models: tuple[str, ...] = ()
+        self.batch = 64
 
     def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> Floats:
         """scores_NA, all on 0–4: `ATTRIBUTES`, then `reward`, their weighted mean.
 
         An empty response scores 0 everywhere.
         """
-        x_NF = features.features(prompt, responses)
+        return self.score_many([Candidates(tuple(prompt), tuple(responses))])[0]
+
+    def score_many(self, jobs: Sequence[Candidates]) -> list[Floats]:
+        """scores_NA of each job: the trees are walked once for all of them."""
+        x_NF = np.concatenate([features.features(job.prompt, job.responses) for job in jobs])
         scores_NA = np.round(with_reward(self.head.predict(x_NF)), _DECIMALS)
-        scores_NA[[not response.strip() for response in responses]] = 0.0
-        return scores_NA
+        texts = [response for job in jobs for response in job.responses]
+        scores_NA[[not response.strip() for response in texts]] = 0.0
+        return np.split(scores_NA, np.cumsum([len(job.responses) for job in jobs])[:-1])
 
     def __repr__(self) -> str:
         return f"HeadReward({self.identity!r})"

@@ -14,7 +14,8 @@ async def grade(row: Row, ctx: Context, *, reward: RewardName) -> Row:
     Scores stay floats: rounding or clipping them would hide what the reward is unsure about.
     Responses that already carry this reward's scores are scored again only if it changed.
     """
-    scores = await ctx.score(reward, row.messages, [r.content for r in row.responses])
+    texts = [response.content for response in row.responses]
+    scores = await ctx.score(reward, row.messages, texts, row.meta)
     for response, found in zip(row.responses, scores, strict=True):
         response.scores.update(found)
     return row

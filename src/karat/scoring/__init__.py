@@ -1,0 +1,1 @@
+"""Arithmetic on scores: no models, no files, numpy alone."""
