@@ -38,13 +38,15 @@ pytest: .venv/test.stamp
 	@echo "Installing what the tests need (torch and TRL among it) …"
 	$(PIP) install torch==2.13.0
 	$(PIP) install -r requirements/test.txt
+	$(PIP) install --no-deps irrCAC==0.4.4  # an oracle; it asks for an older scipy than the others
 	@touch $@
 
 # Pins for the two commands; the library itself states ranges in pyproject.toml.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
 lock: .venv/test.stamp
 	$(COMPILE) pyproject.toml --extra embedded requirements/build.in -o requirements/demo.txt
-	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra documents --extra language requirements/build.in \
+	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra documents --extra language \
+	  --extra math --extra sql requirements/build.in \
 	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt
 
 clean:

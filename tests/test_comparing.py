@@ -12,7 +12,7 @@ from conftest import journaled
 from server import Server
 
 import karat
-from karat.comparing import compare, families
+from karat.comparing import compare
 from karat.errors import RecipeError, RunError
 
 STEPS = [
@@ -339,6 +339,7 @@ def test_too_few_prompts_are_no_comparison(world, tmp_path):
 
 
 def test_a_grader_of_the_candidates_family_is_pointed_out(make_recipe, length_reward, tmp_path):
+    length_reward.name = "transformers/llama-3.1-nemotron-70b-reward"
     with Server(answer=writes(210)) as server:
         recipe = make_recipe(
             rows=4, steps=[*STEPS[:2], {"grade": {"reward": "judge"}}],
@@ -350,15 +351,7 @@ def test_a_grader_of_the_candidates_family_is_pointed_out(make_recipe, length_re
         )  # fmt: skip
         found = compare(recipe, ["good", "poor"], 4, tmp_path / "out")
     (note,) = [note for note in found.notes if "family" in note]
-    assert note.startswith("judge and good look like one family (llama)")
-
-
-def test_families_are_words_of_a_name():
-    assert families("meta-llama/Llama-3.3-70B-Instruct") == {"llama"}
-    assert families("nvidia/Llama-3.3-Nemotron-Super-49B") == {"llama", "nemotron"}
-    assert families("gpt-4o") & families("openai/gpt-5.2") == {"gpt"}
-    assert families("qwen2.5-72b") == {"qwen"}
-    assert families("philosopher") == set()
+    assert note.startswith("judge would grade its own kind in good")
 
 
 def test_sigma_thresholds_come_with_a_warning(world, tmp_path):

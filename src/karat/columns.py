@@ -90,7 +90,7 @@ class Table:
         """(counts_P, scores_R): responses per live row, and scores flat; NaN where ungraded."""
         counts: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
         values: list[NDArray[np.float64]] = [np.zeros(0)]
-        for batch in self.batches(["responses"]):
+        for batch in self.batches(["responses.list.element.scores"]):
             responses = batch.column("responses")
             counts.append(np.diff(responses.offsets.to_numpy()).astype(np.int64))
             values.append(score_values(responses.flatten().field("scores"), key))

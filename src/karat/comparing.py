@@ -9,7 +9,6 @@ they would slow each other down, and their times would say nothing.
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from karat.comparison.paid import Paid, paid_answers, shared_cost
 from karat.comparison.trial import Trial
 from karat.errors import RecipeError, RunError
 from karat.mill import Mill
+from karat.models.families import related
 from karat.models.spec import ModelSpec
 from karat.recipe import Recipe
 from karat.recipefile import dump
@@ -37,12 +37,6 @@ from karat.rundir import Run, write_atomic
 from karat.stage import read_rows
 
 MOST_ROWS = 10_000  # beyond, no interval gets narrower than what prompts were chosen by
-# Names that models of one family share. Source of the concern: preference leakage (2502.01534).
-FAMILIES = (
-    "chatgpt", "claude", "codestral", "command", "deepseek", "falcon", "gemini", "gemma", "glm",
-    "gpt", "granite", "grok", "kimi", "llama", "magistral", "ministral", "mistral", "mixtral",
-    "nemotron", "olmo", "phi", "qwen", "smollm", "yi",
-)  # fmt: skip
 
 
 class _Outcome(NamedTuple):
@@ -201,23 +195,19 @@ def _notes(trial: Trial, outcomes: list[_Outcome]) -> list[str]:
 
 def _leakage(trial: Trial, outcomes: list[_Outcome]) -> list[str]:
     """Warnings about graders of a candidate's own family."""
-    after = trial.recipe.steps[trial.at + 1 :]
-    graders: dict[str, str] = {}
-    for call in after:
-        graders |= {m: trial.recipe.models[m].model for _, m in trial.recipe.asked(call)}
-        graders |= {r: trial.recipe.rewards.get(r, r) for _, r in call.named("reward")}
+    recipe, graders = trial.recipe, dict[str, list[str]]()
+    for call in recipe.steps[trial.at + 1 :]:
+        models = {name for _, name in call.named("model")}
+        graders |= {name: [s.model for s in recipe.models[name].route()] for name in models}
+        rewards = {name for _, name in call.named("reward")}
+        graders |= {name: recipe.graders.lineage(name, recipe.models) for name in rewards}
     return [
-        f"{grader} and {outcome.name} look like one family ({', '.join(sorted(shared))}): judges "
-        "favour their own; check with a grader of another"
-        for grader, what in graders.items()
+        f"{grader} would grade its own kind in {outcome.name}: {ties[0]}; judges favour their own: "
+        "check with a grader of another family"
+        for grader, behind in sorted(graders.items())
         for outcome in outcomes
-        if (shared := families(f"{grader} {what}") & families(outcome.spec.model))
+        if (ties := [tie for one in behind if (tie := related(outcome.spec.model, one))])
     ]
-
-
-def families(name: str) -> set[str]:
-    """The families a model's name speaks of; a guess, by the words in it."""
-    return set(FAMILIES) & set(re.split(r"[^a-z]+", name.lower()))
 
 
 # --- files ---------------------------------------------------------------------------------------

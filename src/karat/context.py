@@ -266,6 +266,10 @@ class Context:
         """(low, high) of a score; None where it is of no reward of the recipe."""
         return self._services.recipe.graders.scale(key)
 
+    def by_people(self, reward: str) -> bool:
+        """Whether a reward's scores are people's own."""
+        return self._services.recipe.reward(reward).identity.startswith("human")
+
     def within_prompt(self, key: str) -> bool:
         """Whether a score compares with others of the same prompt only."""
         return self._services.recipe.graders.within_prompt(key)

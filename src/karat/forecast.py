@@ -9,7 +9,7 @@ import msgspec
 
 
 class CallForecast(msgspec.Struct):
-    """Calls to one model: `calls` requests of `n` samples each."""
+    """Calls to one model: `calls` requests of `n` samples each. Of a reward: `calls` rows."""
 
     model: str
     calls: int
@@ -18,7 +18,9 @@ class CallForecast(msgspec.Struct):
 
 
 class Forecast(msgspec.Struct):
-    """What one step makes of its rows: how many come out, and what it asks."""
+    """What one step makes of its rows: how many come out, what it asks, and how many responses it
+    adds to each."""
 
     rows: int
     calls: list[CallForecast] = []
+    responses: int = 0

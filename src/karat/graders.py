@@ -59,12 +59,30 @@ class Graders:
         """The servers of scores that a reward asks, itself or through others."""
         return {f"reward {r.name}": r.spec for r in self.behind(name) if is_remote(r)}
 
+    def calls(
+        self, name: str, models: Mapping[str, ModelSpec], n: int
+    ) -> Iterator[tuple[ModelSpec, int]]:
+        """(whom it asks, how often) for a row of n responses, at the most: a plan's figure."""
+        for reward in self.behind(name):
+            if is_remote(reward):
+                yield reward.spec, 1 if reward.together is None else -(-n // reward.together)
+            elif is_asking(reward):
+                yield from ((models[model], reward.calls(n)) for model in reward.models)
+
     def licence(self, name: str, models: Mapping[str, ModelSpec]) -> str:
         """Of the reward and of all it asks: a judge's is that of its model."""
         found = [reward.licence for reward in self.behind(name)]
         routes = (models[m].route() for m in self.models(name) if m in models)
         found += [spec.rights().licence for route in routes for spec in route]
         return "; ".join(dict.fromkeys(one for one in found if one)) or "unknown"
+
+    def lineage(self, name: str, models: Mapping[str, ModelSpec]) -> list[str]:
+        """The weights behind a reward, as `provider/name`: its own, and those of what it asks."""
+        found = [
+            r.spec.model if is_remote(r) else r.name for r in self.behind(name) if not is_asking(r)
+        ]
+        routes = (models[m].route() for m in self.models(name) if m in models)
+        return list(dict.fromkeys([*found, *(spec.model for route in routes for spec in route)]))
 
     def check(self, name: str) -> None:
         """Raises: RecipeError for what could not be asked: a server without an address or key."""

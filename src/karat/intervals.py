@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Figure = Callable[[Floats], Floats]  # sums_..K → one value each
+Undefined = Literal["worst", "out"]  # what a draw on which a figure is NaN counts as
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -58,8 +60,16 @@ class Resamples:
         """The interval of Σover / Σunder, infinite where a draw has nothing under the line."""
         return self.interval([over, under], _quotient, level)
 
-    def interval(self, columns: Sequence[Floats], figure: Figure, level: float = LEVEL) -> Interval:
+    def interval(
+        self, columns: Sequence[Floats], figure: Figure, level: float = LEVEL,
+        undefined: Undefined = "worst",
+    ) -> Interval:  # fmt: skip
         """The BCa interval of a figure that depends on the columns' sums alone.
+
+        A draw on which the figure is undefined (NaN) counts as the `worst`, as a cost per nothing
+        should, or is left `out`, as the agreement of a constant grader should: the figure itself
+        is then NaN where it is undefined, and with fewer than half the draws left the ends are
+        open.
 
         The nominal level is widened for few rows, whose bootstrap spread is √((n−1)/n) too small
         and normal where it should be Student's t: at 20 prompts .93 would be covered, not .95.
@@ -69,10 +79,13 @@ class Resamples:
         columns_PK = np.stack(columns, axis=1).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             sums_K = columns_PK.sum(axis=0)
-            value = float(_defined(figure(sums_K[None]))[0])
-            if self.rows < 2:
+            value = float(_defined(figure(sums_K[None]), undefined)[0])
+            if self.rows < 2 or math.isnan(value):
                 return Interval(value, -math.inf, math.inf)
-            drawn_B = np.sort(_defined(figure(self._sums(columns_PK))))
+            drawn_B = _defined(figure(self._sums(columns_PK)), undefined)
+            drawn_B = np.sort(drawn_B[~np.isnan(drawn_B)])
+            if 2 * len(drawn_B) < len(self._draws_BP):
+                return Interval(value, -math.inf, math.inf)
             without_P = figure(sums_K - columns_PK)
         tail = _NORMAL.cdf(-math.sqrt(self.rows / (self.rows - 1)) * _t(level, self.rows - 1))
         low, high = _bca(drawn_B, value, without_P, tail)
@@ -92,9 +105,9 @@ def _quotient(sums: Floats) -> Floats:
     return found
 
 
-def _defined(values: Floats) -> Floats:
+def _defined(values: Floats, undefined: Undefined) -> Floats:
     """0/0 is a cost of nothing for nothing: it counts as the worst, like every x/0."""
-    return np.where(np.isnan(values), np.inf, values)
+    return np.where(np.isnan(values), np.inf, values) if undefined == "worst" else values
 
 
 def _bca(drawn: Floats, value: float, without: Floats, tail: float) -> tuple[float, float]:

@@ -163,7 +163,8 @@ def least_scores(call: StepCall) -> Iterator[tuple[str, str, float]]:
     named = list(call.named("score"))
     params = call.params
     alone = [key for parameter, key in named if params[parameter] == key]
-    if len(alone) == 1 and isinstance(params.get("minimum"), int | float):
+    summed = bool(params.get("weights"))  # a sum has a scale of its own
+    if len(alone) == 1 and not summed and isinstance(params.get("minimum"), int | float):
         yield "minimum", alone[0], params["minimum"]
     for parameter, key in named:
         floors = params[parameter] if parameter == "floors" else None

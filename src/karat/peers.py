@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karat.columns import Table
 from karat.curation.shingles import mix
@@ -23,8 +24,11 @@ MOST = 20_000  # rows to draw from; of a longer stage as many, the same ones for
 class Peers:
     """Rows to draw from, without their responses; not to be changed by who draws them."""
 
-    def __init__(self, rows: Iterable[Row], seed: int = 0, step: str = "") -> None:
-        self._seed, self._step = str(seed), step
+    def __init__(
+        self, rows: Iterable[Row], seed: int = 0, step: str = "", path: Path | None = None
+    ) -> None:
+        self._seed, self._step, self._path = str(seed), step, path
+        self._scores: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._rows = {int(digest(row.id, size=8).hex(), 16): row for row in rows}
         self._keys_P = np.array(sorted(self._rows), np.uint64)
 
@@ -50,6 +54,14 @@ class Peers:
         found = (self._rows[int(key)] for key in self._keys_P[nearest])
         return [peer for peer in found if peer.id != row][:k]
 
+    def scores(self, key: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(counts_P, scores_R): responses per live row of the stage before, and their scores flat,
+        in file order; NaN where ungraded. Of all rows, however many there are to draw from."""
+        if key not in self._scores:
+            empty = np.zeros(0, np.int64), np.zeros(0)
+            self._scores[key] = empty if self._path is None else Table(self._path).scores(key)
+        return self._scores[key]
+
 
 def read_peers(path: Path, seed: int, step: str) -> Peers:
     """The live rows of a stage file; of more than `MOST`, those whose ids hash lowest."""
@@ -58,7 +70,7 @@ def read_peers(path: Path, seed: int, step: str) -> Peers:
         held += [(digest(row.id, size=8), row) for row in from_batch(batch)]
         if len(held) > 2 * MOST:
             held = sorted(held, key=_first)[:MOST]
-    return Peers((row for _, row in sorted(held, key=_first)[:MOST]), seed, step)
+    return Peers((row for _, row in sorted(held, key=_first)[:MOST]), seed, step, path)
 
 
 def _first(pair: tuple[bytes, Row]) -> bytes:

@@ -7,6 +7,7 @@ takes, comes from what the journal measured, else from stated assumptions; the a
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from karat.forecast import CallForecast, Forecast
 from karat.journal import look_up
 from karat.models.chat import Usage
 from karat.models.prices import Rates
-from karat.models.spec import load_wire
+from karat.models.spec import ModelSpec, load_wire
 from karat.recipe import Recipe
 from karat.stage import cut, read_meta, scopes, sealed
 
@@ -83,6 +84,7 @@ def _lines(recipe: Recipe, journal: Path, fan: dict[str, int], rounds: int) -> l
     recorded = _recorded(recipe, journal)
     lines: list[StepPlan] = []
     rows: int | None = rounds
+    responses = 0  # of a row, as far as steps said
     for label, call in zip(recipe.labels, recipe.steps, strict=True):
         rows_in = rows
         forecast = None
@@ -102,7 +104,9 @@ def _lines(recipe: Recipe, journal: Path, fan: dict[str, int], rounds: int) -> l
             rows = forecast.rows
         if label in fan and rows_in is not None:
             rows = fan[label]
-        made = [_line(recipe, label, c, measured, recorded) for c in forecast.calls] or [
+        responses += forecast.responses
+        asked = [one for c in forecast.calls for one in _asked(recipe, c, max(1, responses))]
+        made = [_line(spec, label, c, measured, recorded) for spec, c in asked] or [
             StepPlan(label, None, None, cost_usd=0.0 if said or label in fan else None)
         ]
         for line in made:
@@ -111,14 +115,24 @@ def _lines(recipe: Recipe, journal: Path, fan: dict[str, int], rounds: int) -> l
     return lines
 
 
+def _asked(
+    recipe: Recipe, call: CallForecast, responses: int
+) -> Iterator[tuple[ModelSpec, CallForecast]]:
+    """A forecast's calls by the model they go to: a reward's go to what it asks."""
+    if call.model in recipe.models:
+        yield recipe.models[call.model], call
+        return
+    for spec, count in recipe.graders.calls(call.model, recipe.models, responses):
+        yield spec, CallForecast(call.model, call.calls * count, 1, call.max_tokens)
+
+
 def _line(
-    recipe: Recipe,
+    spec: ModelSpec,
     label: str,
     call: CallForecast,
     measured: dict[tuple[str, str], _Measured],
     recorded: dict[tuple[str, str], int],
 ) -> StepPlan:
-    spec = recipe.models[call.model]
     wire = load_wire(spec.format)
     known = measured.get((label, spec.model))
     limit = call.max_tokens or spec.max_tokens

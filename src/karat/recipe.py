@@ -12,8 +12,6 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
 from karat.modelchecks import (
@@ -33,6 +31,7 @@ from karat.recipefile import (
     check_readable,
     checked,
     find_recipe,
+    labelled,
     name_of,
     name_of_file,
     override,
@@ -98,7 +97,7 @@ class Recipe:
                     f"{self.origin}, step {number}: call a step with its parameters, such as "
                     f"respond(models=['small']); got {call!r}"
                 )
-        self.labels = _labels(self.steps)
+        self.labels = labelled(call.step.name for call in self.steps)
         self._check()
 
     def __repr__(self) -> str:
@@ -197,13 +196,13 @@ class Recipe:
                     self._check_model("model", model)
             scales = self.reward(name).attributes.items()
             graded.update((f"{name}.{attribute}", scale) for attribute, scale in scales)
-        graded.update(call.step.scores)
-        graded.update(call.step.given(**call.params) if call.step.given else {})
-        for parameter, key in call.named("score"):
+        for parameter, key in call.scores_read():
             given = self.steps[0].step.kind == "source" and key.startswith("human.")
             if key not in graded and not given:
                 hint = did_you_mean(key, graded) if graded else "no earlier step grades anything"
                 raise RecipeError(f"{parameter}: no score '{key}' at this point; {hint}")
+        graded.update(call.step.scores)
+        graded.update(call.step.given(**call.params) if call.step.given else {})
         for parameter, key, least in least_scores(call):
             low, high = graded.get(key, (-inf, inf))
             if least > high:
@@ -217,6 +216,9 @@ class Recipe:
                     f"{parameter}: {key} compares responses to one prompt only: the same number "
                     "means another thing for another prompt. Rank by it (best), or use a margin"
                 )
+        problem = call.step.misfit(self, call.params)
+        if problem:
+            raise RecipeError(problem)
         check_needs(call, self.steps[:position])
         for parameter, value in call.named("path"):
             first = self.labels[position] == call.step.name
@@ -254,7 +256,7 @@ class Recipe:
             **({} if self.budget_usd is None else {"budget_usd": self.budget_usd}),
             **({} if self.rights == "flag" else {"rights": self.rights}),
             "folder": str(self.folder),
-            "models": {name: _plain(spec) for name, spec in self.models.items()},
+            "models": {name: spec.plain() for name, spec in self.models.items()},
             "rewards": self.rewards,
             "steps": [{call.step.path: call.renamed(absolute)} for call in self.steps],
             "export": self.export,
@@ -285,22 +287,3 @@ class Recipe:
 def recipe_hash(resolved: dict[str, Any]) -> str:
     """What tells recipes apart in a report: all of a resolved one but the folder it lay in."""
     return digest(canonical({k: v for k, v in resolved.items() if k != "folder"})).hex()
-
-
-def _labels(steps: Sequence[StepCall]) -> list[str]:
-    """Step names, a repeated one numbered: respond, respond_2."""
-    seen: dict[str, int] = {}
-    labels = []
-    for call in steps:
-        name = call.step.name
-        seen[name] = seen.get(name, 0) + 1
-        labels.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return labels
-
-
-def _plain(spec: ModelSpec) -> Any:
-    if spec.fallbacks:
-        first = msgspec.structs.replace(spec, fallbacks=())
-        return [_plain(one) for one in (first, *spec.fallbacks)]
-    tree = msgspec.to_builtins(spec)
-    return tree["model"] if list(tree) == ["model"] else tree

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ KEYS = (
 KINDS = {"providers": dict, "models": dict, "rewards": dict, "steps": list, "export": list}
 SHIPPED = Path(__file__).with_name("recipes")
 WORDS = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
+
+
+# The parameter that a list in place of a step's mapping stands for: grade: [math, helpsteer2].
+LISTED = {"grade": "route", "verify": "checks"}
 
 
 @contextmanager
@@ -52,6 +56,16 @@ def name_of(value: Any, where: str) -> str:
             f"got {name!r}: the run's folder is called so"
         )
     return name
+
+
+def labelled(names: Iterable[str]) -> list[str]:
+    """Step names, a repeated one numbered: respond, respond_2."""
+    seen: dict[str, int] = {}
+    labels = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return labels
 
 
 def check_readable(parameter: str, path: Path, key: str = "") -> None:
@@ -117,6 +131,8 @@ def _named_params(item: Any, where: str) -> tuple[str, dict[str, Any]]:
         raise RecipeError(f"{where}: write a step as `name: {{parameter: value}}`, got {item!r}")
     ((name, params),) = item.items()
     params = {} if params is None else params
+    if isinstance(params, list) and name in LISTED:
+        params = {LISTED[name]: params}
     if not isinstance(params, dict):
         raise RecipeError(f"{where} '{name}': parameters are a mapping, got {params!r}")
     return str(name), {str(key): value for key, value in params.items()}

@@ -17,43 +17,34 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from karat.errors import KaratError, RecipeError, did_you_mean
 from karat.forecast import Forecast
 from karat.row import canonical, is_finite, source_digest
+from karat.signature import DatasetName as DatasetName
+from karat.signature import GraderName as GraderName
+from karat.signature import InputPath as InputPath
+from karat.signature import ModelName as ModelName
+from karat.signature import Positive as Positive
+from karat.signature import RewardName as RewardName
+from karat.signature import Scale as Scale
+from karat.signature import ScoreKey as ScoreKey
+from karat.signature import Share as Share
+from karat.signature import Temperature as Temperature
+from karat.signature import read_signature
 from karat.wording import explain
+
+if TYPE_CHECKING:
+    from karat.recipe import Recipe
 
 STEPS = Path(__file__).with_name("steps")
 SHARED = ("curation", "scoring", "verifiers")  # folders of what karat's steps call
-
-# What a string parameter names, so that a recipe is checked before anything runs.
-ModelName = Annotated[str, msgspec.Meta(extra={"names": "model"})]
-RewardName = Annotated[str, msgspec.Meta(extra={"names": "reward"})]
-ScoreKey = Annotated[str, msgspec.Meta(extra={"names": "score"})]
-DatasetName = Annotated[str, msgspec.Meta(extra={"names": "dataset"})]
-InputPath = Annotated[str, msgspec.Meta(extra={"names": "path"})]
-# A user's own step names models by parameters of these names, without knowing our types.
-_OWN: dict[str, Any] = {"model": (str, ModelName), "models": (list[str], list[ModelName])}
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
-
-Kind = Literal["row", "fan", "table", "source"]
-Scale = tuple[float, float]  # lowest and highest score
-_LEADING: dict[tuple[str, ...], str] = {
-    ("row", "ctx"): "row",
-    ("row", "ctx", "peers"): "row",
-    ("table", "ctx"): "table",
-    ("ctx",): "source",
-}
 
 
 class Step:
@@ -64,7 +55,7 @@ class Step:
         self.name = function.__name__
         self.module = function.__module__
         self.doc = inspect.getdoc(function) or ""
-        self.kind, self.params = _read_signature(function)
+        self.kind, self.params = read_signature(function)
         self.draws = "peers" in inspect.signature(function).parameters
         # Scores it gives to responses without a reward, with their scales: later steps name them.
         self.scores: dict[str, Scale] = {}
@@ -75,7 +66,9 @@ class Step:
         self.validate: Callable[..., str | None] | None = None
         self.suitable: Callable[..., str | None] | None = None
         self.given: Callable[..., Mapping[str, Scale]] | None = None
+        self.reading: Callable[..., Iterable[tuple[str, str]]] | None = None
         self.absolutes: Callable[..., Iterable[tuple[str, str]]] | None = None
+        self.fitting: Callable[..., str | None] | None = None
 
     def __call__(self, **params: Any) -> StepCall:
         return StepCall(self, self.check(params))
@@ -113,10 +106,24 @@ class Step:
         self.given = function
         return function
 
+    def reads(self, function: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Any]:
+        """Decorator: `f(*, …) -> (parameter, score) …` it needs, where parameters name others."""
+        self.reading = function
+        return function
+
     def absolute(self, function: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Any]:
         """Decorator: `f(*, …) -> (parameter, score) …` that compare a score across prompts."""
         self.absolutes = function
         return function
+
+    def fits(self, function: Callable[..., str | None]) -> Callable[..., str | None]:
+        """Decorator: `f(recipe, *, …) -> problem or None`, whether it fits the rest of a recipe."""
+        self.fitting = function
+        return function
+
+    def misfit(self, recipe: Recipe, params: Mapping[str, Any]) -> str | None:
+        """What speaks against the step in this recipe."""
+        return self.fitting(recipe, **params) if self.fitting else None
 
     def check(self, params: dict[str, Any]) -> dict[str, Any]:
         """All parameters with defaults filled in.
@@ -150,7 +157,7 @@ class Step:
         """
         own = self.path == self.name
         files = [*STEPS.glob("_*.py")]
-        files += [file for name in SHARED for file in STEPS.with_name(name).glob("*.py")]
+        files += [file for name in SHARED for file in STEPS.with_name(name).rglob("*.py")]
         return source_digest(self.function, sorted(files) if own else None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -176,6 +183,11 @@ class StepCall:
 
     __hash__ = None  # type: ignore[assignment]  # params is a dict
 
+    def scores_read(self) -> Iterator[tuple[str, str]]:
+        """(parameter, score) of every score that must be there before the step."""
+        read = self.step.reading
+        yield from read(**self.params) if read else self.named("score")
+
     def named(self, kind: str) -> Iterator[tuple[str, str]]:
         """(parameter, value) of every model, reward, score or path the parameters name."""
         for field in self.step.fields:
@@ -193,7 +205,10 @@ class StepCall:
 def _renamed(info: Any, value: Any, changes: Mapping[str, Callable[[str], Any]]) -> Any:
     """`value` with the strings changed whose type is marked as naming one of these kinds."""
     if isinstance(info, msgspec.inspect.Metadata):
-        change = changes.get((info.extra or {}).get("names", ""))
+        kind = (info.extra or {}).get("names", "")
+        if kind == "grader":  # a reward, where it is not a verifier
+            kind = "" if value in verifier_names() else "reward"
+        change = changes.get(kind)
         if change is not None and isinstance(value, str):
             return change(value)
         return _renamed(info.type, value, changes)
@@ -218,42 +233,11 @@ def step(function: Callable[..., Any]) -> Step:
     return Step(function)
 
 
-def _read_signature(function: Callable[..., Any]) -> tuple[Kind, type[msgspec.Struct]]:
-    signature = inspect.signature(function)
-    positional = tuple(
-        p.name for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY
-    )
-    hints = get_type_hints(function, include_extras=True)
-    own = not function.__module__.startswith("karat.")
-    for name, (theirs, ours) in _OWN.items() if own else ():
-        if hints.get(name) in (theirs, theirs | None):
-            hints[name] = ours if hints[name] == theirs else ours | None
-    kind = _LEADING.get(positional)
-    is_async = inspect.iscoroutinefunction(function)
-    if kind is None or is_async != (kind == "row"):
-        raise RecipeError(
-            f"step '{function.__name__}' must be `async def f(row, ctx, *, …)`, "
-            "`async def f(row, ctx, peers, *, …)`, "
-            "`def f(table, ctx, *, …)` or `def f(ctx, *, …)`, its parameters after the `*`"
-        )
-    if kind == "row" and getattr(hints.get("return"), "__origin__", None) is list:
-        kind = "fan"
-    fields = [
-        (p.name, hints.get(p.name, Any))
-        if p.default is p.empty
-        else (p.name, hints.get(p.name, Any), _default(p.default))
-        for p in signature.parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    ]
-    params = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
-    return kind, params  # type: ignore[return-value]
-
-
-def _default(value: Any) -> Any:
-    """msgspec wants mutable defaults made anew for each use."""
-    if isinstance(value, list | dict):
-        return msgspec.field(default_factory=lambda: deepcopy(value))
-    return value
+@cache
+def verifier_names() -> tuple[str, ...]:
+    """Names of the verifiers karat ships; what a list of graders does not take for a reward."""
+    folder = STEPS.with_name("verifiers")
+    return tuple(sorted(p.stem for p in folder.glob("[!_]*.py") if p.stem != "base"))
 
 
 @cache

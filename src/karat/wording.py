@@ -21,6 +21,7 @@ SHOWN = 40  # characters of a wrong value
 _NAMED = {
     "model": ("a model", "models"),
     "reward": ("a reward", "rewards"),
+    "grader": ("a verifier or a reward", "verifiers or rewards"),
     "score": ("a score", "scores"),
     "dataset": ("a data set", "data sets"),
     "path": ("a file or folder", "files or folders"),

@@ -16,6 +16,8 @@ SMALL = [
     "constrain.kinds=[punctuation:no_comma, keywords:forbidden_words]",
 ]  # fmt: skip
 
+FLOORS = ("instructions", "refusal", "repetition")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -31,16 +33,18 @@ def test_prompts_are_constrained_and_every_answer_is_checked(run):
         assert one["id"] in ("punctuation:no_comma", "keywords:forbidden_words")
         for response in row.responses:
             (followed,) = check_all([one], response.content)
-            assert response.scores["verifier.instructions_all"] == followed
+            assert response.scores["verifier.instructions"] == followed
             assert "helpsteer2.reward" in response.scores
 
 
 def test_what_is_kept_follows_everything_and_what_is_dropped_nothing_could_save(run):
     for row in rows_of(run.accepted_file):
-        assert all(response.scores["verifier.instructions_all"] == 1 for response in row.kept())
+        assert all(
+            response.scores[f"verifier.{one}"] == 1 for response in row.kept() for one in FLOORS
+        )
     for row in rows_of(run.dropped_file):
-        assert "below floor verifier.instructions_all" in row.dropped
-        assert all(r.scores["verifier.instructions_all"] == 0 for r in row.responses)
+        assert "below floor verifier." in row.dropped
+        assert all(any(r.scores[f"verifier.{one}"] == 0 for one in FLOORS) for r in row.responses)
 
 
 def test_every_export_is_written_and_knows_what_was_asked(run):

@@ -1,4 +1,4 @@
-"""verify: which of a row's instructions each response follows, as scores that reject can use."""
+"""verify: checks of each response as scores that reject can use, with reasons and counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import karat
 from karat import Recipe, RecipeError
 from karat.step import find
 
-ALL = "verifier.instructions_all"
+ALL, SHARE = "verifier.instructions", "verifier.instructions_share"
 NO_COMMA = {"id": "punctuation:no_comma", "kwargs": {}}
 SHORT = {
     "id": "length_constraints:number_words",
@@ -29,10 +29,10 @@ TEXTS = ["one two", "one, two", "one, two three four", ""]
 def verified(make_recipe, tmp_path, length_reward):
     """Four responses to each line, verified; further steps after it."""
 
-    def run(*lines, then=(), out="out"):
+    def run(*lines, then=(), out="out", texts=TEXTS, **params):
         respond = {"respond": {"models": ["teacher"], "n": 4}}
-        steps = [READ, respond, {"grade": {"reward": "mine"}}, {"verify": {}}, *then]
-        answers = {"answer": lambda body, place: TEXTS[place]}
+        steps = [READ, respond, {"grade": {"reward": "mine"}}, {"verify": params}, *then]
+        answers = {"answer": lambda body, place: texts[place]}
         with Server(**answers) as server:
             path = make_recipe(server.model(), 0, steps, rewards={"mine": "x/y"})
             text = "".join(f"{json.dumps(line)}\n" for line in lines)
@@ -49,10 +49,10 @@ def scores(row, key):
 def test_each_response_gets_the_share_it_follows_and_whether_that_is_all(verified):
     run = verified({"prompt": "Count.", "constraints": [NO_COMMA, SHORT]})
     (row,) = rows_of(run.accepted_file)
-    assert scores(row, "instructions") == [1, 0.5, 0, 0]
-    assert scores(row, "instructions_all") == [1, 0, 0, 0]
+    assert scores(row, "instructions") == [1, 0, 0, 0]
+    assert scores(row, "instructions_share") == [1, 0.5, 0, 0]
     assert all("mine.reward" in response.scores for response in row.responses)
-    assert ALL in run.report["scores"]
+    assert {ALL, SHARE} <= run.report["scores"].keys()
 
 
 def test_a_floor_keeps_only_what_follows_everything(verified):
@@ -73,6 +73,7 @@ def test_where_nothing_was_asked_nothing_is_broken(verified):
     rows = rows_of(run.accepted_file)
     assert len(rows) == 2
     assert all(scores(row, "instructions") == [1, 1, 1, 1] for row in rows)
+    assert all(scores(row, "instructions_share") == [1, 1, 1, 1] for row in rows)
 
 
 def test_ifevals_own_columns_are_read(verified):
@@ -82,7 +83,8 @@ def test_ifevals_own_columns_are_read(verified):
         "kwargs": [{"num_words": None}, {**SHORT["kwargs"], "letter": None}],
     }
     (row,) = rows_of(verified(line).accepted_file)
-    assert scores(row, "instructions") == [1, 0.5, 0, 0]
+    assert scores(row, "instructions") == [1, 0, 0, 0]
+    assert scores(row, "instructions_share") == [1, 0.5, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_a_recipe_may_name_its_scores_after_it_and_not_before(length_reward):
     assert recipe(topics, grade, verify, FLOOR)
     with pytest.raises(RecipeError, match=f"no score '{ALL}' at this point"):
         recipe(topics, grade, FLOOR, verify)
-    typo = {"reject": {"by": "mine.reward", "floors": {"verifier.instruction": 1}}}
+    typo = {"reject": {"by": "mine.reward", "floors": {"verifier.instructons": 1}}}
     with pytest.raises(RecipeError, match=r"did you mean 'verifier\.instructions'"):
         recipe(topics, grade, verify, typo)
     high = {"reject": {"by": "mine.reward", "floors": {ALL: 2}}}
@@ -122,11 +124,167 @@ def test_a_recipe_may_name_its_scores_after_it_and_not_before(length_reward):
         recipe(topics, grade, verify, high)
 
 
+LOOP = "It is a star, it is a star, " * 9
+MIXED = ["Bread is good for you.", "I'm sorry, but I can't help with that.", LOOP, "👍"]
+CHECKS = ["refusal", "repetition", "truncation"]
+
+
+def test_every_check_gives_its_score_and_none_where_it_cannot_decide(verified):
+    run = verified({"prompt": "Is bread good for you?"}, texts=MIXED, checks=CHECKS)
+    (row,) = rows_of(run.accepted_file)
+    assert scores(row, "refusal") == [1, 0, 1, 1]
+    assert scores(row, "repetition") == [1, 1, 0, None]
+    assert scores(row, "truncation") == [1, 1, 0, 1]
+    assert scores(row, "refusal_share") == [None] * 4
+    assert scores(row, "repetition_share")[:2] == [1, 1]
+    assert scores(row, "instructions") == [None] * 4
+    (verify,) = [step for step in run.report["funnel"] if step["label"] == "verify"]
+    assert verify["notes"]["counts"] == {
+        "refusal: passed": 3, "refusal: failed": 1, "repetition: passed": 2,
+        "repetition: failed": 1, "repetition: undecided": 1, "truncation: passed": 3,
+        "truncation: failed": 1,
+    }  # fmt: skip
+
+
+def test_a_row_says_why_its_responses_failed(verified):
+    run = verified({"prompt": "Is bread good for you?"}, texts=MIXED, checks=CHECKS)
+    (row,) = rows_of(run.accepted_file)
+    found = [(one["check"], one["response"]) for one in row.meta["failed_checks"]]
+    assert found == [("refusal", 1), ("repetition", 2), ("truncation", 2)]
+    assert row.meta["failed_checks"][0]["reason"].startswith("declines: I'm sorry")
+    run = verified({"prompt": "Bread?"}, texts=["Yes."] * 4, checks=CHECKS, out="fine")
+    (row,) = rows_of(run.accepted_file)
+    assert "failed_checks" not in row.meta
+
+
+def test_reasons_are_few_and_short(verified):
+    refusals = [f"I can't help with that, {'and again ' * 30}" for _ in range(4)]
+    twice = [{"verify": {"checks": CHECKS}}] * 2
+    lines = {"prompt": "Is bread good for you?"}
+    run = verified(lines, texts=refusals, checks=CHECKS, then=twice)
+    (row,) = rows_of(run.accepted_file)
+    assert len(row.meta["failed_checks"]) == 8  # of twelve
+    assert all(len(one["reason"]) <= 200 for one in row.meta["failed_checks"])
+
+
+def test_options_reach_their_check(verified):
+    polite = "I can't give legal advice, but here are three general rules that most people follow."
+    for number, (options, expected) in enumerate([({}, 1), ({"partial": True}, 0)]):
+        checks = [{"refusal": options}]
+        run = verified({"prompt": "?"}, texts=[polite] * 4, checks=checks, out=f"out{number}")
+        (row,) = rows_of(run.accepted_file)
+        assert scores(row, "refusal") == [expected] * 4
+
+
+def test_required_checks_turn_responses_down_and_drop_rows_without_any_other(verified):
+    fine = {"prompt": "Is bread good for you?"}
+    then = [{"reject": {"by": "mine.reward", "best": 2}}]
+    run = verified(fine, texts=MIXED, checks=CHECKS, require="all")
+    (row,) = rows_of(run.accepted_file)
+    assert [response.kept for response in row.responses] == [True, False, False, True]
+    run = verified(fine, texts=MIXED, checks=CHECKS, require="all", then=then, out="chosen")
+    (row,) = rows_of(run.accepted_file)
+    assert {response.content for response in row.kept()} == {MIXED[0], MIXED[3]}
+    bad = [MIXED[1], MIXED[1], LOOP, LOOP]
+    run = verified(fine, texts=bad, checks=["refusal", "repetition"], require="all", out="bad")
+    (row,) = rows_of(run.dropped_file)
+    assert row.dropped == "verify: no response passes (refusal 2, repetition 2)"
+    assert not row.failed  # nothing to be tried again
+
+
+def test_a_row_without_a_field_that_a_check_needs_is_undecided_and_said_so(verified, monkeypatch):
+    from karat.verifiers import refusal
+
+    monkeypatch.setattr(refusal, "NEEDS", ("answer",))
+    run = verified({"prompt": "Bread?"}, {"prompt": "Tea?", "answer": "yes"}, checks=["refusal"])
+    rows = {row.prompt: row for row in rows_of(run.accepted_file)}
+    assert scores(rows["Bread?"], "refusal") == [None] * 4
+    assert scores(rows["Tea?"], "refusal") == [1] * 4
+    assert any("needs the meta field 'answer'" in text for text in run.report["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"checks": ["refusel"]}, r"checks: no verifier 'refusel'; did you mean 'refusal'\?"),
+        ({"checks": [{"refusal": {"partiel": True}}]}, "did you mean 'partial'"),
+        ({"checks": [{"refusal": {"partial": 3}}]}, "partial"),
+        ({"checks": [{"repetition": {"most": 2}}]}, "most"),
+        ({"checks": []}, "checks is empty"),
+        ({"checks": ["refusal", {"refusal": {}}]}, "'refusal' is listed twice"),
+        ({"checks": [{"refusal": {}, "copied": {}}]}, "one name with its options"),
+        ({"checks": "refusal"}, r"write a list: \[refusal\]"),
+        ({"require": "any"}, "one of all, none"),
+    ],
+)
+def test_what_is_wrong_with_checks_is_said_before_anything_runs(params, message):
+    with pytest.raises(RecipeError, match=message):
+        find("verify")(**params)
+
+
+def test_a_recipe_whose_rows_cannot_have_what_a_check_needs_is_refused(monkeypatch):
+    from karat.verifiers import refusal
+
+    monkeypatch.setattr(refusal, "NEEDS", ("answer",))
+    verify = find("verify")(checks=["refusal"])
+    with pytest.raises(RecipeError, match="'refusal' needs rows with the meta field 'answer'"):
+        Recipe([find("topics")(given=["tea"]), verify])
+
+
+def test_only_scores_that_the_checks_give_may_be_named(length_reward):
+    def recipe(key, *checks):
+        steps = [("topics", {"given": ["tea"]}), ("grade", {"reward": "mine"}),
+                 ("verify", {"checks": list(checks)}),
+                 ("reject", {"by": "mine.reward", "floors": {key: 1}})]  # fmt: skip
+        return Recipe([find(name)(**params) for name, params in steps], rewards={"mine": "x/y"})
+
+    assert recipe("verifier.refusal", "refusal")
+    assert recipe("verifier.repetition_share", "repetition")
+    with pytest.raises(RecipeError, match=r"no score 'verifier\.instructions'"):
+        recipe("verifier.instructions", "refusal")
+    with pytest.raises(RecipeError, match=r"no score 'verifier\.refusal_share'"):
+        recipe("verifier.refusal_share", "refusal")
+
+
+def test_a_slow_check_does_not_hold_up_the_event_loop(monkeypatch):
+    import asyncio
+    import time
+
+    from karat.row import Response, Row
+    from karat.steps.verify import verify
+    from karat.verifiers import refusal
+    from karat.verifiers.base import Verdict
+
+    class Counter:
+        def count(self, name):
+            pass
+
+    def slow(item, *, partial=False, asking=False):
+        time.sleep(0.2)
+        return Verdict(passed=True)
+
+    async def run():
+        row = Row("1", responses=[Response("a"), Response("b")])
+        waiting = asyncio.create_task(verify.function(row, Counter(), checks=["refusal"]))
+        longest, before = 0.0, time.perf_counter()
+        while not waiting.done():
+            await asyncio.sleep(0.002)
+            now = time.perf_counter()
+            longest, before = max(longest, now - before), now
+        await waiting
+        return longest, row
+
+    monkeypatch.setattr(refusal, "verify", slow)
+    longest, row = asyncio.run(run())
+    assert longest < 0.1  # seconds; a check in the loop itself would take 0.2
+    assert scores(row, "refusal") == [1, 1]
+
+
 def test_a_check_that_changes_unseals_what_it_decided(monkeypatch, tmp_path):
     from karat.steps.verify import verify
 
     before = verify.source()
-    monkeypatch.setattr(sys.modules["karat.step"], "VERIFIERS", tmp_path)
+    monkeypatch.setattr(sys.modules["karat.step"], "SHARED", ("curation", "scoring"))
     assert verify.source() != before
 
 

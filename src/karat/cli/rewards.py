@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
 import click
 
-from karat.cli._base import main
+from karat.cli._base import OUT, RECIPE, SET, main, terminal
 
 
 @main.group()
 def reward() -> None:
-    """Train a reward model."""
+    """Train, calibrate and check reward models."""
 
 
 @reward.command("train")
@@ -33,3 +34,59 @@ def train_reward(
     say = partial(click.echo, err=True)
     result = main_train(data, out, tests, folds=folds, repeats=repeats, seed=seed, say=say)
     click.echo(result.summary())
+
+
+@reward.command("calibrate")
+@RECIPE
+@click.option(
+    "--on", "data", multiple=True, required=True, type=click.Path(path_type=Path),
+    help="Pairs that people have judged.",
+)  # fmt: skip
+@click.option("-o", "--to", required=True, type=click.Path(path_type=Path), help="NAME.json")
+@click.option("--target", default=0.8, show_default=True, help="How often people should agree.")
+@click.option("--risk", default=0.1, show_default=True, help="Of agreeing less than that.")
+@OUT
+@SET
+def calibrate_reward(
+    recipe: str, data: tuple[Path, ...], to: Path, target: float, risk: float, out: Path | None,
+    overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """How sure each grader of RECIPE's route must be to decide, from pairs people have judged.
+
+    The graders are asked about the pairs, which costs what they cost.
+    """
+    from karat.calibrating import calibrate_route, told
+
+    say = partial(click.echo, err=True)
+    made = calibrate_route(
+        recipe, data, to, out=out, target=target, risk=risk, overrides=overrides, say=say
+    )
+    for name, trusted in made.graders.items():
+        click.echo(f"{name} ({trusted.score}) {told(trusted.calibration)}")
+    click.echo(f"{to}: name it in the route, `calibration: {to.name}`")
+
+
+@reward.command("check")
+@click.argument("reward")
+@click.option("--recipe", help="The recipe that names REWARD.")
+@click.option("--json", "as_json", is_flag=True, help="Findings and figures for programs.")
+@SET
+def check(reward: str, recipe: str | None, as_json: bool, overrides: tuple[str, ...]) -> None:
+    """Look for REWARD's silent faults before it grades anything: about 100 scores (paid).
+
+    REWARD is kind/name, or a name of the recipe. --set changes the reward: shape=pooling,
+    base_url=http://127.0.0.1:8000/v1. The exit status is 1 where something is wrong.
+    """
+    import msgspec
+
+    from karat.checking.check import check_reward
+    from karat.report.reward_check import verdict_text
+
+    verdict = check_reward(
+        reward, recipe, overrides, lambda text: click.echo(f"{text} …", err=True)
+    )
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(verdict)))
+    else:
+        terminal().print(verdict_text(verdict))
+    sys.exit(verdict.errors > 0)

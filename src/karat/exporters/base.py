@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -57,6 +57,27 @@ def ranking(path: Path) -> tuple[str | None, str]:
         return rewards.pop(), ""
     found = f"{len(rewards)} rewards graded the answers" if rewards else "no reward graded them"
     return None, f"no score to rank answers by: no reject step chose, and {found}"
+
+
+class Paired(msgspec.Struct):
+    """One of a row's pairs as the step `pairs` writes them into `meta.pairs`; places in responses,
+    the scores that made it."""
+
+    chosen: Annotated[int, msgspec.Meta(ge=0)]
+    rejected: Annotated[int, msgspec.Meta(ge=0)]
+    chosen_reward: float
+    rejected_reward: float
+
+
+def paired(row: Row) -> list[Paired]:
+    """The pairs of a row; none where `meta.pairs` is a field of the user's own and means something
+    else."""
+    try:
+        pairs = msgspec.convert(row.meta.get("pairs", []), list[Paired])
+    except msgspec.ValidationError:
+        return []
+    last = max((max(pair.chosen, pair.rejected) for pair in pairs), default=-1)
+    return pairs if last < len(row.responses) else []
 
 
 def turns(messages: list[Message]) -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
 """trl-preference: chosen and rejected answers for TRL's DPOTrainer and RewardTrainer.
 
-A pair is a row's best kept answer against its worst one turned down, by the score that chose. What
-TRL takes without a word and learns nonsense from (equal texts, an empty answer, a margin of 0 or
-below) is left out here and counted.
+Rows that `pairs` has paired give a line for each pair. Of another row it is the best kept answer
+against the worst one turned down, by the score that chose. What TRL takes without a word and learns
+nonsense from (equal texts, an empty answer, a margin of 0 or below) is left out here and counted.
 
 Source: trl 1.16.0, trl/trainer/{dpo,reward}_trainer.py; `margin` is what
 RewardTrainer subtracts inside its Bradley-Terry loss, as in Llama 2 (2307.09288 §3.2.2).
@@ -15,9 +15,20 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from karat.exporters.base import Exported, Lines, accepted_rows, answer, ranking, turns
+from karat.exporters.base import (
+    Exported,
+    Lines,
+    Paired,
+    accepted_rows,
+    answer,
+    paired,
+    ranking,
+    turns,
+)
 from karat.row import Response, Row
 from karat.rundir import Run
+
+Graded = tuple[float, Response]
 
 FILES = ("trl-preference.jsonl",)  # what this export writes; an older run's are removed first
 
@@ -25,19 +36,23 @@ FILES = ("trl-preference.jsonl",)  # what this export writes; an older run's are
 def export(run: Run, folder: Path) -> Exported:
     """Writes `trl-preference.jsonl`: prompt, chosen, rejected, both scores, their difference.
 
-    Scores and `margin` are on the scale of the score that `reject` ranked by, or of the only reward
-    there is. Left out and counted by reason: rows that make no pair, or all of them where no
-    score ranks their answers.
+    Scores and `margin` are on the scale of the score that `pairs` or `reject` ranked by, or of the
+    only reward there is. Left out and counted by reason: rows that make no pair, or all of them
+    where no score ranks their answers.
     """
     made = Exported()
     key, problem = ranking(run.accepted_file)
     with Lines(folder / FILES[0]) as lines:
         for row in accepted_rows(run.accepted_file):
-            pair = problem if key is None else _pair(row, key)
-            if isinstance(pair, str):
-                made.leave_out(pair)
-            else:
-                lines.write(pair)
+            pairs = paired(row)
+            found = [_line(row, pair) for pair in pairs]
+            if not pairs:
+                found = [problem if key is None else _pair(row, key)]
+            for line in found:
+                if isinstance(line, str):
+                    made.leave_out(line)
+                else:
+                    lines.write(line)
     made.rows = lines.count
     if made.rows:
         made.files["train"] = lines.path
@@ -58,8 +73,24 @@ def _pair(row: Row, key: str) -> dict[str, Any] | str:
     rejected = min(others, key=lambda pair: pair[0], default=None)
     if rejected is None:
         return _why_none(row, key, kept=False)
+    return _written(row, chosen, rejected)
+
+
+def _line(row: Row, pair: Paired) -> dict[str, Any] | str:
+    """A pair that `pairs` made, or why it is none: a later step may have edited its texts."""
+    if not row.messages:
+        return "no prompt"
+    chosen, rejected = row.responses[pair.chosen], row.responses[pair.rejected]
+    if not chosen.content.strip() or not rejected.content.strip():
+        return f"{'rejected' if chosen.content.strip() else 'chosen'} response empty"
+    if _folded(chosen) == _folded(rejected):
+        return "same text chosen and rejected"
+    return _written(row, (pair.chosen_reward, chosen), (pair.rejected_reward, rejected))
+
+
+def _written(row: Row, chosen: Graded, rejected: Graded) -> dict[str, Any] | str:
     margin = chosen[0] - rejected[0]
-    if margin <= 0:
+    if not margin > 0:
         return "equal scores" if margin == 0 else "rejected scored above chosen"
     return {
         "prompt": turns(row.messages),
@@ -78,7 +109,7 @@ def _side(row: Row, *, kept: bool) -> list[Response]:
     return [response for response in row.responses if response.kept is False]
 
 
-def _usable(row: Row, key: str, *, kept: bool) -> Iterable[tuple[float, Response]]:
+def _usable(row: Row, key: str, *, kept: bool) -> Iterable[Graded]:
     for response in _side(row, kept=kept):
         score = _score(response, key)
         if score is not None and response.content.strip():

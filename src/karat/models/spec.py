@@ -208,6 +208,14 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         where = self.base_url or (self.service.base_url if self.service else None)
         return self.model if where is None else f"{self.model} {where.rstrip('/')}"
 
+    def plain(self) -> Any:
+        """The model as a recipe writes it."""
+        if self.fallbacks:
+            first = msgspec.structs.replace(self, fallbacks=())
+            return [one.plain() for one in (first, *self.fallbacks)]
+        tree = msgspec.to_builtins(self)
+        return tree["model"] if list(tree) == ["model"] else tree
+
     def width(self, n: int) -> int:
         """How many requests of n samples are under way at once."""
         if self.batch:

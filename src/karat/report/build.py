@@ -24,6 +24,7 @@ from karat.ledger import quantile
 from karat.mill import Mill
 from karat.modelchecks import rights_notes
 from karat.recipe import Recipe, recipe_hash
+from karat.report.grading import grading
 from karat.report.run_diversity import run_diversity
 from karat.report.voices import voices
 from karat.rundir import Run
@@ -65,6 +66,7 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         "funnel": [msgspec.to_builtins(s) for s in stats],
         "ranking": ranking_of(mill),
         "scores": _scores(run),
+        "grading": grading(mill, journal),
         "variety": voices(run, ranking_of(mill)),
         "models": models(journal),
         "failures": _failures(journal),

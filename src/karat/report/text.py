@@ -13,6 +13,7 @@ from karat.planning import StepPlan, spent_usd
 from karat.recipe import recipe_hash
 from karat.recipefile import parse
 from karat.report.cells import CONTROL, LINE, clean, grid, money
+from karat.report.grading import grading_lines
 from karat.report.run_diversity import diversity_lines
 from karat.report.voices import voice_table, yields
 from karat.rundir import Run
@@ -101,6 +102,8 @@ def summary(report: dict[str, Any]) -> RenderableType:
     ]
     if report["scores"]:
         parts += [score_table(report), Text()]
+    if graded := list(grading_lines(report)):
+        parts += [*graded, Text()]
     if said := voice_table(report):
         parts += [*said, Text()]
     if report["models"]:

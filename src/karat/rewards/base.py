@@ -95,6 +95,10 @@ class Asking(Reward, Protocol):
 
     rewards: tuple[str, ...]
 
+    def calls(self, n: int) -> int:
+        """How many questions it puts to each of its models about n responses, at the most."""
+        ...
+
     async def grade(self, ask: Ask, job: Candidates) -> list[Scores | None]:
         """The scores of each response; None where it has none to give.
 

@@ -1,33 +1,43 @@
 """reject: rejection sampling: of each prompt's answers, the best ones by a reward.
 
 Scores are compared within one prompt only. A strict threshold over all prompts removes the hard
-ones and made benchmarks worse (Llama 3, FACTS §3), so the argmax per prompt decides and thresholds
-are for the user to add, in the reward's own units or in its σ over this run.
+ones and made benchmarks worse (Llama 3, FACTS §3), so the choice is made per prompt and thresholds
+are for the user to add, in the reward's own units, in its σ over this run, or as a share of each
+stratum. A score that means something within one prompt only cannot be held to any of them.
 
-Two passes over the file with one batch in memory: the reward's mean and σ first, then the choices.
+The file is read in passes with one batch in memory: the reward's mean and σ first, the cuts where
+there are strata, then the choices.
 """
 
+# ruff: noqa: N803  (shape suffixes, as in keep_R)
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat.columns import Decision, Table, score_values
+from karat.columns import Decision, Table
 from karat.context import Context
-from karat.curation.moments import Moments
+from karat.scoring.rso import BETA
 from karat.step import Positive, ScoreKey, step
+from karat.steps._bars import Bar, Strata, finite
+from karat.steps._choice import best_of, drawn_by_reward
+from karat.steps._pool import COLUMNS, GRADES, Candidates, Flags
+from karat.steps._ranking import (
+    Ranking,
+    Spread,
+    Weights,
+    made,
+    problem,
+    refuse_absolute,
+    weights_of,
+)
 
-Flags = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-FIELDS = ("content", "model", "scores", "kept")
-COLUMNS = ["id", *(f"responses.list.element.{name}" for name in FIELDS)]
+Ints = NDArray[np.int64]
 
 
 @step
@@ -35,12 +45,18 @@ def reject(
     table: Table,
     ctx: Context,
     *,
-    by: ScoreKey,
+    by: ScoreKey | None = None,
+    weights: str | dict[ScoreKey, float] | None = None,
+    rule: Literal["best", "rso"] = "best",
     best: Positive = 1,
+    beta: Annotated[float, msgspec.Meta(gt=0)] | None = None,
     minimum: float | None = None,
+    minimum_sigma: float | None = None,
+    top_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None,
+    per: str | list[str] = [],  # noqa: B006  read only
+    also: dict[ScoreKey, float] = {},  # noqa: B006  read only
     floors: dict[ScoreKey, float] = {},  # noqa: B006  read only
     margin_sigma: Annotated[float, msgspec.Meta(ge=0)] | None = None,
-    minimum_sigma: float | None = None,
     ties: Literal["first", "shortest", "drop", "all"] = "first",
 ) -> Decision:
     """Keeps each row's `best` highest-scored responses and drops the rows where none passes.
@@ -52,222 +68,187 @@ def reject(
     to whitespace count once, the highest graded standing for all. Responses that an earlier step
     turned down are no candidates.
 
+    `weights` rank by a weighted sum, which becomes a score of its own: published ones by name
+    (nemotron-4-340b, llama3-70b, goodness) for the five HelpSteer2 attributes of the reward that
+    `by` is of, or `{helpsteer2.helpfulness: 1, helpsteer2.verbosity: -0.3}` without `by`. Scores of
+    one reward are summed as they are; of several, each less its mean and over its σ in this run.
+
+    `top_share: 0.25` keeps the quarter of the rows with the best top response, and of these the
+    responses that reach the last one's; with `per: task` a quarter of each task, or of each
+    combination of several `meta` fields. `also: {judge.score: 9}` lets a response pass as well that
+    reaches one of these scores, whatever its `by` score is.
+
     `margin_sigma`: a row's best passing response must be at least that many σ above the median of
     the row's graded candidates; a lone one has a margin of 0. The median, not the runner-up: as n
     grows the gap to the runner-up shrinks, that to the median grows like the maximum of n draws.
+
+    `rule: rso` draws instead of ranking: of what passes, up to `best` responses, each accepted with
+    probability exp((score − highest) / `beta`), so that low scores are kept at times, as a policy
+    of that much trust in the reward would write them. `beta` is in units of the score, 0.5 if not
+    given.
 
     `ties`, among equal scores: `first` in the row; the `shortest` in characters, then the first;
     `drop` the row where the last place kept is tied with the first one left out; `all`: keep every
     response that ties with the last place, hence more than `best`.
 
-    Source: per-prompt argmax: Llama 2 (2307.09288) §3.2.3, Llama 3 (2407.21783) §4.2; margins in
-    σ of the reward model: AIR (2504.03612).
+    A score that compares within one prompt only (Bradley-Terry rewards, wins) can rank and take a
+    margin; `minimum`, `minimum_sigma`, `top_share`, `also` and `floors` refuse it. Its σ is pooled
+    within prompts, and its figures are of the distance to the prompt's mean.
+
+    Source: per-prompt argmax: Llama 2 (2307.09288) §3.2.3, Llama 3 (2407.21783) §4.2; its top
+    quartile by reward or top score by judge: §4.2.3 (here `top_share` with `also`); margins in σ of
+    the reward model: AIR (2504.03612); weights: HelpSteer2 (2406.08673); RSO (2309.06657).
     """
-    spread, chosen = _Spread(), _Spread()
-    for batch in table.batches(COLUMNS):
-        rows = _Rows(batch, by)
-        spread.add(rows, rows.graded)
-    total = spread.total()
-    limit = _limit(minimum, minimum_sigma, total)
-    drop, keep = dict[str, str](), [np.zeros(0, np.bool_)]
-    duplicates = tied = 0
-    for batch in table.batches(COLUMNS):
-        rows = _Rows(batch, by)
-        rows.gates(limit, floors)
+    bars = {"minimum": minimum, "minimum_sigma": minimum_sigma, "top_share": top_share}
+    refuse_absolute(ctx, absolute_uses(by=by, weights=weights, also=also, floors=floors, **bars))
+    ranking = Ranking(by, weights, ctx, table)
+    strata = Strata([per] if isinstance(per, str) else per)
+    pool = _measure(table, ranking)
+    bar = Bar(_limit(minimum, minimum_sigma, pool), also, strata.per)
+    if top_share is not None:
+        bar.cut(top_share, _tops(table, ranking, strata, floors), strata)
+    choices = _Choices(ranking, strata)
+    for batch in table.batches([*COLUMNS, *strata.columns]):
+        rows, code_P = Candidates(batch, ranking), strata.of(batch)
+        rows.open()
+        bar.apply(rows, code_P, floors)
         if margin_sigma is not None:
-            rows.require_margin(margin_sigma, total.sigma)
-        keep.append(rows.choose(best, ties))
-        drop.update(rows.reasons)
-        chosen.add(rows, keep[-1])
-        duplicates += rows.duplicates
-        tied += rows.tied
-    if total.n == 0 and drop:
-        ctx.warn(f"no response has a score '{by}': nothing could be ranked")
-    elif total.n > 1 and total.sigma == 0:
-        ctx.warn(f"all {total.n:,} graded responses have the same '{by}': the choice is arbitrary")
-    notes = {"ranking": by, "duplicate_responses": duplicates, "tied_rows": tied}
-    notes |= _figures(spread, chosen, None if limit == -np.inf else limit)
-    return Decision(drop=drop, keep=np.concatenate(keep), notes=notes)
+            rows.require_margin(margin_sigma, pool.sigma)
+        if rule == "rso":
+            choices.take(rows, code_P, drawn_by_reward(rows, best, beta or BETA, ctx.seed()))
+        else:
+            choices.take(rows, code_P, *best_of(rows, best, ties))
+    strata.warn(ctx)
+    choices.warn(ctx, pool)
+    drawn = {"rule": "rso", "beta": beta or BETA} if rule == "rso" else {}
+    return choices.decision(_figures(choices, pool, bar) | drawn)
 
 
-def _limit(minimum: float | None, minimum_sigma: float | None, total: Moments) -> float:
-    """The lowest `by` score that passes: the stricter of the two minimums."""
+@reject.rule
+def _rule(
+    *, by: str | None, weights: Weights, rule: str, beta: float | None, ties: str,
+    minimum: float | None, minimum_sigma: float | None, top_share: float | None,
+    also: dict[str, float], **_: Any,
+) -> str | None:  # fmt: skip
+    if rule == "rso" and ties != "first":
+        return f"ties: {ties} has no use with rule: rso, which draws; leave it out"
+    if rule != "rso" and beta is not None:
+        return "beta has no use with rule: best; write rule: rso, or leave beta out"
+    if also and minimum is None and minimum_sigma is None and top_share is None:
+        return (
+            "also lets responses pass that miss minimum, minimum_sigma or top_share, and none of "
+            "them is set; write one, or floors if every response must reach it"
+        )
+    return problem(by, weights)
+
+
+@reject.reads
+def _reads(
+    *, by: str | None, weights: Weights, also: dict[str, float], floors: dict[str, float], **_: Any
+) -> list[tuple[str, str]]:
+    """The parts of a sum rather than `by`, which may then be a reward's bare name."""
+    where = "weights" if weights else "by"
+    ranked = [(where, key) for key in weights_of(by, weights)]
+    return [*ranked, *(("also", key) for key in also), *(("floors", key) for key in floors)]
+
+
+@reject.gives
+def _gives(*, by: str | None, weights: Weights, **_: Any) -> dict[str, tuple[float, float]]:
+    return made(by, weights)
+
+
+@reject.absolute
+def absolute_uses(
+    *, by: str | None, weights: Weights, minimum: float | None, minimum_sigma: float | None,
+    top_share: float | None, also: dict[str, float], floors: dict[str, float], **_: Any,
+) -> list[tuple[str, str]]:  # fmt: skip
+    """(parameter, score) of every use that compares a score across prompts."""
+    bars = {"minimum": minimum, "minimum_sigma": minimum_sigma, "top_share": top_share}
+    used = [name for name, value in bars.items() if value is not None]
+    uses = [(name, key) for name in used for key in weights_of(by, weights)]
+    return uses + [("also", key) for key in also] + [("floors", key) for key in floors]
+
+
+def _limit(minimum: float | None, minimum_sigma: float | None, pool: Spread) -> float:
+    """The lowest score that passes everywhere: the stricter of the two minimums."""
     limit = -np.inf if minimum is None else minimum
+    total = pool.total()
     if minimum_sigma is None or total.n == 0:
         return limit
     return max(limit, total.mean + minimum_sigma * total.sigma)
 
 
-class _Spread:
-    """Moments of the ranking score for each generating model."""
-
-    def __init__(self) -> None:
-        self.models: dict[str, Moments] = {}
-
-    def add(self, rows: _Rows, among: Flags) -> None:
-        for code, name in enumerate(rows.models):
-            values = rows.scores_R[among & (rows.model_R == code)]
-            if len(values):
-                mean = float(values.mean())
-                m2 = float(((values - mean) ** 2).sum())
-                self.models.setdefault(name, Moments()).merge(len(values), mean, m2)
-
-    def total(self) -> Moments:
-        total = Moments()
-        for _, part in sorted(self.models.items()):
-            total.merge(part.n, part.mean, part.m2)
-        return total
+def _measure(table: Table, ranking: Ranking) -> Spread:
+    """The spread of all graded candidates. Here too is the place for their best-of-k curve."""
+    pool = Spread(within=ranking.within)
+    for batch in table.batches(GRADES):
+        rows = Candidates(batch, ranking)
+        rows.count(pool, rows.level(pool), rows.graded)
+    return pool
 
 
-def _figures(before: _Spread, after: _Spread, limit: float | None) -> dict[str, Any]:
-    """What ranking changed: over all graded candidates, over the kept, and by generating model."""
-    total, kept, none = before.total(), after.total(), Moments()
-    return {
-        "mean_before": total.mean if total.n else None,
-        "mean_after": kept.mean if kept.n else None,
-        "sigma": total.sigma if total.n else None,
-        "candidates": total.n,
-        "kept": kept.n,
-        "limit": limit,
-        "per_model": {
-            name or "given": {
-                "mean": moments.mean,
-                "sigma": moments.sigma,
-                "n": moments.n,
-                "kept": after.models.get(name, none).n,
-            }
-            for name, moments in sorted(before.models.items())
-        },
-    }
+def _tops(
+    table: Table, ranking: Ranking, strata: Strata, floors: dict[str, float]
+) -> Iterator[tuple[Floats, Ints]]:
+    """(top_P, code_P) of each batch: the best scores of rows, before any minimum, and strata."""
+    for batch in table.batches([*COLUMNS, *strata.columns]):
+        rows = Candidates(batch, ranking)
+        rows.open()
+        rows.floors(floors)
+        yield rows.tops(), strata.of(batch)
 
 
-class _Rows:
-    """One batch's responses, flat, and the gates they go through. R: response, P: row (prompt).
+class _Choices:
+    """What was chosen, batch after batch: flags, reasons and the figures of the chosen."""
 
-    `passing` shrinks gate by gate; `reasons` says, for each row left with nothing, at which one.
-    """
-
-    def __init__(self, batch: pa.RecordBatch, by: str) -> None:
-        self._ids = batch.column("id")
-        responses = batch.column("responses")
-        flat = responses.flatten()
-        counts_P = np.diff(responses.offsets.to_numpy())
-        self._size = len(counts_P)
-        self.owner_R: Ints = np.repeat(np.arange(self._size), counts_P)
-        self._all_scores = flat.field("scores")
-        self.scores_R: Floats = score_values(self._all_scores, by)
-        self._content = flat.field("content")
-        model = flat.field("model").dictionary_encode()
-        self.models: list[str] = model.dictionary.to_pylist()
-        self.model_R: Ints = model.indices.to_numpy(zero_copy_only=False)
-        self._candidate = _flags(pc.fill_null(flat.field("kept"), True))
-        self.graded: Flags = self._candidate & np.isfinite(self.scores_R)
-        self.passing: Flags = np.ones(len(self.owner_R), np.bool_)
-        self._alive_P: Flags = np.ones(self._size, np.bool_)
-        self.reasons: dict[str, str] = {}
+    def __init__(self, ranking: Ranking, strata: Strata) -> None:
+        self.ranking, self.strata = ranking, strata
+        self.spread = Spread(within=ranking.within)
+        self.drop: dict[str, str] = {}
+        self._keep, self._scores = [np.zeros(0, np.bool_)], [np.zeros(0)]
         self.duplicates = self.tied = 0
 
-    def gates(self, limit: float, floors: dict[str, float]) -> None:
-        """Everything that a response must pass before it is ranked."""
-        words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(self._content))
-        text = pc.binary_join(words, " ")
-        self._let(self._candidate, "no response")
-        self._let(_flags(pc.not_equal(text, "")), "empty response")
-        self._let(self.graded, "not graded")
-        self._merge_equal(text.dictionary_encode().indices.to_numpy(zero_copy_only=False))
-        self._candidates = self.passing
-        self._let(self.scores_R >= limit, "below minimum", self.scores_R)
-        for key, floor in floors.items():
-            scores_R = score_values(self._all_scores, key)
-            self._let(scores_R >= floor, f"below floor {key}", scores_R)
+    def take(self, rows: Candidates, code_P: Ints, keep_R: Flags, tied: int = 0) -> None:
+        rows.count(self.spread, rows.level(self.spread), keep_R)
+        self.strata.count(code_P, np.bincount(rows.owner_R[keep_R], minlength=rows.rows) > 0)
+        self._keep.append(keep_R)
+        if self.ranking.is_sum:
+            self._scores.append(rows.scores_R)
+        self.drop.update(rows.reasons)
+        self.duplicates += rows.duplicates
+        self.tied += tied
 
-    def _let(self, fine: Flags, reason: str, scores: Floats | None = None) -> None:
-        """Lets only the responses that are `fine` on."""
-        before, self.passing = self.passing, self.passing & fine
-        lost_P = self._lose()
-        tops_P = np.full(self._size, np.nan) if scores is None else self._tops(before, scores)
-        for row in lost_P:
-            detail = "" if scores is None else f" (best {tops_P[row]:.2f})"
-            if scores is not None and tops_P[row] == -np.inf:
-                detail = " (not graded)"
-            self.reasons[self._ids[row].as_py()] = reason + detail
+    def warn(self, ctx: Context, pool: Spread) -> None:
+        total, name = pool.total(), self.ranking.name
+        if total.n == 0 and self.drop:
+            missing = "', '".join(self.ranking.keys)
+            ctx.warn(f"no response has a score '{missing}': nothing could be ranked")
+        elif total.n > 1 and total.sigma == 0:
+            ctx.warn(
+                f"all {total.n:,} graded responses have the same '{name}': the choice is arbitrary"
+            )
 
-    def _lose(self) -> Ints:
-        """The rows that have nothing left since the last gate."""
-        left_P = np.bincount(self.owner_R[self.passing], minlength=self._size) > 0
-        lost_P = np.flatnonzero(self._alive_P & ~left_P)
-        self._alive_P = left_P
-        return lost_P
-
-    def _tops(self, among: Flags, scores: Floats) -> Floats:
-        """The best score of each row among the flagged responses; -inf where none has one."""
-        tops_P = np.full(self._size, -np.inf)
-        some = among & np.isfinite(scores)
-        np.maximum.at(tops_P, self.owner_R[some], scores[some])
-        return tops_P
-
-    def _merge_equal(self, text: Ints) -> None:
-        """Of a row's equal texts only the highest graded, then the first, goes on."""
-        at = np.flatnonzero(self.passing)
-        at = at[np.lexsort((at, -self.scores_R[at], text[at], self.owner_R[at]))]
-        first = _starts(self.owner_R[at]) | _starts(text[at])
-        self.passing = np.zeros_like(self.passing)
-        self.passing[at[first]] = True
-        self.duplicates = int((~first).sum())
-
-    def require_margin(self, least: float, sigma: float) -> None:
-        """Lets only rows on whose best passing response is `least` σ above their median."""
-        margin_P = self._tops(self.passing, self.scores_R) - self._medians(self._candidates)
-        fine_P = margin_P >= least * sigma
-        self.passing = self.passing & fine_P[self.owner_R]
-        for row in self._lose():
-            wide = margin_P[row] / sigma if sigma else 0.0
-            self.reasons[self._ids[row].as_py()] = f"margin too small ({wide:.2f}σ)"
-
-    def _medians(self, among: Flags) -> Floats:
-        """The median score of each row's flagged responses; NaN where there is none."""
-        at = np.flatnonzero(among)
-        at = at[np.lexsort((self.scores_R[at], self.owner_R[at]))]
-        counts_P = np.bincount(self.owner_R[at], minlength=self._size)
-        some = counts_P > 0
-        n = counts_P[some]
-        head = (np.cumsum(counts_P) - counts_P)[some]
-        score = self.scores_R[at]
-        median_P = np.full(self._size, np.nan)
-        median_P[some] = (score[head + (n - 1) // 2] + score[head + n // 2]) / 2
-        return median_P
-
-    def choose(self, best: int, ties: str) -> Flags:
-        """keep_R: the `best` of each row among the responses that passed."""
-        at = np.flatnonzero(self.passing)
-        second = at
-        if ties == "shortest":
-            second = pc.utf8_length(self._content.take(pa.array(at))).to_numpy()
-        at = at[np.lexsort((at, second, -self.scores_R[at], self.owner_R[at]))]
-        owner, score = self.owner_R[at], self.scores_R[at]
-        head = np.flatnonzero(_starts(owner))
-        counts = np.diff(np.append(head, len(at)))
-        keep = np.arange(len(at)) - np.repeat(head, counts) < best
-        last = head[counts > best] + best - 1  # the last place kept, where others are left out
-        last = last[score[last] == score[last + 1]]
-        self.tied = len(last)
-        if ties == "all":
-            least_P = np.full(self._size, np.inf)
-            least_P[owner[last]] = score[last]
-            keep |= score >= least_P[owner]
-        elif ties == "drop":
-            keep &= ~np.isin(owner, owner[last])
-            for place in last:
-                self.reasons[self._ids[owner[place]].as_py()] = f"tie (at {score[place]:.2f})"
-        keep_R = np.zeros_like(self.passing)
-        keep_R[at[keep]] = True
-        return keep_R
+    def decision(self, notes: dict[str, Any]) -> Decision:
+        scores = {self.ranking.name: np.concatenate(self._scores)} if self.ranking.is_sum else {}
+        return Decision(drop=self.drop, keep=np.concatenate(self._keep), scores=scores, notes=notes)
 
 
-def _flags(array: pa.Array) -> Flags:
-    return np.asarray(array.to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _starts(sorted_values: Ints) -> Flags:
-    """Where a value differs from the one before it; the first always does."""
-    return np.append(True, sorted_values[1:] != sorted_values[:-1])[: len(sorted_values)]
+def _figures(choices: _Choices, pool: Spread, bar: Bar) -> dict[str, Any]:
+    """What ranking changed: over all graded candidates, over the kept, by model and stratum."""
+    ranking, total, kept = choices.ranking, pool.total(), choices.spread.total()
+    return {
+        "ranking": ranking.name,
+        "duplicate_responses": choices.duplicates,
+        "tied_rows": choices.tied,
+        "mean_before": total.mean if total.n else None,
+        "mean_after": kept.mean if kept.n else None,
+        "sigma": pool.sigma if total.n else None,
+        "candidates": total.n,
+        "kept": kept.n,
+        "limit": None if bar.limit == -np.inf else bar.limit,
+        "per_model": pool.per_model(choices.spread),
+        **({"within_prompt": True} if ranking.within else {}),
+        **({"sigmas": ranking.sigmas} if ranking.is_sum else {}),
+        **({"strata": choices.strata.shares(bar.cut_S)} if choices.strata.per else {}),
+        **({} if bar.cut_S is None or choices.strata.per else {"cut": finite(bar.cut_S[:1])}),
+    }

@@ -86,4 +86,5 @@ def _rule(
 
 @respond.plan
 def _plan(rows: int, *, models: list[str], n: int, max_tokens: int | None, **_: Any) -> Forecast:
-    return Forecast(rows, [CallForecast(model, rows, n, max_tokens) for model in models])
+    calls = [CallForecast(model, rows, n, max_tokens) for model in models]
+    return Forecast(rows, calls, responses=n * len(models))

@@ -3,58 +3,195 @@
 A check knows what a reward model guesses: on IF-RewardBench (arXiv 2603.04738) how reward models
 rank answers hardly agrees with how well these follow instructions (τ below .2). So the verdicts are
 scores of their own, which `reject` takes as floors under any reward.
+
+Checks run in threads, as many at once as there are processors: one that runs code or reads a long
+text would hold up every call under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from karat.context import Context
-from karat.errors import RowError
-from karat.row import Row
-from karat.step import step
-from karat.verifiers.instructions import check_all
+from karat.errors import RecipeError
+from karat.modelchecks import meta_fields
+from karat.row import Response, Row
+from karat.step import Scale, step
+from karat.together import all_of
+from karat.verifiers.base import Item, Verdict, accepted, find
 
-SHARE, ALL = "verifier.instructions", "verifier.instructions_all"
+if TYPE_CHECKING:
+    from karat.recipe import Recipe
+
+Checks = list[str | dict[str, dict[str, Any]]]
+Options = dict[str, dict[str, Any]]  # of each check, by name
+Reason = dict[str, Any]  # check, response (its place in the row, from 0), reason
+
+REASONS = "failed_checks"  # the field of meta
+MOST_REASONS = 8  # of one row
+LONGEST_REASON = 200  # characters
+WHOLE: Scale = (0.0, 1.0)
 
 
 @step
-async def verify(row: Row, ctx: Context) -> Row:
-    """Adds two scores to every response: the share of the row's instructions that it follows, 0 to
-    1, as `verifier.instructions`, and 1 or 0 for all of them as `verifier.instructions_all`.
+async def verify(
+    row: Row,
+    ctx: Context,
+    *,
+    checks: Checks = ["instructions"],  # noqa: B006  read only
+    require: Literal["none", "all"] = "none",
+) -> Row:
+    """Adds a score to every response for each check: `verifier.NAME` is 1 where it passed, 0 where
+    it failed, and absent where the check cannot decide. A check that knows degrees adds the part
+    that passed, 0 to 1, as `verifier.NAME_share`.
 
-    The instructions are those of `constrain`, or a file's own in IFEval's form (columns
-    `instruction_id_list` and `kwargs`). Where nothing was asked nothing can be broken: both scores
-    are 1, so that a floor lets rows without instructions pass. A row whose instructions cannot be
-    read is dropped.
+    A check is a name, or a name with its options: `[instructions, {refusal: {partial: true}}]`.
+    Why responses failed stands in `meta` under `failed_checks`, at most eight reasons a row.
+
+    By default nothing is dropped: later steps take the scores as floors. With `require: all` a
+    response that fails a check is turned down, as one that `reject` leaves, and a row without any
+    other is dropped. What no check can decide is not turned down.
     """
-    constraints = _asked(row.meta)
-    for response in row.responses:
-        followed = check_all(constraints, response.content, row.prompt)
-        response.scores[SHARE] = sum(followed) / len(followed) if followed else 1.0
-        response.scores[ALL] = float(all(followed))
+    options = _options(checks)
+    verdicts_N = await verdicts_of(row, ctx, options, row.responses)
+    reasons: list[Reason] = []
+    for place, (response, verdicts) in enumerate(zip(row.responses, verdicts_N, strict=True)):
+        for name in options:
+            verdict = verdicts.get(name, Verdict(passed=None))
+            _score(response, name, verdict)
+            ctx.count(f"{name}: {_WORDS[verdict.passed]}")
+            if verdict.passed is False:
+                reason = verdict.reason[:LONGEST_REASON]
+                reasons.append({"check": name, "response": place, "reason": reason})
+    _note(row, options, reasons)
+    if require == "all" and row.responses:
+        _turn_down(row, verdicts_N)
     return row
 
 
-verify.scores = {SHARE: (0.0, 1.0), ALL: (0.0, 1.0)}
+verify.marks = (REASONS,)
+_WORDS = {True: "passed", False: "failed", None: "undecided"}
 
 
-def _asked(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row's instructions as {"id", "kwargs"}. Raises: RowError."""
-    if "instruction_id_list" in meta:
-        ids, kwargs = meta["instruction_id_list"], meta.get("kwargs")
-        if not isinstance(ids, list) or not isinstance(kwargs, list) or len(ids) != len(kwargs):
-            raise RowError("instruction_id_list and kwargs must be lists of the same length")
-        found: Any = [{"id": i, "kwargs": k} for i, k in zip(ids, kwargs, strict=True)]
-    else:
-        found = meta.get("constraints", [])
-    if not isinstance(found, list) or not all(map(_is_one, found)):
-        raise RowError('constraints must be a list of {"id": …, "kwargs": {…}}')
+async def verdicts_of(
+    row: Row, ctx: Context, options: Options, responses: Sequence[Response]
+) -> list[dict[str, Verdict]]:
+    """By name of the check, its verdict on each response, without those whose field of `meta` the
+    row does not bring. `options`: of each check, by name; {} for its defaults.
+
+    Raises: RowError, RunError from a check.
+    """
+    runnable = _runnable(options, row.meta, ctx)
+    prompt, meta, loop = tuple(row.messages), row.meta, asyncio.get_running_loop()
+    items = [Item(prompt, one.content, one.finish_reason, meta) for one in responses]
+    return await all_of(
+        loop.run_in_executor(_threads(), _verdicts, runnable, item) for item in items
+    )
+
+
+def _verdicts(options: Options, item: Item) -> dict[str, Verdict]:
+    return {name: find(name).verify(item, **values) for name, values in options.items()}
+
+
+def _runnable(options: Options, meta: Mapping[str, Any], ctx: Context) -> Options:
+    """The checks whose fields the row brings; the others decide nothing about it."""
+    found: Options = {}
+    for name, values in options.items():
+        missing = [field for field in find(name).NEEDS if field not in meta]
+        if missing:
+            ctx.warn(
+                f"'{name}' needs the meta field '{missing[0]}'; rows without it are left undecided"
+            )
+        else:
+            found[name] = values
     return found
 
 
-def _is_one(item: object) -> bool:
-    if not isinstance(item, dict):
-        return False
-    return isinstance(item.get("id"), str) and isinstance(item.get("kwargs"), dict)
+def _note(row: Row, options: Options, reasons: Sequence[Reason]) -> None:
+    """Writes the reasons into `meta`, after those of other checks that ran before."""
+    before = row.meta.get(REASONS, [])
+    notes = before if isinstance(before, list) else []
+    others = [one for one in notes if isinstance(one, dict) and one.get("check") not in options]
+    if others or reasons:
+        row.meta = {**row.meta, REASONS: [*others, *reasons][:MOST_REASONS]}
+    elif notes:
+        row.meta = {key: value for key, value in row.meta.items() if key != REASONS}
+
+
+def _score(response: Response, name: str, verdict: Verdict) -> None:
+    key = f"verifier.{name}"
+    for stale in (key, f"{key}_share"):
+        response.scores.pop(stale, None)
+    if verdict.passed is not None:
+        response.scores[key] = float(verdict.passed)
+    if verdict.share is not None:
+        response.scores[f"{key}_share"] = verdict.share
+
+
+def _turn_down(row: Row, found: Sequence[Mapping[str, Verdict]]) -> None:
+    """Keeps the responses that fail nothing and were not turned down before."""
+    failed: dict[str, int] = {}
+    for response, verdicts in zip(row.responses, found, strict=True):
+        broken = [name for name, verdict in verdicts.items() if verdict.passed is False]
+        response.kept = response.kept is not False and not broken
+        for name in broken:
+            failed[name] = failed.get(name, 0) + 1
+    if not any(response.kept for response in row.responses):
+        told = ", ".join(f"{name} {count}" for name, count in failed.items())
+        row.dropped = f"no response passes ({told or 'all were turned down before'})"
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """One for all runs of the process: checks hold nothing, and threads without work cost none."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="karat-verify")
+
+
+def _options(checks: Checks) -> Options:
+    """Each check's options, defaults filled in. Raises: RecipeError."""
+    found: Options = {}
+    for one in checks:
+        named = {one: {}} if isinstance(one, str) else one
+        if len(named) != 1:
+            raise RecipeError(f"a check is a name, or one name with its options; got {one}")
+        for name, values in named.items():
+            if name in found:
+                raise RecipeError(f"'{name}' is listed twice")
+            found[name] = accepted(name, values)
+    return found
+
+
+@verify.fits
+def _fits(recipe: Recipe, *, checks: Checks, **_: Any) -> str | None:
+    """Whether rows can have what the checks need; None where a step could write any field."""
+    known = meta_fields(recipe.steps)
+    for name in _options(checks) if known is not None else ():
+        for field in find(name).NEEDS:
+            if field not in (known or ()):
+                return f"checks: '{name}' needs rows with the meta field '{field}'; read such rows"
+    return None
+
+
+@verify.gives
+def _gives(*, checks: Checks, **_: Any) -> dict[str, Scale]:
+    """The scores that these checks give."""
+    scores: dict[str, Scale] = {}
+    for name in _options(checks):
+        scores[f"verifier.{name}"] = WHOLE
+        if getattr(find(name), "SHARES", False):
+            scores[f"verifier.{name}_share"] = WHOLE
+    return scores
+
+
+@verify.rule
+def _rule(*, checks: Checks, **_: Any) -> str | None:
+    try:
+        found = _options(checks)
+    except RecipeError as error:
+        return f"checks: {error}"
+    return None if found else "checks is empty; name at least one, or leave out the step"

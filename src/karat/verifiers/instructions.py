@@ -23,7 +23,13 @@ from karat.verifiers._checks import CHECKS
 from karat.verifiers._conflicts import satisfiable
 from karat.verifiers._draws import DRAWS
 from karat.verifiers._language import can_tell
+from karat.verifiers._prose import question
 from karat.verifiers._wordings import wordings
+from karat.verifiers.base import Item, Verdict
+
+NEEDS: tuple[str, ...] = ()  # a row that asks for nothing is followed by any response
+EXTRA = ""
+SHARES = True  # a verdict says what part was passed
 
 INSTRUCTIONS = tuple(CHECKS)
 LANGUAGE = "language:response_language"
@@ -36,6 +42,54 @@ class Constraint(msgspec.Struct, frozen=True):
     id: str
     kwargs: dict[str, Any]
     text: str
+
+
+def verify(item: Item, *, loose: bool = False) -> Verdict:
+    """Whether a response follows all instructions of its row; `share`: how many of them, 0 to 1.
+
+    They are those of `constrain` (`constraints` in `meta`), or a file's own in IFEval's form
+    (`instruction_id_list` and `kwargs`). Where nothing was asked nothing can be broken. `loose`:
+    also without its first line, its last line, both, and without stars, as IFEval's loose accuracy.
+    Raises: RowError for instructions that cannot be read.
+    Source: google-research/instruction_following_eval/evaluation_lib.py.
+    """
+    asked = _asked(item.meta)
+    if not asked:
+        return Verdict(passed=True, share=1.0)
+    prompt = question(item.prompt)
+    texts = _variants(item.response) if loose else [item.response]
+    followed_VN = [check_all(asked, text, prompt) for text in texts]
+    followed = [any(verdicts) for verdicts in zip(*followed_VN, strict=True)]
+    broken = [one["id"] for one, fine in zip(asked, followed, strict=True) if not fine]
+    reason = f"does not follow {', '.join(broken)}" if broken else ""
+    return Verdict(not broken, reason, sum(followed) / len(followed))
+
+
+def _variants(response: str) -> list[str]:
+    lines = response.split("\n")
+    parts = [lines, lines[1:], lines[:-1], lines[1:-1]]
+    whole = ["\n".join(part).strip() for part in parts]
+    return [*whole, *(text.replace("*", "") for text in whole)]
+
+
+def _asked(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row's instructions as {"id", "kwargs"}. Raises: RowError."""
+    if "instruction_id_list" in meta:
+        ids, kwargs = meta["instruction_id_list"], meta.get("kwargs")
+        if not isinstance(ids, list) or not isinstance(kwargs, list) or len(ids) != len(kwargs):
+            raise RowError("instruction_id_list and kwargs must be lists of the same length")
+        found: Any = [{"id": i, "kwargs": k} for i, k in zip(ids, kwargs, strict=True)]
+    else:
+        found = meta.get("constraints", [])
+    if not isinstance(found, list) or not all(map(_is_one, found)):
+        raise RowError('constraints must be a list of {"id": …, "kwargs": {…}}')
+    return found
+
+
+def _is_one(item: object) -> bool:
+    if not isinstance(item, dict):
+        return False
+    return isinstance(item.get("id"), str) and isinstance(item.get("kwargs"), dict)
 
 
 def check(instruction_id: str, kwargs: Mapping[str, Any], response: str, prompt: str = "") -> bool:
