@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,11 +20,12 @@ from karat.context import Services
 from karat.errors import ProviderError, RecipeError, RowError
 from karat.models.endpoint import Asker
 from karat.recipe import Recipe
+from karat.report.cells import money
 from karat.recipefile import checked, find_recipe, override, parse
 from karat.rewards.base import Candidates
 from karat.row import digest
 from karat.rundir import Run, write_atomic
-from karat.scoring.calibration import RISK, TARGET, calibrate
+from karat.scoring.calibration import RISK, TARGET, Calibration, cascade
 from karat.step import find, verifier_names
 from karat.steps._route import MAIN, Calibrations, Trusted
 from karat.together import all_of
@@ -107,25 +107,26 @@ async def _calibrate(
     recipe: Recipe, place: Run, names: Sequence[str], pairs: Sequence[Pair], target: float,
     risk: float, say: Say,
 ) -> dict[str, Trusted]:  # fmt: skip
-    found: dict[str, Trusted] = {}
     async with opened(recipe, place) as (services, _):
         bench = _Bench(services, pairs)
-        for number, name in enumerate(names):
-            left = np.arange(number, len(pairs), len(names))
-            for before, trusted in found.items():
-                margins = await bench.margins(before, left)
-                left = left[~trusted.calibration.trusts(margins)]
-            say(f"{name}: {len(left)} pairs")
-            margins = await bench.margins(name, left)
-            made = calibrate(
-                name, margins, bench.signs[left], target=target, risk=risk / len(names)
-            )
-            found[name] = Trusted(recipe.reward(name).identity, bench.main(name), made)
-            say(f"{name}: {told(made)}; {services.client.budget.spent_nano / 1e9:.4f} $ so far")
-    return found
+        asking = cascade(names, bench.signs, target=target, risk=risk)
+        name, places = next(asking)
+        while True:
+            say(f"{name}: asked about {len(places):,} pairs …")
+            margins = await bench.margins(name, places)
+            say(f"  {money(services.client.budget.spent_nano / 1e9)} so far")
+            try:
+                name, places = asking.send(margins)
+            except StopIteration as ended:
+                made = ended.value
+                break
+        return {
+            one.grader: Trusted(recipe.reward(one.grader).identity, bench.main(one.grader), one)
+            for one in made
+        }
 
 
-def told(made: Any) -> str:
+def told(made: Calibration) -> str:
     """A calibration in words."""
     if made.threshold is None:
         return (

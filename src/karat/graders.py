@@ -69,6 +69,12 @@ class Graders:
             elif is_asking(reward):
                 yield from ((models[model], reward.calls(n)) for model in reward.models)
 
+    def sampling(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(model, what is asked of it) of every model a reward asks, itself or through others."""
+        for reward in self.behind(name):
+            if is_asking(reward):
+                yield from ((model, reward.sampling) for model in reward.models)
+
     def licence(self, name: str, models: Mapping[str, ModelSpec]) -> str:
         """Of the reward and of all it asks: a judge's is that of its model."""
         found = [reward.licence for reward in self.behind(name)]

@@ -156,14 +156,15 @@ class _Ask:
 
     async def chat(
         self, model: str, messages: Sequence[Message], *, n: int = 1,
-        temperature: float | None = None, max_tokens: int | None = None,
+        temperature: float | None = None, top_p: float | None = None,
+        max_tokens: int | None = None, logprobs: int | None = None,
         schema: dict[str, Any] | None = None, tries: int = 3, reasoning: str | None = None,
     ) -> list[Completion]:  # fmt: skip
         said = canonical([(m.role, m.content) for m in messages])
         seed = int.from_bytes(digest(said, size=8), "little") % SEED_RANGE
         request = ChatRequest(
-            tuple(messages), n, temperature, max_tokens=max_tokens, seed=seed, schema=schema,
-            reasoning=reasoning,
+            tuple(messages), n, temperature, top_p, max_tokens, seed=seed, logprobs=logprobs,
+            schema=schema, reasoning=reasoning,
         )  # fmt: skip
         client = self._desk.allowed(model)
 

@@ -46,11 +46,16 @@ def check_takes(call: StepCall, models: Models) -> None:
         problem = suitable and suitable(models[name].route(), **call.params)
         if problem:
             raise RecipeError(f"{parameter} '{name}': {problem}")
-        for spec in models[name].route():
-            request = with_defaults(ChatRequest((Message("user", ""),), **asked), spec.defaults())
-            said = refusals(spec, request)
-            if said:
-                raise RecipeError("; ".join(said))
+        check_sampling(models[name], asked)
+
+
+def check_sampling(model: ModelSpec, asked: Mapping[str, Any]) -> None:
+    """Raises: RecipeError for sampling values that a model, or a fallback, does not take."""
+    for spec in model.route():
+        request = with_defaults(ChatRequest((Message("user", ""),), **asked), spec.defaults())
+        said = refusals(spec, request)
+        if said:
+            raise RecipeError("; ".join(said))
 
 
 def check_prices(models: Models, *, limited: bool) -> None:

@@ -20,6 +20,7 @@ from karat.modelchecks import (
     check_prices,
     check_rights,
     check_rounds,
+    check_sampling,
     check_takes,
     check_twins,
     least_scores,
@@ -192,8 +193,9 @@ class Recipe:
                 self.reward(name)
             with at(f"reward '{name}'"):
                 self.graders.check(name)
-                for model in self.graders.models(name):
+                for model, sampling in self.graders.sampling(name):
                     self._check_model("model", model)
+                    check_sampling(self.models[model], sampling)
             scales = self.reward(name).attributes.items()
             graded.update((f"{name}.{attribute}", scale) for attribute, scale in scales)
         for parameter, key in call.scores_read():

@@ -154,7 +154,9 @@ def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
         ).decode()
 
     def reward(name: str) -> str:
-        behind = [(held.identity, [model(m) for m in held.models]) for held in recipe.graders.behind(name)]
+        behind = [
+            (held.identity, [model(m) for m in held.models]) for held in recipe.graders.behind(name)
+        ]
         return canonical([name, *behind]).decode()
 
     def dataset(name: str) -> str:

@@ -17,7 +17,6 @@ from karat.scoring.calibration import (
     calibrate,
     cascade,
     confidence,
-    decide,
     first_size,
     fit_slope,
     lowest_threshold,
@@ -25,6 +24,29 @@ from karat.scoring.calibration import (
 )
 
 RATE = st.floats(0.01, 0.99)
+
+
+def calibrated(margins, chosen, **params):
+    """A cascade whose graders have an answer to every pair, and how many each was asked about."""
+    asked = dict.fromkeys(margins, 0)
+    asking = cascade(list(margins), chosen, **params)
+    name, places = next(asking)
+    while True:
+        asked[name] += len(places)
+        try:
+            name, places = asking.send(margins[name][places])
+        except StopIteration as ended:
+            return ended.value, asked
+
+
+def decide(calibrations, margins):
+    """(choice, by): as a route decides pairs, −1 where nobody is trusted."""
+    count = len(next(iter(margins.values())))
+    choice, by = np.zeros(count, np.int64), np.full(count, -1)
+    for place, one in enumerate(calibrations):
+        new = (by < 0) & one.trusts(margins[one.grader])
+        choice[new], by[new] = np.sign(margins[one.grader][new]), place
+    return choice, by
 
 
 @given(st.integers(-1, 300), st.integers(1, 300), RATE)
@@ -159,7 +181,7 @@ def test_the_promise_of_a_cascade_holds_for_all_its_graders():
     margins, chosen = pairs(60_000)
     broken = decided = 0
     for _ in range(runs):
-        found = cascade(*pairs(600), target=target, risk=risk)
+        found, _ = calibrated(*pairs(600), target=target, risk=risk)
         choice, by = decide(found, margins)
         shares = [(choice == chosen)[by == place].mean() for place in (0, 1) if (by == place).any()]
         broken += any(share < target for share in shares)
@@ -172,7 +194,7 @@ def test_a_cascade_asks_the_next_only_where_the_one_before_is_not_trusted():
     random = np.random.default_rng(4)
     margins, chosen = draw(random, 3000, 2.0)
     both = {"cheap": margins, "dear": chosen * 1.0}
-    found = cascade(both, chosen, target=0.9)
+    found, asked = calibrated(both, chosen, target=0.9)
     choice, by = decide(found, both)
     assert [one.grader for one in found] == ["cheap", "dear"]
     assert set(by) == {0, 1}
@@ -180,6 +202,7 @@ def test_a_cascade_asks_the_next_only_where_the_one_before_is_not_trusted():
     assert (choice[by == 1] == chosen[by == 1]).all()
     assert found[0].n == 1500
     assert found[1].n < 1500  # its own half, less what the first decides
+    assert asked == {"cheap": 3000, "dear": found[1].n}
     assert all(one.risk == 0.05 for one in found)
 
 

@@ -80,7 +80,7 @@ def check(reward: str, recipe: str | None, as_json: bool, overrides: tuple[str, 
     import msgspec
 
     from karat.checking.check import check_reward
-    from karat.report.reward_check import verdict_text
+    from karat.checking.shown import verdict_text
 
     verdict = check_reward(
         reward, recipe, overrides, lambda text: click.echo(f"{text} …", err=True)

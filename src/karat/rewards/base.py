@@ -91,9 +91,11 @@ class Remote(Reward, Protocol):
 
 
 class Asking(Reward, Protocol):
-    """Asks models of the recipe, or other rewards (`rewards`, by name), for its scores."""
+    """Asks models of the recipe, or other rewards (`rewards`, by name), for its scores. `sampling`
+    is what it asks of the models in a request's words, so that a recipe can be checked for it."""
 
     rewards: tuple[str, ...]
+    sampling: Mapping[str, Any]
 
     def calls(self, n: int) -> int:
         """How many questions it puts to each of its models about n responses, at the most."""
@@ -112,7 +114,8 @@ class Ask(Protocol):
 
     async def chat(
         self, model: str, messages: Sequence[Message], *, n: int = 1,
-        temperature: float | None = None, max_tokens: int | None = None,
+        temperature: float | None = None, top_p: float | None = None,
+        max_tokens: int | None = None, logprobs: int | None = None,
         schema: dict[str, Any] | None = None, tries: int = 3, reasoning: str | None = None,
     ) -> list[Completion]:  # fmt: skip
         """n answers. The seed follows from what is asked, so that a judgement bought once is found

@@ -16,7 +16,7 @@ tests: Learn then Test (2110.01052) §2.2; targets short of 0 and 1: Platt 1999.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -181,42 +181,27 @@ def _passes(size: int, allowed: float, risk: float) -> bool:
 
 
 def cascade(
-    margins: Mapping[str, Floats], chosen_R: Ints, *,
-    sigmas: Mapping[str, float] | None = None, target: float = TARGET, risk: float = RISK,
-) -> list[Calibration]:  # fmt: skip
+    graders: Sequence[str], chosen_R: Ints, *, target: float = TARGET, risk: float = RISK
+) -> Generator[tuple[str, Ints], Floats, list[Calibration]]:
     """The calibrations of graders that are asked in this order, each with what those before it were
     not sure of; all hold together but for probability `risk`.
 
-    Each is calibrated on a share of the labelled pairs of its own: what reaches it depends on the
-    thresholds before it, and pairs that have settled those are no fair sample of it. The risk is
-    shared out evenly. Pairs are dealt in turn, so give them in no order that matters.
+    Yields (grader, places) and is sent that grader's margins on those pairs, so that a dear one is
+    asked about no pair that would not reach it. Each is calibrated on a share of the labelled pairs
+    of its own: what reaches it depends on the thresholds before it, and pairs that have settled
+    those are no fair sample of it. The risk is shared out evenly. Pairs are dealt in turn, so give
+    them in no order that matters.
     """
     found: list[Calibration] = []
-    count = len(margins)
-    for place, (grader, margins_R) in enumerate(margins.items()):
-        own_R = np.arange(len(chosen_R)) % count == place
+    for number, grader in enumerate(graders):
+        left = np.arange(number, len(chosen_R), len(graders))
         for before in found:
-            own_R &= ~before.trusts(margins[before.grader])
+            left = left[~before.trusts((yield before.grader, left))]
+        margins = yield grader, left
         found.append(
-            calibrate(
-                grader, margins_R[own_R], chosen_R[own_R], sigma=(sigmas or {}).get(grader),
-                target=target, risk=risk / count,
-            )
-        )  # fmt: skip
+            calibrate(grader, margins, chosen_R[left], target=target, risk=risk / len(graders))
+        )
     return found
-
-
-def decide(calibrations: list[Calibration], margins: Mapping[str, Floats]) -> tuple[Ints, Ints]:
-    """(choice_R, by_R): 1 for the first response, −1 for the second, 0 where none is trusted; and
-    the place of the grader that decided, −1 for none."""
-    pairs = len(next(iter(margins.values())))
-    choice_R, by_R = np.zeros(pairs, np.int64), np.full(pairs, -1, np.int64)
-    for place, calibration in enumerate(calibrations):
-        margins_R = margins[calibration.grader]
-        new_R = (by_R < 0) & calibration.trusts(margins_R)
-        choice_R[new_R] = np.sign(margins_R[new_R]).astype(np.int64)
-        by_R[new_R] = place
-    return choice_R, by_R
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:

@@ -7,7 +7,6 @@ every item carries a `group`, its first user turn, so that no prompt is on both 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -17,11 +16,10 @@ from typing import Any
 
 from karat.errors import RecipeError
 from karat.rewards.head import ATTRIBUTES, SCALE
+from karat.rewards.rated_files import ROLES, chat_of, messages_of, read_records, text_of
 from karat.row import Message
 
-_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)[ \t]*\n?")
 _HH_TURN = re.compile(r"\n\n(Human|Assistant): ?")
-_ROLES = {"User": "user", "Human": "user", "Assistant": "assistant", "prompter": "user"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +57,6 @@ class HumanData:
         return {row.group for row in self.rated} | {pair.group for pair in self.pairs}
 
 
-def messages_of(prompt: str) -> tuple[Message, ...]:
-    """A prompt with `<extra_id_1>User` / `<extra_id_1>Assistant` separators, as chat messages.
-
-    Source: arXiv 2406.08673 (HelpSteer2's multi-turn prompts); the first turn is the user's.
-    """
-    first, *rest = _TURN.split(prompt)
-    turns = [Message("user", first.strip())] if first.strip() or not rest else []
-    turns += [Message(_ROLES[r], c.strip()) for r, c in zip(rest[::2], rest[1::2], strict=True)]
-    return tuple(turns)
-
-
 def read_human(paths: Sequence[Path]) -> HumanData:
     """Read JSON or JSONL files of ratings and preferences.
 
@@ -83,7 +70,7 @@ def read_human(paths: Sequence[Path]) -> HumanData:
     data = HumanData()
     for path in paths:
         count = 0
-        for where, record in _records(path):
+        for where, record in read_records(path):
             try:
                 items = list(_items(record))
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -105,24 +92,6 @@ def read_human(paths: Sequence[Path]) -> HumanData:
     return data
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
-    where = str(path)
-    try:
-        if text.lstrip().startswith("["):
-            yield from ((f"{path}, record {i}", r) for i, r in enumerate(json.loads(text), start=1))
-            return
-        for number, line in enumerate(text.split("\n"), start=1):
-            where = f"{path}, line {number}"
-            if line.strip():
-                yield where, json.loads(line)
-    except json.JSONDecodeError as error:
-        raise RecipeError(f"{where}: not JSON ({error.msg})") from error
-
-
 def _items(record: dict[str, Any]) -> Iterator[Rated | Pair]:
     if "helpfulness" in record:
         yield _rated(record)
@@ -142,24 +111,24 @@ def _items(record: dict[str, Any]) -> Iterator[Rated | Pair]:
 
 def _rated(record: dict[str, Any]) -> Rated:
     prompt = record["prompt"]
-    messages = messages_of(prompt) if isinstance(prompt, str) else _chat(prompt)
+    messages = messages_of(prompt) if isinstance(prompt, str) else chat_of(prompt)
     ratings = tuple(float(record[name]) for name in ATTRIBUTES)
     if not all(math.isfinite(r) and SCALE[0] <= r <= SCALE[1] for r in ratings):
         raise ValueError(f"ratings {ratings} outside {SCALE}")
-    return Rated(messages, _text(record["response"]), ratings, _group(messages))
+    return Rated(messages, text_of(record["response"]), ratings, _group(messages))
 
 
 def _chosen(record: dict[str, Any]) -> Pair:
     prompt, chosen, rejected = record.get("prompt"), record["chosen"], record["rejected"]
     if isinstance(chosen, list):
         before = [] if prompt is None or chosen[:-1] else prompt
-        messages = (*_chat(before), *_chat(chosen[:-1]))
+        messages = (*chat_of(before), *chat_of(chosen[:-1]))
         return _pair(messages, chosen[-1]["content"], rejected[-1]["content"])
     if prompt is None:
         turns, other = _transcript(chosen), _transcript(rejected)
         return _pair(turns[:-1], turns[-1].content, other[-1].content)
     return _pair(
-        messages_of(prompt) if isinstance(prompt, str) else _chat(prompt), chosen, rejected
+        messages_of(prompt) if isinstance(prompt, str) else chat_of(prompt), chosen, rejected
     )
 
 
@@ -174,7 +143,7 @@ def _arena(record: dict[str, Any]) -> Iterator[Pair]:
 
 
 def _tree(node: dict[str, Any], path: tuple[Message, ...]) -> Iterator[Pair]:
-    path = (*path, Message(_ROLES.get(node["role"], node["role"]), node["text"]))
+    path = (*path, Message(ROLES.get(node["role"], node["role"]), node["text"]))
     replies = node.get("replies") or []
     if path[-1].role == "user":
         ranked = sorted((r for r in replies if r.get("rank") is not None), key=lambda r: r["rank"])
@@ -187,23 +156,13 @@ def _tree(node: dict[str, Any], path: tuple[Message, ...]) -> Iterator[Pair]:
 def _transcript(text: str) -> tuple[Message, ...]:
     _, *rest = _HH_TURN.split(text)
     turns = zip(rest[::2], rest[1::2], strict=True)
-    return tuple(Message(_ROLES[role], content.strip()) for role, content in turns)
-
-
-def _chat(messages: Sequence[dict[str, Any]]) -> tuple[Message, ...]:
-    return tuple(Message(m["role"], _text(m["content"])) for m in messages)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a text was wanted, not {type(value).__name__}")
-    return value
+    return tuple(Message(ROLES[role], content.strip()) for role, content in turns)
 
 
 def _pair(
     messages: tuple[Message, ...], chosen: object, rejected: object, swap: bool = False
 ) -> Pair:
-    chosen, rejected = _text(chosen), _text(rejected)
+    chosen, rejected = text_of(chosen), text_of(rejected)
     if swap:
         chosen, rejected = rejected, chosen
     return Pair(messages, chosen, rejected, _group(messages))
