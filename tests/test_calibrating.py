@@ -35,8 +35,11 @@ def world(tmp_path, make_recipe):
     lines = []
     for number in range(PAIRS):
         prompt = f"What is number {number % (PAIRS * 3 // 4)}?"
-        chosen = f"It is a good, good number, {number} is, and here is why."
-        lines.append({"prompt": prompt, "chosen": chosen, "rejected": f"Number {number}."})
+        better = f"It is a good, good number, {number} is, and here is why."
+        worse = f"Number {number}."
+        if number % 2:  # nothing on the surface tells them apart
+            better, worse = f"It is a good number {number}.", f"It is a nice number {number}."
+        lines.append({"prompt": prompt, "chosen": better, "rejected": worse})
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
 
     def make(server):
