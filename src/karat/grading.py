@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from karat.errors import ProviderError, RowError
+from karat.errors import ProviderError, RowError, RunError
 from karat.journal import Journal
 from karat.ledger import Attempt, Record, new_id
 from karat.models.chat import ChatRequest, Completion
@@ -85,6 +85,10 @@ class Desk:
             if error.kind != "unreadable":
                 raise
             raise RowError(f"{reward.name} gave no score that can be used: {error}") from error
+        except RunError as error:
+            if "HTTP 404" in str(error) and reward.unserved:
+                raise RunError(f"{error}. {reward.unserved}") from error
+            raise
         return [orjson.loads(one.held[1]) for one in got]
 
     async def _local(self, reward: Local, job: Candidates, asker: Asker) -> list[Scores | None]:

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import BOS, SMUGGLING, TEMPLATE, write_tokenizer
+from toy import BOS, SMUGGLING, TEMPLATE, write_tokenizer
 
 from karat import RecipeError
 from karat.errors import RowError

@@ -7,7 +7,8 @@ import json
 import pytest
 from conftest import rows_of
 from graded import ANSWERS, grade, load, scores
-from servers import BOS, SglangServer, Toy, write_tokenizer
+from servers import SglangServer
+from toy import BOS, Toy, write_tokenizer
 
 from karat import RecipeError
 from karat.models.transport import HttpReply

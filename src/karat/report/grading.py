@@ -1,12 +1,14 @@
-"""Grading in the report: what a graded row cost, who decided, and whether graders agree.
+"""Grading in the report: what a graded row cost, who decided, and what the grades are worth.
 
 Cost is told per row and not only in all, because that is the figure which says what the next
-hundred thousand rows will cost, and whether a cheaper grader should be asked first.
+hundred thousand rows will cost, and whether a cheaper grader should be asked first. Figures stay
+where steps noted them, in the funnel; here stands which steps they are of, and what only the
+journal knows. A terminal gets a line for each step, the page (grading_page) shows them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -15,29 +17,49 @@ from rich.text import Text
 
 from karat.journal import Journal
 from karat.mill import Mill
+from karat.recipe import Recipe
 from karat.report.cells import LINE, clean, grid, money
+from karat.report.recommendation import plain
+from karat.step import StepCall, verifier_names
 
 DECIDED, ASKED = "decided by ", "asked "  # how a route counts; see steps/_route
 ROLES = ("reward", "judge")
+# Steps whose results a page shows; of `grade`, those that are routes.
+SHOWN = ("meter", "debias", "cross_validate", "best_of", "reject")
+
+Notes = dict[str, Any]
 
 
 def grading(mill: Mill, journal: Journal) -> dict[str, Any]:
-    """By step: `graded` rows, what they cost and by whom they were decided; `compared` graders."""
-    found: dict[str, Any] = {"graded": {}, "compared": {}}
-    for label, call in zip(mill.recipe.labels, mill.recipe.steps, strict=True):
+    """By step: `graded` rows, what they cost and by whom they were decided; `compared` graders.
+
+    `steps` names the steps that grading_page shows; `within_prompt` the scores among theirs that
+    compare within one prompt only.
+    """
+    recipe = mill.recipe
+    found: dict[str, Any] = {"graded": {}, "compared": {}, "steps": {}, "within_prompt": []}
+    for label, call in zip(recipe.labels, recipe.steps, strict=True):
         stats = mill.monitor.stats[label]
-        if list(call.named("reward")) and stats.rows_in:
+        route = list(call.params.get("route", ()))
+        if (route or list(call.named("reward"))) and stats.rows_in:
             counts = stats.notes.get("counts", {})
-            cost = _cost(journal, label)
+            cost, costs = _cost(journal, label), _costs(journal, label, call, recipe)
             found["graded"][label] = {
                 "rows": stats.rows_in,
                 "cost_usd": cost,
                 "cost_per_row_usd": None if cost is None else cost / stats.rows_in,
                 "decided": _counted(counts, DECIDED),
                 "asked": _counted(counts, ASKED),
+                "route": route,
+                "costs_usd": costs,
             }
         if "compared" in stats.notes:
             found["compared"][label] = stats.notes
+        if call.step.path in SHOWN:
+            found["steps"][label] = call.step.path
+            keys = [call.params[name] for name in ("by", "held_out") if call.params.get(name)]
+            found["within_prompt"] += [key for key in keys if recipe.graders.within_prompt(key)]
+    found["within_prompt"] = sorted(set(found["within_prompt"]))
     return found
 
 
@@ -45,31 +67,111 @@ def _counted(counts: dict[str, int], begin: str) -> dict[str, int]:
     return {name[len(begin) :]: n for name, n in counts.items() if name.startswith(begin)}
 
 
-def _cost(journal: Journal, step: str) -> float | None:
-    """Dollars a step's rewards and judges have cost; None when some price is unknown."""
+def _cost(journal: Journal, step: str, models: Sequence[str] | None = None) -> float | None:
+    """Dollars a step's rewards and judges (all, or those `models`) have cost; None when some price
+    is unknown."""
+    only = "" if models is None else f"AND model IN ({', '.join('?' * len(models))})"
     ((nano, unpriced),) = journal.query(
-        "SELECT sum(cost_nano), sum(unpriced) FROM minutes WHERE step = ? AND role IN (?, ?)",
-        step, *ROLES,
+        "SELECT sum(cost_nano), sum(unpriced) FROM minutes WHERE step = ? AND role IN (?, ?) "
+        + only, step, *ROLES, *(models or ()),
     )  # fmt: skip
     return None if unpriced else (nano or 0) / 1e9
 
 
+def _costs(journal: Journal, step: str, call: StepCall, recipe: Recipe) -> dict[str, float | None]:
+    """The same for each grader of a route. Graders that ask one model are left out: which of them
+    it was paid for cannot be told."""
+    names = [name for name in call.params.get("route", ()) if name not in verifier_names()]
+    behind = {name: recipe.graders.lineage(name, recipe.models) for name in names}
+    asked = [model for models in behind.values() for model in models]
+    return {
+        name: _cost(journal, step, models)
+        for name, models in behind.items()
+        if all(asked.count(model) == 1 for model in models)
+    }
+
+
+def notes_of(report: dict[str, Any], step: str) -> Iterator[tuple[str, Notes]]:
+    """(label, what it noted) of every step of that name."""
+    steps = report.get("grading", {}).get("steps", {})
+    for one in report["funnel"]:
+        if steps.get(one["label"]) == step:
+            yield one["label"], one.get("notes", {})
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def in_words(report: dict[str, Any]) -> Iterator[str]:
+    """A line for each step: what it found, in the order of the recipe's kinds of steps."""
+    for label, one in report.get("grading", {}).get("graded", {}).items():
+        yield _graded(label, one)
+    for label, notes in notes_of(report, "best_of"):
+        yield _drawn(label, notes, report)
+    for label, notes in notes_of(report, "debias"):
+        yield _debiased(label, notes)
+    for label, notes in notes_of(report, "meter"):
+        yield _metered(label, notes)
+
+
+def _graded(label: str, one: dict[str, Any]) -> str:
+    decided = ", ".join(
+        f"{name} {count / one['rows']:.0%}"
+        for name, count in sorted(one["decided"].items(), key=lambda item: -item[1])
+    )
+    each = "price unknown" if one["cost_usd"] is None else f"{money(one['cost_per_row_usd'])}"
+    text = f"{label}: {one['rows']:,} rows graded, {each} a row"
+    return f"{text}; decided by {decided}" if decided else text
+
+
+def _drawn(label: str, notes: Notes, report: dict[str, Any]) -> str:
+    rows = next(step["rows_in"] for step in report["funnel"] if step["label"] == label)
+    counts = notes.get("counts", {})
+    more, on = counts.get("answers_drawn", 0), counts.get("rows_drawn_on", 0)
+    each = more / rows if rows else 0.0
+    return f"{label}: {each:.1f} more answers a row; {on:,} of {rows:,} rows drew any"
+
+
+def _debiased(label: str, notes: Notes) -> str:
+    before, after = (notes[key]["spearman"] for key in ("before", "after"))
+    if before is None or after is None:
+        return f"{label}: {notes['by']}: {notes['graded']:,} answers graded, nothing to take off"
+    flipped = notes["flipped"]
+    moved = "" if flipped is None else f"; {flipped:.0%} of pairs changed places"
+    return f"{label}: {notes['by']} with length: Spearman {plain(before)} → {plain(after)}{moved}"
+
+
+def _metered(label: str, notes: Notes) -> str:
+    if not (curve := notes.get("curve")):
+        return f"{label}: {notes['by']}: too few answers to measure"
+    first, last = curve["rungs"][0], curve["rungs"][-1]
+    text = (
+        f"{label}: {notes['by']} {plain(first['grading']['value'])} → best of {last['k']} "
+        f"{interval(last['grading'])}"
+    )
+    if last["held"] is None:
+        return f"{text}; nothing held out"
+    held = f"{plain(first['held']['value'])} → {interval(last['held'])}"
+    over = ", over-optimised" if curve["warning"] else ""
+    return f"{text}; {notes['held_out']} {held}{over}; recommended n: {curve['recommended']}"
+
+
+def interval(found: dict[str, float]) -> str:
+    """value (low … high)."""
+    return f"{plain(found['value'])} ({plain(found['low'])} … {plain(found['high'])})"
+
+
+# --- on a terminal -------------------------------------------------------------------------------
+
+
 def grading_lines(report: dict[str, Any]) -> Iterator[RenderableType]:
-    """The same for a terminal; nothing where nothing was graded."""
-    told = report.get("grading", {})
-    for label, one in told.get("graded", {}).items():
-        decided = ", ".join(
-            f"{name} {count / one['rows']:.0%}"
-            for name, count in sorted(one["decided"].items(), key=lambda item: -item[1])
-        )
-        each = "price unknown" if one["cost_usd"] is None else f"{money(one['cost_per_row_usd'])}"
-        text = f"{label}: {one['rows']:,} rows graded, {each} a row"
-        yield clean(f"{text}; decided by {decided}" if decided else text, 10 * LINE)
-    for label, notes in told.get("compared", {}).items():
+    """The same for a terminal, and how far graders agree; nothing where nothing was graded."""
+    yield from (clean(line, 10 * LINE) for line in in_words(report))
+    for label, notes in report.get("grading", {}).get("compared", {}).items():
         yield from _compared(label, notes)
 
 
-def _compared(label: str, notes: dict[str, Any]) -> Iterator[RenderableType]:
+def _compared(label: str, notes: Notes) -> Iterator[RenderableType]:
     share = notes["disagreements"] / notes["checked"] if notes["checked"] else 0.0
     yield Text()
     yield clean(

@@ -73,10 +73,14 @@ class Local(Reward, Protocol):
 
 class Remote(Reward, Protocol):
     """A server that answers with scores. `spec` is its address, key, price and limits; `together`
-    how many responses one request may hold, None for any number."""
+    how many responses one request may hold, None for any number; `unserved` what to do where
+    nobody is at its address (HTTP 404)."""
 
     spec: ModelSpec
     together: int | None
+
+    @property
+    def unserved(self) -> str: ...
 
     def post(self, address: str, prompt: Sequence[Message], responses: Sequence[str]) -> Post:
         """The request for these responses. Raises: RowError for a row it cannot score."""

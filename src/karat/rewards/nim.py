@@ -54,6 +54,7 @@ class NimReward:
     """Asks for one response a request: the reply of a longer conversation is its last turn's."""
 
     together = 1
+    unserved = "no model of that name answers there: check base_url and the model's name"
 
     def __init__(self, spec: ModelSpec, found: Outputs, licence: str) -> None:
         self.spec, self.name = spec, f"nim/{spec.name}"

@@ -79,7 +79,11 @@ def check_scores(attributes: Mapping[str, Scale], scores: Scores) -> None:
 def _tokens(body: bytes) -> int | None:
     """Prompt tokens a server says it used; None where it does not say."""
     try:
-        found = orjson.loads(body)["usage"]["prompt_tokens"]
+        tree = orjson.loads(body)
+        if isinstance(tree, list):  # SGLang tells of each text by itself
+            counts = [one["meta_info"]["prompt_tokens"] for one in tree]
+        else:
+            counts = [tree["usage"]["prompt_tokens"]]
     except (ValueError, TypeError, LookupError):
         return None
-    return found if isinstance(found, int) and found >= 0 else None
+    return sum(counts) if all(isinstance(one, int) and one >= 0 for one in counts) else None

@@ -5,7 +5,8 @@ numbers; `/score` reads a prompt and a response as a pair, as cross-encoders do.
 numbers through a sigmoid or softmax unless told not to, which flattens good responses into 1.0: so
 it is always said, under the field's present name and the one it had before. Conversations are sent
 as messages, for the server to write in the model's own template; with `template` karat writes them
-and the server adds nothing. No truncation is asked for: what is too long is refused.
+and the server adds nothing, which is also the way for servers that know only `input` (0.10). No
+truncation is asked for: what is too long is refused.
 
 Source: vllm-project/vllm, vllm/entrypoints/pooling/{classify,pooling,scoring}/protocol.py (shapes;
 use_activation; messages, for which add_special_tokens is false unless said),

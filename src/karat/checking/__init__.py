@@ -1,0 +1,1 @@
+"""Whether a reward does what it seems to: `karat reward check`."""
