@@ -66,8 +66,9 @@ class Local(Reward, Protocol):
         """scores_NA: one line per response, one column per attribute. Sync and thread-safe."""
         ...
 
-    def score_many(self, jobs: Sequence[Candidates]) -> list[NDArray[np.float64]]:
-        """scores_NA of each job, in order: what `score` would say, sooner."""
+    def score_many(self, jobs: Sequence[Candidates]) -> Sequence[NDArray[np.float64] | Exception]:
+        """scores_NA of each job, in order: what `score` would say, sooner. An exception stands for
+        a job that cannot be scored, and is raised where its row waits."""
         ...
 
 

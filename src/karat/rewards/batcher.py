@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from karat.errors import RunError
 from karat.rewards.base import Candidates, Local
 
 Floats = NDArray[np.float64]
@@ -27,7 +29,7 @@ class Batcher:
         self._reward = reward
         self._waiting: list[tuple[Candidates, asyncio.Future[Floats]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="karat-reward")
-        self._busy = False
+        self._busy = self._closed = False
 
     async def score(self, job: Candidates) -> Floats:
         """scores_NA of the job's responses. Raises: what the reward raises on this job."""
@@ -40,6 +42,11 @@ class Batcher:
         return await future
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._waiting = [one for one in self._waiting if not one[1].done()]  # cancelled meanwhile
+        if not self._waiting or self._closed:
+            self._busy = False
+            self._give_up()
+            return
         taken, size = 0, 0
         for job, _ in self._waiting:
             size += len(job.responses)
@@ -51,11 +58,16 @@ class Batcher:
         work.add_done_callback(lambda done: self._end(loop, done, [future for _, future in batch]))
 
     def _run(self, jobs: list[Candidates]) -> list[Outcome]:
+        """A reward may fail jobs one by one, as outcomes; where it fails as a whole, each job is
+        tried alone, so that a bad row takes none with it."""
         if len(jobs) > 1:
-            try:
-                return list(self._reward.score_many(jobs))
-            except Exception:
-                pass
+            with suppress(Exception):
+                try:
+                    found: list[Outcome] = [*self._reward.score_many(jobs)]
+                except RunError as error:  # it would fail each of them, after as long a wait
+                    return [error] * len(jobs)
+                if len(found) == len(jobs):
+                    return found
         return [self._alone(job) for job in jobs]
 
     def _alone(self, job: Candidates) -> Outcome:
@@ -68,21 +80,30 @@ class Batcher:
         self, loop: asyncio.AbstractEventLoop, work: asyncio.Future[list[Outcome]],
         futures: list[asyncio.Future[Floats]],
     ) -> None:  # fmt: skip
-        if self._waiting and not loop.is_closed() and not work.cancelled():
-            self._begin(loop)
-        else:
+        if work.cancelled():  # closed
             self._busy = False
-        if work.cancelled():
             for future in futures:
                 future.cancel()
             return
-        for future, outcome in zip(futures, work.result(), strict=True):
+        self._begin(loop)  # first, so that the reward works on while rows go their way
+        broken = work.exception()
+        outcomes = [broken] * len(futures) if broken is not None else work.result()
+        for future, outcome in zip(futures, outcomes, strict=True):
             if future.done():  # nobody waits for it any more
                 continue
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, BaseException):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
 
+    def _give_up(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            if not future.get_loop().is_closed():
+                future.cancel()
+
     def close(self) -> None:
+        """What is being scored ends; what waits is cancelled."""
+        self._closed = True
+        self._give_up()
         self._thread.shutdown(wait=False, cancel_futures=True)

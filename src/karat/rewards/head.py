@@ -230,7 +230,7 @@ class HeadReward:
         self.licence = str(self.head.meta.get("licence", "unknown"))
         self.within_prompt: frozenset[str] = frozenset()  # regression: comparable anywhere
         self.models: tuple[str, ...] = ()
-        self.batch = 64
+        self.batch = 256
 
     def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> Floats:
         """scores_NA, all on 0–4: `ATTRIBUTES`, then `reward`, their weighted mean.

@@ -5,9 +5,9 @@ word: a doubled BOS, a system prompt the template adds, a padding token that hid
 sigmoid, a text cut at the wrong end, a half-precision read-out in which everything ties. This reads
 conversations as the card's lines do when nothing goes wrong, and refuses what cannot be told.
 
-A text's score does not depend on its batch: exactly on a CPU, where texts are scored one by one;
-elsewhere to about 1e-4 in float32, and to about 1 in 100 of the spread of scores in bfloat16 and
-float16, whose every product is rounded according to the shape it is computed in.
+A text's score does not depend on its batch: exactly on a CPU, where texts are scored one by one.
+In batches it moves by its dtype's rounding, at most (and on average) by this share of the spread of
+scores: float32 .000005, float16 .009 (.002), bfloat16 .08 (.01); 120 texts, 8 layers of width 256.
 
 Source: model cards of Skywork/Skywork-Reward-V2-* (`logits[0][0]`, unbounded) and
 RLHFlow/ArmoRM-Llama3-8B-v0.1 (`.score`, `.rewards`, names of the 19 objectives; HelpSteer's five
@@ -19,6 +19,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +43,7 @@ from karat.row import Message
 
 Floats = NDArray[np.float64]
 Outcome = Floats | RowError
-Device = Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 Attention = Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"]
 Positive = Annotated[int, Meta(ge=1)]
 
@@ -134,7 +135,7 @@ def _chat(prompt: Sequence[Message], response: str) -> Conversation:
 def load(
     name: str, folder: Path, *, revision: str | None = None, trust_remote_code: bool = False,
     attributes: Named = None, comparable: Comparable = None, template: str | None = None,
-    system: Literal["keep", "drop"] | None = None, device: Device = "auto", dtype: Dtype = "auto",
+    system: Literal["keep", "drop"] | None = None, device: str = "auto", dtype: Dtype = "auto",
     attention: Attention | None = None, batch_tokens: Positive | None = None,
     max_tokens: Positive | None = None, too_long: Literal["error", "truncate_left"] = "error",
     threads: Positive | None = None, licence: str | None = None,
@@ -150,6 +151,8 @@ def load(
         for package in ("torch", "transformers"):
             if find_spec(package) is None:
                 raise RecipeError(f"{package} is not installed: pip install 'karat[hf]'")
+        if not _DEVICE.fullmatch(device):
+            raise RecipeError(f"device: auto, cpu, mps, cuda or cuda:0 …, not '{device}'")
         found = find(name, folder, revision)
         if found.runs_code and not trust_remote_code:
             raise RecipeError(
