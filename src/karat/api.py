@@ -31,6 +31,7 @@ from karat.planning import StepPlan, check_reachable
 from karat.planning import plan as plan_recipe
 from karat.recipe import Recipe
 from karat.recipefile import dump, parse
+from karat.report import grading_page
 from karat.report.build import build, ranking_of
 from karat.rounds import Rounds
 from karat.row import Row
@@ -199,6 +200,9 @@ def _finish(
         "stages_reused": len(mill.monitor.sealed),
     }
     write_atomic(place.report_file, orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    place.grading_file.unlink(missing_ok=True)  # of an earlier form of the recipe
+    if grading_page.is_wanted(report):
+        write_atomic(place.grading_file, grading_page.page(report).encode("utf-8", "replace"))
 
 
 def _forget_exports(place: Run) -> None:

@@ -4,6 +4,7 @@ recipe.yaml      the recipe with every default spelled out
 journal.sqlite   every paid answer and what it cost
 stages/          the rows between steps, one Parquet file per stage
 accepted.parquet, dropped.parquet, report.json, export/
+grading.html     what grading found, where the recipe has steps that find something
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Run:
         self.accepted_file = self.path / "accepted.parquet"
         self.dropped_file = self.path / "dropped.parquet"
         self.report_file = self.path / "report.json"
+        self.grading_file = self.path / "grading.html"
 
     def __repr__(self) -> str:
         return f"<run {self.path}>"

@@ -140,3 +140,39 @@ def test_facts_are_wrapped_and_none_is_cut():
 def test_a_row_without_facts_has_no_line_for_them():
     lines = printed(a_row(meta={"list": [1]})).splitlines()
     assert [line.strip("│ ") for line in lines[1:-1]] == ["user", "Why?", ""]
+
+
+# --- grading -------------------------------------------------------------------------------------
+
+
+def test_scores_of_several_rewards_say_whose_they_are():
+    one = Response("a", "m/x", scores={"r.reward": 1.5, "r.coherence": 2.0})
+    two = Response("b", "m/x", scores={"r.reward": 1.5, "judge.reward": 3.25})
+    assert heads(a_row(one, two)) == [
+        "response 1 by m/x  reward 1.50  coherence 2.00",
+        "response 2 by m/x  r.reward 1.50  judge.reward 3.25",
+    ]
+
+
+def test_who_graded_what_is_to_be_looked_at_and_why_checks_failed_are_told():
+    review = "judge was 0.52 sure of the first response, and this is longer than a fact"
+    failed = [{"check": "refusal", "response": 1, "reason": "declines: I'm\nsorry"}]
+    meta = {
+        "topic": "tea", "graded": {"by": "judge", "confidence": 0.5234}, "review": review,
+        "failed_checks": failed,
+    }  # fmt: skip
+    lines = [line.strip("│ ") for line in printed(a_row(Response("a"), meta=meta)).splitlines()]
+    assert lines[-4:-1] == [
+        "topic: tea",
+        f"graded by judge (0.52) · review: {review}",
+        "response 2 fails refusal: declines: I'm sorry",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", [None, 3, "no", [3], [{}], {"by": 3}, [{"response": "1", "reason": 2}]]
+)
+def test_columns_with_names_of_grading_do_no_harm(value):
+    row = a_row(Response("a"), meta={"graded": value, "review": value, "failed_checks": value})
+    assert "fails" not in printed(row)
+    assert "graded by" not in printed(row)

@@ -18,7 +18,11 @@ ZERO = 0.11  # share of a logarithmic axis that 0 takes, where it needs a place
 
 
 class Axis(NamedTuple):
-    """What values lie where: linear, logarithmic (with `zero`: 0 before its start), or names."""
+    """What values lie where: linear, logarithmic (with `zero`: 0 before its start), or names.
+
+    Ticks stand at round values; at some of `stops` where there are any. `under` is a second line
+    below each.
+    """
 
     label: str
     low: float = 0.0
@@ -27,6 +31,8 @@ class Axis(NamedTuple):
     zero: bool = False
     text: Callable[[float], str] | None = None  # of a tick
     names: Sequence[str] = ()
+    stops: Sequence[float] = ()
+    under: Callable[[float], str] | None = None  # of a tick of an axis along the bottom
 
     def share(self, value: float) -> float:
         """Where a value lies: 0 at the axis's start, 1 at its end; what is beyond, at the ends."""
@@ -62,6 +68,9 @@ class Axis(NamedTuple):
 
     def _choices(self) -> Iterator[tuple[list[float], int]]:
         """Sets of ticks, many first, each with the decimals its values need."""
+        if self.stops:
+            yield from (([*self.stops[::every]], 0) for every in (1, 2, 3, 4))
+            return
         if self.log and self.high / self.low > 8:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             for leads, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
@@ -81,7 +90,9 @@ class Axis(NamedTuple):
         end = -math.inf
         for value, text in ticks:
             middle = self.share(value) * length
-            half = SMALL * 0.8 if upright else width_of(text, SMALL) / 2
+            beneath = "" if upright or self.under is None else self.under(value)
+            wide = max(width_of(line, SMALL) for line in (text, beneath))
+            half = SMALL * 0.8 if upright else wide / 2
             if middle - half < end:
                 return False
             end = middle + half + GAP

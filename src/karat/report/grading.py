@@ -23,6 +23,7 @@ from karat.report.recommendation import plain
 from karat.step import StepCall, verifier_names
 
 DECIDED, ASKED = "decided by ", "asked "  # how a route counts; see steps/_route
+DRAWN, ON = "answers_drawn", "rows_drawn_on"  # how best_of does
 ROLES = ("reward", "judge")
 # Steps whose results a page shows; of `grade`, those that are routes.
 SHOWN = ("meter", "debias", "cross_validate", "best_of", "reject")
@@ -33,11 +34,11 @@ Notes = dict[str, Any]
 def grading(mill: Mill, journal: Journal) -> dict[str, Any]:
     """By step: `graded` rows, what they cost and by whom they were decided; `compared` graders.
 
-    `steps` names the steps that grading_page shows; `within_prompt` the scores among theirs that
-    compare within one prompt only.
+    `steps` are those that grading_page shows, with what their notes leave out: the scores of
+    theirs that compare `within_prompt` only, and the `unit` of lengths.
     """
     recipe = mill.recipe
-    found: dict[str, Any] = {"graded": {}, "compared": {}, "steps": {}, "within_prompt": []}
+    found: dict[str, Any] = {"graded": {}, "compared": {}, "steps": {}}
     for label, call in zip(recipe.labels, recipe.steps, strict=True):
         stats = mill.monitor.stats[label]
         route = list(call.params.get("route", ()))
@@ -50,16 +51,19 @@ def grading(mill: Mill, journal: Journal) -> dict[str, Any]:
                 "cost_per_row_usd": None if cost is None else cost / stats.rows_in,
                 "decided": _counted(counts, DECIDED),
                 "asked": _counted(counts, ASKED),
+                "reward": call.params.get("reward"),
                 "route": route,
                 "costs_usd": costs,
             }
         if "compared" in stats.notes:
             found["compared"][label] = stats.notes
         if call.step.path in SHOWN:
-            found["steps"][label] = call.step.path
             keys = [call.params[name] for name in ("by", "held_out") if call.params.get(name)]
-            found["within_prompt"] += [key for key in keys if recipe.graders.within_prompt(key)]
-    found["within_prompt"] = sorted(set(found["within_prompt"]))
+            found["steps"][label] = {
+                "step": call.step.path,
+                "within_prompt": [key for key in keys if recipe.graders.within_prompt(key)],
+                "unit": call.params.get("unit"),
+            }
     return found
 
 
@@ -95,7 +99,7 @@ def notes_of(report: dict[str, Any], step: str) -> Iterator[tuple[str, Notes]]:
     """(label, what it noted) of every step of that name."""
     steps = report.get("grading", {}).get("steps", {})
     for one in report["funnel"]:
-        if steps.get(one["label"]) == step:
+        if steps.get(one["label"], {}).get("step") == step:
             yield one["label"], one.get("notes", {})
 
 
@@ -120,14 +124,15 @@ def _graded(label: str, one: dict[str, Any]) -> str:
         for name, count in sorted(one["decided"].items(), key=lambda item: -item[1])
     )
     each = "price unknown" if one["cost_usd"] is None else f"{money(one['cost_per_row_usd'])}"
-    text = f"{label}: {one['rows']:,} rows graded, {each} a row"
+    by = f" by {one['reward']}" if one.get("reward") else ""
+    text = f"{label}: {one['rows']:,} rows graded{by}, {each} a row"
     return f"{text}; decided by {decided}" if decided else text
 
 
 def _drawn(label: str, notes: Notes, report: dict[str, Any]) -> str:
     rows = next(step["rows_in"] for step in report["funnel"] if step["label"] == label)
     counts = notes.get("counts", {})
-    more, on = counts.get("answers_drawn", 0), counts.get("rows_drawn_on", 0)
+    more, on = counts.get(DRAWN, 0), counts.get(ON, 0)
     each = more / rows if rows else 0.0
     return f"{label}: {each:.1f} more answers a row; {on:,} of {rows:,} rows drew any"
 

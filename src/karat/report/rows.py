@@ -6,6 +6,7 @@ that was written together with its question says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -20,6 +21,7 @@ SHORT = 60  # characters of a fact that is shown; longer ones are texts
 FIRST = (
     "topic", "macro_topic", "task", "persona", "difficulty", "file", "heading", "page", "question",
 )  # fmt: skip
+TOLD = ("review",)  # told with who graded the row
 _MARKS = {True: ("kept", "bold green"), False: ("not kept", "dim"), None: ("", "")}
 
 
@@ -34,6 +36,7 @@ def row_panel(row: Row) -> RenderableType:
         parts.append(Text.assemble(("dropped: ", "bold red"), clean(row.dropped)))
     if facts := _facts(row.meta):
         parts.append(clean(facts, 10 * LINE, "dim"))
+    parts += [clean(line, 4 * LINE, "dim") for line in _grading(row.meta)]
     return Panel(Group(*parts), title=clean(f"row {row.id}", LINE), title_align="left")
 
 
@@ -43,11 +46,19 @@ def _head(row: Row, place: int, response: Response) -> Text:
     origin = _edit(row, place) or _written(row, response)
     cut = "cut off" if response.finish_reason == "length" else ""
     scores = "  ".join(
-        f"{key.rpartition('.')[2]} {value:.2f}" for key, value in response.scores.items()
+        f"{name} {value:.2f}"
+        for name, value in zip(_names(response.scores), response.scores.values(), strict=True)
     )
     said = [_MARKS[response.kept], (origin, "dim"), (cut, "yellow")]
     shown = [clean(text, LINE, style) for text, style in said if text]
     return Text("  ").join([author, *shown, clean(scores)])
+
+
+def _names(scores: Iterable[str]) -> list[str]:
+    """What scores are called: by their attribute, where they are all of one reward."""
+    parts = [key.rpartition(".") for key in scores]
+    several = len({reward for reward, _, _ in parts}) > 1
+    return ["".join(part) if several else part[2] for part in parts]
 
 
 def _edit(row: Row, place: int) -> str:
@@ -80,11 +91,31 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def _grading(meta: dict[str, Any]) -> Iterator[str]:
+    """Who graded a row, what a person is to look at, and why responses failed checks."""
+    told = []
+    graded = meta.get("graded")
+    if isinstance(graded, dict) and isinstance(graded.get("by"), str):
+        sure = graded.get("confidence")
+        figure = f" ({sure:.2f})" if isinstance(sure, int | float) else ""
+        told.append(f"graded by {graded['by']}{figure}")
+    if isinstance(meta.get("review"), str):
+        told.append(f"review: {meta['review']}")
+    if told:
+        yield " · ".join(told)
+    for one in _dicts(meta.get("failed_checks")):
+        place, reason = one.get("response"), one.get("reason")
+        if isinstance(place, int) and isinstance(reason, str):
+            yield f"response {place + 1} fails {one.get('check')}: {' '.join(reason.split())}"
+
+
 def _facts(meta: dict[str, Any]) -> str:
     """The short facts of a row's meta, the most telling first."""
     told = []
     for key in [*(key for key in FIRST if key in meta), *(key for key in meta if key not in FIRST)]:
         value = meta[key]
+        if key in TOLD:
+            continue
         if isinstance(value, str | int | float):
             text = str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
             told += [f"{key}: {text}"] if len(text) <= SHORT else []

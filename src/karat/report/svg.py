@@ -67,9 +67,9 @@ class Panel:
         legend: Sequence[tuple[str, str]] = (),
     ) -> None:  # fmt: skip
         self.title, self.x, self.y, self.width, self.height = title, x, y, width, height
-        self.legend = legend  # (a dot's kind, what it means)
+        self.legend = legend  # (the kind of a dot, a line or an area, what it means)
         most = width * 0.38  # of the width, for the texts on the upright axis
-        self._bottom = height - (44 if x.label else 24)
+        self._bottom = height - (44 if x.label else 24) - (15 if x.under else 0)
         needed = sum(width_of(text, SMALL) + 28 for _, text in legend)
         beside = width_of(y.label, SMALL) + 20 + needed <= width
         self._legend_y = 34 if beside or not y.label else 52
@@ -98,6 +98,15 @@ class Panel:
         )
         self._block([self.at(*p) for p in points])
 
+    def area(
+        self, lower: Sequence[tuple[float, float]], upper: Sequence[tuple[float, float]],
+        kind: str, opacity: float,
+    ) -> None:  # fmt: skip
+        """What lies between two lines, both from left to right."""
+        points = (self.at(*point) for point in (*upper, *reversed(lower)))
+        path = "L".join(f"{number(x)} {number(y)}" for x, y in points)
+        self._marks.append(f'<path class="{kind}" opacity="{opacity:g}" d="M{path}Z"/>')
+
     def spread(
         self, start: tuple[float, float], end: tuple[float, float], kind: str, opacity: float = 1.0
     ) -> None:
@@ -125,6 +134,10 @@ class Panel:
         self._taken.append(Box.around(px, py, 17 if kind == "best" else 12, 12))
         if label:
             self._wishes.append(Wish(px, py, label, kind == "best", told or label))
+
+    def name(self, x: float, y: float, text: str) -> None:
+        """A text near a point without a dot of its own."""
+        self._wishes.append(Wish(*self.at(x, y), text))
 
     def _block(self, points: list[tuple[float, float]]) -> None:
         """Keeps labels off a line: one thin box along an axis, small ones on the slant."""
@@ -158,6 +171,9 @@ class Panel:
             half = width_of(text, SMALL) / 2
             middle = min(max(px, half), self.width - half)
             yield _text(middle, self._bottom + 17, text, "k-soft", SMALL, "middle")
+            if self.x.under:
+                beneath = self.x.under(value)
+                yield _text(middle, self._bottom + 32, beneath, "k-soft", SMALL, "middle")
         yield _rule(self._left, self._bottom, self._right, self._bottom, "k-axis")
         if self.x.label:
             yield _text(self._right, self.height - 6, self.x.label, "k-soft", SMALL, "end")
@@ -167,7 +183,7 @@ class Panel:
         if self._legend_y == 34:
             start = self._right - sum(width_of(text, SMALL) + 28 for _, text in self.legend) + 28
         for kind, text in self.legend:
-            yield _dot(start, self._legend_y - 4, kind)
+            yield _sample(start, self._legend_y - 4, kind)
             yield _text(start + 11, self._legend_y, text, "k-soft", SMALL)
             start += width_of(text, SMALL) + 28
 
@@ -205,6 +221,20 @@ def _dot(x: float, y: float, kind: str, told: str = "") -> str:
     if kind == "best":
         mark += f'<circle class="k-gold-line" fill="none" {place} r="8" stroke-width="1.6"/>'
     return f"<g>{title}{mark}</g>"
+
+
+def _sample(x: float, y: float, kind: str) -> str:
+    """A legend's mark: `KIND-line` a line, `KIND-dashes` a broken one, `KIND-area` a filled patch,
+    else a dot."""
+    colour, _, shape = kind.rpartition("-")
+    if shape == "area":
+        place = f'x="{number(x - 6)}" y="{number(y - 5)}"'
+        return f'<rect class="{colour}" opacity=".5" {place} width="12" height="10"/>'
+    if shape not in ("line", "dashes"):
+        return _dot(x, y, kind)
+    dashes = ' stroke-dasharray="4 3"' if shape == "dashes" else ""
+    path = f'd="M{number(x - 8)} {number(y)}h16"'
+    return f'<path class="{colour}-line" stroke-width="1.8"{dashes} {path}/>'
 
 
 def _rule(x0: float, y0: float, x1: float, y1: float, kind: str, opacity: float = 1.0) -> str:

@@ -153,6 +153,7 @@ def files(run: Run, report: dict[str, Any]) -> str:
         ("accepted", str(run.accepted_file)),
         ("dropped", str(run.dropped_file)),
         ("report", str(run.report_file)),
+        *([("grading", str(run.grading_file))] if run.grading_file.is_file() else []),
     ]
     for name, export in report["exports"].items():
         reasons = ", ".join(f"{count:,} {why}" for why, count in export["left_out"].items())

@@ -20,6 +20,7 @@ from karat.columns import READ_ROWS, score_values
 from karat.curation.moments import Moments
 from karat.intervals import difference
 from karat.report.cells import clean, grid
+from karat.report.grading import ASKED, DECIDED, DRAWN, ON
 from karat.rundir import Run
 from karat.steps._variety import Axis
 
@@ -27,6 +28,7 @@ AXES = (*get_args(Axis), "task")
 MOST_VALUES = 50  # of an axis; a column with more is no voice
 SHOWN = 6
 COUNTED = {"items": "items listed"}  # what a count is called where its name alone says too little
+ELSEWHERE = (DECIDED, ASKED, DRAWN, ON)  # how counts begin that grading tells of
 
 
 class _Value:
@@ -144,10 +146,13 @@ def voice_table(report: dict[str, Any]) -> list[Table | Text]:
 def yields(report: dict[str, Any]) -> list[Text]:
     """A line for each step that counted what it wrote."""
     return [
-        clean(
-            f"{step['label']}: "
-            + ", ".join(f"{n:,} {COUNTED.get(name, name)}" for name, n in counts.items())
-        )
+        clean(f"{step['label']}: {', '.join(counted)}")
         for step in report["funnel"]
-        if (counts := step.get("notes", {}).get("counts"))
+        if (
+            counted := [
+                f"{n:,} {COUNTED.get(name, name)}"
+                for name, n in step.get("notes", {}).get("counts", {}).items()
+                if not name.startswith(ELSEWHERE)
+            ]
+        )
     ]
