@@ -123,6 +123,12 @@ class Context:
         """The values of a `meta` field of which more rows are wanted; None where any will do."""
         return self._services.round.values(field)
 
+    def earlier(self, step: str) -> list[Mapping[str, Any]]:
+        """The parameters of every step of that name before this one, in order."""
+        recipe = self._services.recipe
+        before = recipe.steps[: recipe.labels.index(self.label)]
+        return [call.params for call in before if call.step.path == step]
+
     def spec(self, model: str) -> ModelSpec:
         """What a model's name in the recipe stands for. Raises: RecipeError."""
         return self._services.allowed(model).models[model]
@@ -198,7 +204,7 @@ class Context:
         async def ask(asked: ChatRequest) -> list[Completion]:
             return await client.chat(model, asked, asker)
 
-        return await chat_structured(ask, request, tries)
+        return await chat_structured(ask, request, tries, client.of_earlier_run)
 
     async def complete(
         self, model: str, prompt: str, *, n: int = 1, temperature: float | None = None,

@@ -189,6 +189,23 @@ def test_calls_meet_the_budget(budget):
     assert taken == pytest.approx(budget, rel=0.06)
 
 
+@pytest.mark.parametrize("budget", [4.0, 5.0, 6.0])
+@pytest.mark.parametrize(("passes", "fails"), [(0.3, 0.7), (0.2, 2.0), (1.0, 10.0)])
+def test_verdicts_do_not_overdraw_the_budget(passes, fails, budget):
+    random = np.random.default_rng(5)
+    rate_P = random.beta(passes, fails, 10_000)
+    verdict_PN = (random.random((10_000, 16)) < rate_P[:, None]).astype(np.float64)
+    pilot_PN, counts = verdict_PN[:400, :4], np.full(400, 4)
+    prior = Prior.from_pilot(counts, pilot_PN.ravel(), (0.0, 1.0))
+    cost = cost_for_budget(prior, counts, pilot_PN.ravel(), budget, least=2, most=16)
+    taken_P = Rule(cost, 2, 16).lengths(verdict_PN[400:], prior)
+    # Rows with as many failures are all alike, so that they stop together: the last draw of all
+    # that does not fit the budget is left out.
+    assert budget - 1 < taken_P.mean() < 1.05 * budget
+    first_P = np.where(verdict_PN.any(axis=1), verdict_PN.argmax(axis=1) + 1, 16)[400:]
+    assert (taken_P <= np.maximum(first_P, 2)).all()
+
+
 def test_a_cost_depends_on_nothing_but_what_is_given():
     pilot_PN = world(PRIOR, 30, 3, 1)
     counts = np.full(30, 3)

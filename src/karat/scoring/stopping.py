@@ -15,7 +15,9 @@ alone, never on the order in which rows come by.
 Scores are taken for normal. A scale's top is known to the rule: a score there stops at once, and no
 draw is worth more than what is left above the best. Where scores pile up under the top (skewed to
 the left) gains are overrated and calls a little misplaced, where they are skewed to the right
-underrated; what is drawn still is a best of n, so only the saving suffers, never the choice.
+underrated; what is drawn still is a best of n, so only the saving suffers, never the choice. Of
+verdicts, 0 or 1, failures are all alike: any rule that learns from scores ends with the first
+success or after so many failures, and a beta prior would stop where this one does.
 
 Source: Weitzman 1979 (Econometrica 47, 641–654), reservation values; for LLM samples: 2510.01394
 (reservation values learned on the fly, 15–35% fewer generations) and 2510.15945 (BEACON, a
@@ -249,7 +251,9 @@ def cost_for_budget(
     """The least cost at which prompts like the pilot's are expected to take `budget` draws each.
 
     Every pilot prompt's draws are taken as they are, and those to come are drawn from what the
-    prior and they say, `PATHS` prompts in all or more. Give the rule's own `least` and `most`.
+    prior and they say, `PATHS` prompts in all or more. Each becomes the nearest of the pilot's
+    scores: of verdicts, 0 or 1, draws in between would pass for progress, and twice the budget be
+    spent. Give the rule's own `least` and `most`.
 
     Raises: ValueError where shapes differ, a score is not finite, a prompt has no draw, or the
     budget is below `least`.
@@ -260,13 +264,15 @@ def cost_for_budget(
     if budget < least or most < least or least < 1:
         raise ValueError(f"a budget of {budget:g} draws needs 1 ≤ least ≤ budget, least ≤ most")
     random = np.random.default_rng(seed % 2**64)
-    repeats = -(-PATHS // len(counts_P))
+    repeats, levels_L = -(-PATHS // len(counts_P)), np.unique(scores_R)
+    middles_L = (levels_L[1:] + levels_L[:-1]) / 2
     starts_P, parts = np.cumsum(counts_P) - counts_P, []
     for n in np.unique(counts_P):
         rows = np.repeat(np.flatnonzero(counts_P == n), repeats)
         given_PN = scores_R[starts_P[rows][:, None] + np.arange(n)]
         after = posterior(prior, Draws.of(given_PN))
-        come_PN = np.minimum(after.sample(random, max(0, most - int(n))), prior.high)
+        come_PN = after.sample(random, max(0, most - int(n)))
+        come_PN = levels_L[np.searchsorted(middles_L, come_PN)]
         drawn_PN = np.concatenate([given_PN, come_PN], axis=1)[:, :most]
         parts.append(falling_gains(drawn_PN, prior, least))
     falling_R = np.sort(np.concatenate(parts).ravel())[::-1]

@@ -22,6 +22,8 @@ from karat.peers import Peers
 from karat.row import Response, Row
 from karat.scoring.stopping import Prior, Rule, cost_for_budget
 from karat.step import ModelName, Positive, ScoreKey, Temperature, step
+from karat.steps.verify import REASONS, WHOLE, Options, options_of, verified
+from karat.verifiers.base import accepted, find
 
 if TYPE_CHECKING:
     from karat.recipe import Recipe
@@ -57,39 +59,70 @@ async def best_of(
     """Draws answers of `model` until another one is not expected to raise the row's best `by` score
     by more than a call is worth, or until the row has `most`.
 
-    Rows bring a pilot: respond with n of 3 or 4, then grade. `calls` is how many answers a prompt
-    is to have on average, the pilot's included: it sets what a call is worth, in `by`'s own units,
-    for all prompts alike. Expect it to be met within a tenth; scores that are very skewed miss it
-    by more. A best answer at the top of its scale ends a row at once. `batch` answers are asked for
-    together before the rule looks again: quicker, and up to `batch` − 1 answers more.
+    Rows bring a pilot: respond with n of 3 or 4, then grade, or verify. `calls` is how many answers
+    a prompt is to have on average, the pilot's included: it sets what a call is worth, in `by`'s
+    own units, for all prompts alike. Expect it to be met within a tenth; very skewed scores miss it
+    by more, and a check's share by up to a third. A best answer at the top of its scale ends a row
+    at once: by a check's score, `verifier.NAME`, that is the first answer that passes. New answers
+    are checked with the options that `verify` had. `batch` answers are asked for together before
+    the rule looks again: quicker, and up to `batch` − 1 answers more.
 
     All answers go on, graded: a `reject: {by: …, best: 1}` after it chooses. With scores that
     compare within one prompt only, gains still compare where score differences do, as those of a
     Bradley-Terry reward do.
 
     Source: reservation values, Weitzman 1979; see karat.scoring.stopping. On 140 prompts answered
-    by a 135M model a fixed 8 was matched with about .7 of its calls (benchmarks/best_of_n.py).
+    by a 135M model a fixed 8 was matched with .72 of its calls; on 90 with instructions with .66 by
+    the share followed, and .82 by whether all were, most being beyond that model
+    (benchmarks/best_of_n.py).
     """
     if not row.messages:
         raise RowError("the row has no message to answer; put prompts or read, respond and grade")
-    plan = _plan_of(ctx, peers, by, calls, most)
+    plan, checks = _plan_of(ctx, peers, by, calls, most), _checks(ctx, by)
     drawn, found = 0, _scores(row, by)
     while plan.rule.go_on(found, plan.prior):
+        if row.responses and not found:  # a grader that has no score for them has none for others
+            break
         answers = await ctx.chat(
             model, row.messages, n=drawn + min(batch, most - len(found)), temperature=temperature,
             top_p=top_p, max_tokens=max_tokens, stop=stop,
         )  # fmt: skip
+        first, before = len(row.responses), len(found)
         row.responses += [
             Response(c.content, c.model, c.index, c.finish_reason, c.call) for c in answers[drawn:]
         ]
-        drawn, before = len(answers), len(found)
-        await _grade(row, ctx, by.rpartition(".")[0])
+        drawn = len(answers)
+        if checks:
+            await verified(row, ctx, checks, first)
+        else:
+            await _grade(row, ctx, by.rpartition(".")[0])
         found = _scores(row, by)
-        if len(found) == before:  # a grader that has no score for them will not have one later
+        if len(found) == before:  # or for none of these: what cannot be graded is not gone on with
             break
     ctx.count("answers_drawn", drawn)
     ctx.count("rows_drawn_on", int(drawn > 0))
     return row
+
+
+best_of.marks = (REASONS,)
+
+
+def _check_of(by: str) -> str:
+    """The check whose score it is; empty for a reward's."""
+    grader, _, name = by.rpartition(".")
+    return name.removesuffix("_share") if grader == "verifier" else ""
+
+
+def _checks(ctx: Context, by: str) -> Options:
+    """The check behind a score, with the options it had when the pilot was checked; none for a
+    reward's. A route runs checks with their defaults."""
+    check = _check_of(by)
+    if not check:
+        return {}
+    found = accepted(check, {})
+    for params in ctx.earlier("verify"):
+        found = options_of(params["checks"]).get(check, found)
+    return {check: found}
 
 
 async def _grade(row: Row, ctx: Context, reward: str) -> None:
@@ -135,7 +168,8 @@ def _worked_out(ctx: Context, peers: Peers, by: str, calls: float, most: int) ->
             f"{ctx.label}: calls: {calls:g} and most: {most} must be at least the {least} graded "
             "answers that every row has already; raise them, or lower the n of respond"
         )
-    prior = Prior.from_pilot(counts_P, scores_R, ctx.scale(by))
+    scale = WHOLE if _check_of(by) else ctx.scale(by)
+    prior = Prior.from_pilot(counts_P, scores_R, scale)
     cost = cost_for_budget(prior, counts_P, scores_R, calls, least=least, most=most, seed=0)
     return _Plan(prior, Rule(cost, least, most))
 
@@ -151,9 +185,13 @@ def _rule(*, calls: float, most: int, temperature: float | None, **_: Any) -> st
 
 @best_of.fits
 def _fits(recipe: Recipe, *, by: str, **_: Any) -> str | None:
+    if _check_of(by):
+        find(_check_of(by))
+        return None
     name = by.rpartition(".")[0]
-    if "/" not in name and name not in recipe.rewards:
-        return f"by: '{by}' is no reward's score, so new answers could not be graded by it"
+    known = "/" in name or name in recipe.rewards
+    if not known or by.removeprefix(f"{name}.") not in recipe.reward(name).attributes:
+        return f"by: '{by}' is no reward's or check's score: new answers could not be graded by it"
     if recipe.reward(name).identity.startswith("human"):
         return f"by: people do not grade answers as they are drawn; '{name}' is theirs"
     return None
@@ -165,4 +203,6 @@ def _plan(
 ) -> Forecast:
     """At most: as if no answer of the pilot were there yet."""
     asked = [CallForecast(model, round(rows * calls), 1, max_tokens)]
-    return Forecast(rows, [*asked, CallForecast(by.rpartition(".")[0], rows)], round(calls))
+    if not _check_of(by):
+        asked.append(CallForecast(by.rpartition(".")[0], rows))
+    return Forecast(rows, asked, round(calls))

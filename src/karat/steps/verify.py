@@ -57,18 +57,7 @@ async def verify(
     response that fails a check is turned down, as one that `reject` leaves, and a row without any
     other is dropped. What no check can decide is not turned down.
     """
-    options = _options(checks)
-    verdicts_N = await verdicts_of(row, ctx, options, row.responses)
-    reasons: list[Reason] = []
-    for place, (response, verdicts) in enumerate(zip(row.responses, verdicts_N, strict=True)):
-        for name in options:
-            verdict = verdicts.get(name, Verdict(passed=None))
-            _score(response, name, verdict)
-            ctx.count(f"{name}: {_WORDS[verdict.passed]}")
-            if verdict.passed is False:
-                reason = verdict.reason[:LONGEST_REASON]
-                reasons.append({"check": name, "response": place, "reason": reason})
-    _note(row, options, reasons)
+    verdicts_N = await verified(row, ctx, options_of(checks))
     if require == "all" and row.responses:
         _turn_down(row, verdicts_N)
     return row
@@ -76,6 +65,25 @@ async def verify(
 
 verify.marks = (REASONS,)
 _WORDS = {True: "passed", False: "failed", None: "undecided"}
+
+
+async def verified(
+    row: Row, ctx: Context, options: Options, first: int = 0
+) -> list[dict[str, Verdict]]:
+    """`verdicts_of` the row's responses from place `first` on, written into their scores, and into
+    `meta` why they failed. Raises: as there."""
+    responses, reasons = row.responses[first:], list[Reason]()
+    verdicts_N = await verdicts_of(row, ctx, options, responses)
+    for place, (response, verdicts) in enumerate(zip(responses, verdicts_N, strict=True), first):
+        for name in options:
+            verdict = verdicts.get(name, Verdict(passed=None))
+            _score(response, name, verdict)
+            ctx.count(f"{name}: {_WORDS[verdict.passed]}")
+            if verdict.passed is False:
+                reason = verdict.reason[:LONGEST_REASON]
+                reasons.append({"check": name, "response": place, "reason": reason})
+    _note(row, options, reasons, first)
+    return verdicts_N
 
 
 async def verdicts_of(
@@ -112,11 +120,18 @@ def _runnable(options: Options, meta: Mapping[str, Any], ctx: Context) -> Option
     return found
 
 
-def _note(row: Row, options: Options, reasons: Sequence[Reason]) -> None:
-    """Writes the reasons into `meta`, after those of other checks that ran before."""
+def _note(row: Row, options: Options, reasons: Sequence[Reason], first: int) -> None:
+    """Writes the reasons into `meta`, after those of other checks and of responses before."""
+
+    def stands(one: object) -> bool:
+        if not isinstance(one, dict):
+            return False
+        place = one.get("response")
+        return one.get("check") not in options or (isinstance(place, int) and place < first)
+
     before = row.meta.get(REASONS, [])
     notes = before if isinstance(before, list) else []
-    others = [one for one in notes if isinstance(one, dict) and one.get("check") not in options]
+    others = [one for one in notes if stands(one)]
     if others or reasons:
         row.meta = {**row.meta, REASONS: [*others, *reasons][:MOST_REASONS]}
     elif notes:
@@ -152,7 +167,7 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="karat-verify")
 
 
-def _options(checks: Checks) -> Options:
+def options_of(checks: Checks) -> Options:
     """Each check's options, defaults filled in. Raises: RecipeError."""
     found: Options = {}
     for one in checks:
@@ -170,7 +185,7 @@ def _options(checks: Checks) -> Options:
 def _fits(recipe: Recipe, *, checks: Checks, **_: Any) -> str | None:
     """Whether rows can have what the checks need; None where a step could write any field."""
     known = meta_fields(recipe.steps)
-    for name in _options(checks) if known is not None else ():
+    for name in options_of(checks) if known is not None else ():
         for field in find(name).NEEDS:
             if field not in (known or ()):
                 return f"checks: '{name}' needs rows with the meta field '{field}'; read such rows"
@@ -181,7 +196,7 @@ def _fits(recipe: Recipe, *, checks: Checks, **_: Any) -> str | None:
 def _gives(*, checks: Checks, **_: Any) -> dict[str, Scale]:
     """The scores that these checks give."""
     scores: dict[str, Scale] = {}
-    for name in _options(checks):
+    for name in options_of(checks):
         scores[f"verifier.{name}"] = WHOLE
         if getattr(find(name), "SHARES", False):
             scores[f"verifier.{name}_share"] = WHOLE
@@ -191,7 +206,7 @@ def _gives(*, checks: Checks, **_: Any) -> dict[str, Scale]:
 @verify.rule
 def _rule(*, checks: Checks, **_: Any) -> str | None:
     try:
-        found = _options(checks)
+        found = options_of(checks)
     except RecipeError as error:
         return f"checks: {error}"
     return None if found else "checks is empty; name at least one, or leave out the step"
