@@ -105,6 +105,11 @@ def test_one_pair_of_a_prompt_in_an_order_of_its_own():
     ("lines", "params", "words"),
     [
         ([{"prompt": "a", "chosen": "b", "rejected": "c"}], {}, "too few to calibrate on"),
+        (
+            [{"prompts": ["a"], "responses_a": ["b"], "responses_b": ["c"], "winner": "tie"}],
+            {},
+            "1 ties or twins were left out",
+        ),
         ([], {"target": 1.0}, "must lie between 0 and 1"),
         ([{"nothing": 1}], {}, "no rating or preference karat knows"),
     ],
@@ -117,6 +122,27 @@ def test_what_is_wrong_is_said_before_anything_is_asked(world, tmp_path, lines, 
         with pytest.raises(RecipeError, match=words):
             calibrate_route(recipe, [pairs], tmp_path / "c.json", out=tmp_path / "cal", **params)
         assert server.requests == []
+
+
+@pytest.mark.parametrize("place", [".", "nowhere/c.json"])
+def test_where_it_cannot_be_written_is_told_before_anything_is_asked(world, tmp_path, place):
+    with Server(answer=fair) as server:
+        recipe, pairs = world(server)
+        with pytest.raises(RecipeError, match="name a file in a folder that is there"):
+            calibrate_route(recipe, [pairs], tmp_path / place, out=tmp_path / "cal")
+        assert server.requests == []
+
+
+def test_pairs_that_got_no_score_are_told(world, tmp_path):
+    said = []
+    with Server(answer=lambda body, place: "Ten out of ten.") as server:
+        recipe, pairs = world(server)
+        made = calibrate_route(
+            recipe, [pairs], tmp_path / "c.json", out=tmp_path / "cal", say=said.append
+        )
+    asked = made.graders["judge"].calibration.n
+    assert made.graders["judge"].calibration.threshold is None
+    assert any(f"no score for {asked} of {asked} pairs: the answer of" in text for text in said)
 
 
 def test_a_recipe_without_a_route_has_nothing_to_calibrate(make_recipe, tmp_path):

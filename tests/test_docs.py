@@ -28,6 +28,7 @@ def blocks(kind):
 def test_recipes_are_recipes(tmp_path, monkeypatch, name, body):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": "Why is the sky blue?"}) + "\n")
+    (tmp_path / "human.jsonl").write_text(json.dumps({"prompt": "Why?", "response": "So."}) + "\n")
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "sky.md").write_text("# The sky\n\nIt is blue by day.\n")
     (tmp_path / "recipe.yaml").write_text(body)

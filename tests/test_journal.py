@@ -82,6 +82,19 @@ def test_get_finds_what_is_recorded_and_nothing_else(tmp_path):
     assert with_journal(tmp_path / "j", work) == {digest("1"): (4, "text 1", "length", None)}
 
 
+def test_it_knows_what_an_earlier_run_has_bought(tmp_path):
+    async def first(journal):
+        await journal.put([record(1)], attempt())
+        return journal.earlier(record(1).key)
+
+    async def then(journal):
+        await journal.put([record(2)], attempt())
+        return [journal.earlier(record(number).key) for number in (1, 2, 3)]
+
+    assert with_journal(tmp_path / "j", first) is False
+    assert with_journal(tmp_path / "j", then) == [True, False, False]
+
+
 def test_the_first_record_of_a_key_stays(tmp_path):
     async def work(journal):
         await journal.put([record(1)], attempt())

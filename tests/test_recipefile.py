@@ -105,12 +105,12 @@ def test_the_good_one_is_good(load):
         ("prompts.jsonl", "~nobody-of-this-name/x", "step 1 'read': path: no file"),
         ("[teacher]", "teacher", "step 2 'respond': parameter 'models': expected array, got str"),
         ("models: [teacher], ", "", "step 2 'respond': needs the parameter 'models'"),
-        ("  - grade: {reward: helpsteer2}\n", "", "step 3 'reject': by: no score 'helpsteer2.reward' at this point; no earlier step grades anything"),
+        ("  - grade: {reward: helpsteer2}\n", "", "step 3 'reject': by: no score 'helpsteer2.reward' at this point; put grade: {reward: helpsteer2} before it"),
         ("- grade", "- read: {path: prompts.jsonl}\n  - grade", "step 3 'read_2': reads rows in and must be the first step"),
         ("- grade: {reward: helpsteer2}", "- [grade]", "step 3: write a step as"),
         ("- grade: {reward: helpsteer2}", "- {}", "step 3: write a step as"),
         ("- grade: {reward: helpsteer2}", "- {grade: {}, reject: {}}", "step 3: write a step as"),
-        ("- grade: {reward: helpsteer2}", "- grade: 5", "step 3 'grade': parameters are a mapping, got 5"),
+        ("- grade: {reward: helpsteer2}", "- grade: 5", "step 3 'grade': parameters are a mapping, got 5; write grade: {parameter: value}"),
         ("- grade: {reward: helpsteer2}", "-", "step 3: write a step as"),
         ("rewards:\n  helpsteer2: embedded/helpsteer2", "rewards: 3", "rewards must be a mapping"),
         ("embedded/helpsteer2", "{a: b}", "reward 'helpsteer2': write kind/name, such as"),
@@ -233,7 +233,8 @@ def test_an_override_changes_one_value(load, monkeypatch, text, read, value):
         ("respond.n={a: 1, a: 2}", "written twice"),
         ("respond.n.x=2", "respond.n: n must be a mapping, got 4"),
         ("models.teacher.model.x=2", "model must be a mapping"),
-        ("rewards.helpsteer2.x=2", "helpsteer2 must be a mapping"),
+        ("rewards.helpsteer2.x=2", "no key 'x'"),
+        ("rewards.helpsteer2.reward.x=2", "reward must be a mapping"),
         ("steps=5", "steps must be a list, got 5"),
         ("models=5", "models must be a mapping, got 5"),
     ],
@@ -258,6 +259,17 @@ def test_a_wrong_override_is_named(load, text, message):
 def test_an_override_of_a_broken_file_is_a_mistake_in_words(load, text, override):
     with pytest.raises(RecipeError):
         load(text=text, overrides=[override])
+
+
+def test_an_override_gives_an_option_to_a_reward_that_was_only_a_name(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "models: {m: {model: openai/x, base_url: 'http://127.0.0.1:9'}}\n"
+        "rewards: {judge: judge/m}\nsteps: [{topics: {given: [a]}}, {grade: {reward: judge}}]\n"
+    )
+    changed = ["rewards.judge.samples=3", "rewards.judge.temperature=1"]
+    loaded = Recipe.load(path, changed)
+    assert loaded.rewards == {"judge": {"reward": "judge/m", "samples": 3, "temperature": 1}}
 
 
 def test_an_override_changes_one_place_of_two_that_share_an_anchor(load):

@@ -2,8 +2,8 @@
 
 The route's rewards are asked about the pairs in the order of the route, each about a share of its
 own and of that only what those before it were not sure of: a judge is paid for the pairs that would
-reach it, and no others. What was asked is journaled under the run's name, so that a calibration
-that was stopped goes on, and the run that follows finds scores it has paid for.
+reach it, and no others. What was asked is journaled in a folder of its own, so that a calibration
+that was stopped goes on, and one that is made again pays only for pairs that are new.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from karat.context import Services
 from karat.errors import ProviderError, RecipeError, RowError
 from karat.models.endpoint import Asker
 from karat.recipe import Recipe
-from karat.report.cells import money
 from karat.recipefile import checked, find_recipe, override, parse
+from karat.report.cells import money
 from karat.rewards.base import Candidates
 from karat.row import digest
 from karat.rundir import Run, write_atomic
@@ -29,7 +29,7 @@ from karat.scoring.calibration import RISK, TARGET, Calibration, cascade
 from karat.step import find, verifier_names
 from karat.steps._route import MAIN, Calibrations, Trusted
 from karat.together import all_of
-from karat.training.ratings import Pair, read_human
+from karat.training.ratings import HumanData, Pair, read_human
 
 STEP = "calibrate"
 AT_ONCE = 256  # pairs under way
@@ -56,8 +56,10 @@ def calibrate_route(
     if len(pairs) < 2 * len(names):
         raise RecipeError(
             f"{', '.join(map(str, on))}: {len(pairs)} prompts with a preference are too few to "
-            "calibrate on; some hundreds are wanted"
+            f"calibrate on; some hundreds are wanted{_skipped(data)}"
         )
+    if to.is_dir() or not to.absolute().parent.is_dir():
+        raise RecipeError(f"cannot write {to}: name a file in a folder that is there")
     place = Run.at(out, f"{recipe.name}-calibration")
     with claimed(place):
         found = drive(_calibrate(recipe, place, names, pairs, target, risk, say))
@@ -103,6 +105,11 @@ def one_each(pairs: Sequence[Pair]) -> list[Pair]:
     return [pair for _, pair in sorted(by_group.values(), key=lambda item: item[0])]
 
 
+def _skipped(data: HumanData) -> str:
+    """What a file held that is no pair, where that explains why there are few."""
+    return f" ({data.skipped:,} ties or twins were left out)" if data.skipped else ""
+
+
 async def _calibrate(
     recipe: Recipe, place: Run, names: Sequence[str], pairs: Sequence[Pair], target: float,
     risk: float, say: Say,
@@ -111,9 +118,15 @@ async def _calibrate(
         bench = _Bench(services, pairs)
         asking = cascade(names, bench.signs, target=target, risk=risk)
         name, places = next(asking)
+        met = set[str]()  # asked before
         while True:
-            say(f"{name}: asked about {len(places):,} pairs …")
+            to = "to see which reach the next" if name in met else "to calibrate it"
+            met.add(name)
+            say(f"{name}: asked about {len(places):,} pairs {to} …")
             margins = await bench.margins(name, places)
+            if silent := int(np.isnan(margins).sum()):
+                why = f": {bench.refused[name]}" if name in bench.refused else ""
+                say(f"  no score for {silent:,} of {len(places):,} pairs{why}")
             say(f"  {money(services.client.budget.spent_nano / 1e9)} so far")
             try:
                 name, places = asking.send(margins)
@@ -121,7 +134,7 @@ async def _calibrate(
                 made = ended.value
                 break
         return {
-            one.grader: Trusted(recipe.reward(one.grader).identity, bench.main(one.grader), one)
+            one.grader: Trusted(recipe.identity(one.grader), bench.main(one.grader), one)
             for one in made
         }
 
@@ -146,7 +159,7 @@ class _Bench:
         self._services, self._pairs = services, pairs
         swapped = [digest(pair.chosen, pair.rejected)[0] % 2 for pair in pairs]
         self.signs = 1 - 2 * np.array(swapped, np.int64)  # 1: people chose the first
-        self._keys: dict[str, str] = {}
+        self.refused: dict[str, str] = {}  # by grader, why the last one got no score
 
     def main(self, name: str) -> str:
         """The attribute that is a reward's one figure."""
@@ -169,7 +182,8 @@ class _Bench:
             first, second = await self._services.desk.score(
                 name, Candidates(pair.prompt, texts), asker
             )
-        except (RowError, ProviderError):  # one answer in a thousand that cannot be read
+        except (RowError, ProviderError) as error:  # one answer in a thousand that cannot be read
+            self.refused[name] = str(error)
             return float("nan")
         if first is None or second is None:
             return float("nan")

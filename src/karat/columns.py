@@ -45,6 +45,11 @@ class Table:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def path(self) -> Path:
+        """The stage file. What a step works out about it may be kept beside it."""
+        return self._path
+
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Record batches of the live rows with these columns only, in file order.
 

@@ -9,12 +9,18 @@ import msgspec
 
 
 class CallForecast(msgspec.Struct):
-    """Calls to one model: `calls` requests of `n` samples each. Of a reward: `calls` rows."""
+    """Calls to one model: `calls` requests of `n` samples each. Of a `reward`, whose name a model
+    may have as well: `calls` rows. `writes`: whether what is asked writes text. A request holds,
+    beside the conversation, `shown` responses and so many tokens of its `own_words`."""
 
     model: str
     calls: int
     n: int = 1
     max_tokens: int | None = None
+    reward: bool = False
+    writes: bool = True
+    shown: int = 0
+    own_words: int = 0
 
 
 class Forecast(msgspec.Struct):

@@ -175,7 +175,12 @@ class _Ask:
         async def ask(asked: ChatRequest) -> list[Completion]:
             return await client.chat(model, asked, self._asker)
 
-        return await (ask(request) if schema is None else chat_structured(ask, request, tries))
+        if schema is None:
+            return await ask(request)
+        return await chat_structured(ask, request, tries, client.of_earlier_run)
+
+    def of_earlier_run(self, answer: Completion) -> bool:
+        return self._desk.client.of_earlier_run(answer)
 
     async def score(self, reward: str, job: Candidates) -> list[Scores | None]:
         return await self._desk.score(reward, job, self._asker)

@@ -49,6 +49,7 @@ class Journal:
         self._reader = _connect(path)
         self._writer = _connect(path)
         ((held,),) = self.query("SELECT EXISTS (SELECT 1 FROM calls)")
+        ((self._last,),) = self.query("SELECT coalesce(max(rowid), 0) FROM calls")
         self._bought: bytearray | None = None if held else bytearray(FILTER_BITS // 8)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="karat-journal")
         self._batch: _Batch | None = None
@@ -71,6 +72,11 @@ class Journal:
         except sqlite3.Error as error:
             raise _explain(error, self.path) from error
         return found
+
+    def earlier(self, key: bytes) -> bool:
+        """Whether an answer was recorded before this journal was opened: by an earlier run."""
+        found = self.query("SELECT 1 FROM calls WHERE key = ? AND rowid <= ?", key, self._last)
+        return next(found, None) is not None
 
     async def put(self, records: list[Record], attempt: Attempt) -> None:
         """Returns once answers and attempt are committed. Raises: RunError (disk full, damage)."""

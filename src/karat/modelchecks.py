@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from karat.errors import RecipeError, did_you_mean
@@ -11,7 +11,7 @@ from karat.models.rights import Rights
 from karat.models.spec import DEFAULTS, ModelSpec
 from karat.models.takes import refusals
 from karat.row import Message
-from karat.step import StepCall
+from karat.step import StepCall, verifier_names
 from karat.target import Target
 
 Models = Mapping[str, ModelSpec]
@@ -164,7 +164,7 @@ def training_rights(
 
 def least_scores(call: StepCall) -> Iterator[tuple[str, str, float]]:
     """(parameter, score, value) of what scores must reach: `minimum` of the one that a step names,
-    and each of its `floors`."""
+    each of its `floors`, and of what may stand in for them (`also`)."""
     named = list(call.named("score"))
     params = call.params
     alone = [key for parameter, key in named if params[parameter] == key]
@@ -172,6 +172,23 @@ def least_scores(call: StepCall) -> Iterator[tuple[str, str, float]]:
     if len(alone) == 1 and not summed and isinstance(params.get("minimum"), int | float):
         yield "minimum", alone[0], params["minimum"]
     for parameter, key in named:
-        floors = params[parameter] if parameter == "floors" else None
+        floors = params[parameter] if parameter in ("floors", "also") else None
         if isinstance(floors, dict) and isinstance(floors.get(key), int | float):
-            yield "floors", key, floors[key]
+            yield parameter, key, floors[key]
+
+
+def score_hint(key: str, graded: Iterable[str], scales: Mapping[str, Any] | None) -> str:
+    """What to do about a score that no step before gives. `scales`: what its reward gives, by
+    attribute, where the recipe has that reward."""
+    found = sorted(graded)
+    name, _, attribute = key.rpartition(".")
+    check = attribute.removesuffix("_share")
+    if name == "verifier" and check in verifier_names():
+        return f"put verify: {{checks: [{check}]}} before it"
+    if key == "route.value":
+        return "a route of graders gives it, such as grade: [refusal, judge]"
+    if own := [one for one in found if one.startswith(f"{key}.")]:
+        return f"write the reward and what it rates: {', '.join(own)}"
+    if scales is not None and attribute in scales:
+        return f"put grade: {{reward: {name}}} before it"
+    return did_you_mean(key, found) if found else "no earlier step grades anything"

@@ -23,6 +23,12 @@ from karat.stage import cut, read_meta, scopes, sealed
 
 ASSUMED_PROMPT_TOKENS = 120
 ASSUMED_COMPLETION_TOKENS = 300
+ASSUMED_SCORE_S = 0.2  # of one request for scores
+WRITTEN, SCORED = "written", "scored"
+# The sort of a record, and which records a plan counts.
+_SORT = f"CASE kind WHEN 'score' THEN '{SCORED}' ELSE '{WRITTEN}' END"
+_COUNTED = "kind IN ('chat', 'complete', 'score')"
+Asked = tuple[str, str, str]  # step, model, WRITTEN or SCORED
 
 
 class StepPlan(msgspec.Struct):
@@ -119,27 +125,37 @@ def _asked(
     recipe: Recipe, call: CallForecast, responses: int
 ) -> Iterator[tuple[ModelSpec, CallForecast]]:
     """A forecast's calls by the model they go to: a reward's go to what it asks."""
-    if call.model in recipe.models:
+    if call.model in recipe.models and not call.reward:
         yield recipe.models[call.model], call
         return
-    for spec, count in recipe.graders.calls(call.model, recipe.models, responses):
-        yield spec, CallForecast(call.model, call.calls * count, 1, call.max_tokens)
+    for spec, of_row in recipe.graders.calls(call.model, recipe.models, responses):
+        yield spec, msgspec.structs.replace(of_row, calls=call.calls * of_row.calls)
 
 
 def _line(
     spec: ModelSpec,
     label: str,
     call: CallForecast,
-    measured: dict[tuple[str, str], _Measured],
-    recorded: dict[tuple[str, str], int],
+    measured: dict[Asked, _Measured],
+    recorded: dict[Asked, int],
 ) -> StepPlan:
     wire = load_wire(spec.format)
-    known = measured.get((label, spec.model))
+    kind = WRITTEN if call.writes else SCORED
+    known = measured.get((label, spec.model, kind))
     limit = call.max_tokens or spec.max_tokens
     tokens_out = min(ASSUMED_COMPLETION_TOKENS, limit or ASSUMED_COMPLETION_TOKENS)
-    per = known or _Measured(ASSUMED_PROMPT_TOKENS, tokens_out, tokens_out / wire.TOKENS_PER_S)
+    tokens_in = call.own_words + call.shown * ASSUMED_COMPLETION_TOKENS
+    if call.writes:
+        tokens_in += ASSUMED_PROMPT_TOKENS
+        guess = _Measured(tokens_in, tokens_out, tokens_out / wire.TOKENS_PER_S)
+    else:  # each response is read with its prompt, and a number comes back
+        tokens_in += call.n * ASSUMED_PROMPT_TOKENS
+        guess = _Measured(tokens_in, 0, ASSUMED_SCORE_S)
+    per = known or guess
     samples = call.calls * call.n
-    held = min(samples, recorded.get((label, spec.model), 0))
+    held = min(samples, recorded.get((label, spec.model, kind), 0))
+    if held:  # what two lines ask one model is held once
+        recorded[label, spec.model, kind] -= held
     left = samples - held
     prompt_tokens = round(call.calls * per.prompt_tokens * left / samples) if samples else 0
     completion_tokens = round(left * per.completion_tokens)
@@ -168,30 +184,32 @@ def spent_usd(journal: Path) -> float:
     return (found[0][0] or 0) / 1e9 if found else 0.0
 
 
-def _measure(journal: Path) -> dict[tuple[str, str], _Measured]:
-    """Averages per (step, model) of what the journal holds."""
+def _measure(journal: Path) -> dict[Asked, _Measured]:
+    """Averages of what the journal holds."""
     found = look_up(
         journal,
-        "SELECT step, model, sum(prompt_tokens), sum(completion_tokens), "
+        f"SELECT step, model, {_SORT}, sum(prompt_tokens), sum(completion_tokens), "
         "sum(latency_ms) / 1000 / sum(attempts), sum(attempts), sum(answers) FROM minutes "
-        "WHERE kind IN ('chat', 'complete') AND error = '' AND attempts > 0 GROUP BY step, model",
+        f"WHERE {_COUNTED} AND error = '' AND attempts > 0 GROUP BY 1, 2, 3",
     )
     return {
-        (step, model): _Measured(tokens_in / calls, tokens_out / samples, latency or 0.0)
-        for step, model, tokens_in, tokens_out, latency, calls, samples in found
+        (step, model, kind): _Measured(tokens_in / calls, tokens_out / samples, latency or 0.0)
+        for step, model, kind, tokens_in, tokens_out, latency, calls, samples in found
     }
 
 
-def _recorded(recipe: Recipe, journal: Path) -> dict[tuple[str, str], int]:
-    """Answers per (step, model) that were bought under this seed and these parameters."""
+def _recorded(recipe: Recipe, journal: Path) -> dict[Asked, int]:
+    """Answers that were bought under this seed and these parameters."""
     wanted = scopes(recipe)
     found = look_up(
         journal,
-        "SELECT step, model, scope, count(*) FROM calls WHERE kind IN ('chat', 'complete') "
-        "GROUP BY step, model, scope",
+        f"SELECT step, model, {_SORT}, scope, count(*) FROM calls WHERE {_COUNTED} "
+        "GROUP BY 1, 2, 3, 4",
     )
     return {
-        (step, model): count for step, model, scope, count in found if wanted.get(step) == scope
+        (step, model, kind): count
+        for step, model, kind, scope, count in found
+        if wanted.get(step) == scope
     }
 
 

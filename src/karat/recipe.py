@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from karat.modelchecks import (
     check_takes,
     check_twins,
     least_scores,
+    score_hint,
 )
 from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
@@ -90,7 +92,8 @@ class Recipe:
         for key, value in (models or {}).items():
             with at(f"{self.origin}, model '{key}'"):
                 self.models[str(key)] = parse_model(value, own)
-        self.rewards = {str(key): value for key, value in (rewards or {}).items()}
+        given = typed(rewards or {}, dict, "rewards", self.origin)
+        self.rewards = {str(key): deepcopy(value) for key, value in given.items()}
         self.graders = Graders(self.rewards, self.folder, own)
         for number, call in enumerate(self.steps, 1):
             if not isinstance(call, StepCall):
@@ -109,6 +112,10 @@ class Recipe:
     def reward(self, name: str) -> Reward:
         """The loaded reward behind a name of this recipe. Raises: RecipeError."""
         return self.graders.get(name)
+
+    def identity(self, name: str) -> str:
+        """What tells a reward, with all it asks, from any that could score otherwise."""
+        return self.graders.identity(name, lambda model: self.models[model].meaning())
 
     def asked(self, call: StepCall) -> Iterator[tuple[str, str]]:
         """(parameter, model) of every model a step asks: those it names, and its rewards'."""
@@ -175,7 +182,10 @@ class Recipe:
                 spec.check_written()
         with at(self.origin):
             for name in self.rewards:
-                list(self.graders.behind(name))
+                self.reward(name)
+                with at(f"reward '{name}'"):
+                    self.graders.check_written(name)
+            self.graders.check_together()
 
     def _check_step(self, position: int, call: StepCall, graded: Scales) -> None:
         if call.step.kind == "source" and position > 0:
@@ -201,10 +211,11 @@ class Recipe:
         for parameter, key in call.scores_read():
             given = self.steps[0].step.kind == "source" and key.startswith("human.")
             if key not in graded and not given:
-                hint = did_you_mean(key, graded) if graded else "no earlier step grades anything"
+                hint = score_hint(key, graded, self._scales(key))
                 raise RecipeError(f"{parameter}: no score '{key}' at this point; {hint}")
         graded.update(call.step.scores)
         graded.update(call.step.given(**call.params) if call.step.given else {})
+        self.graders.derive(call.step.deriving(**call.params) if call.step.deriving else {})
         for parameter, key, least in least_scores(call):
             low, high = graded.get(key, (-inf, inf))
             if least > high:
@@ -226,6 +237,11 @@ class Recipe:
             first = self.labels[position] == call.step.name
             key = f"{call.step.path}.{parameter}" if first else ""
             check_readable(parameter, self.path(value), key)
+
+    def _scales(self, key: str) -> Scales | None:
+        """What the reward that a score is of gives, by attribute, where the recipe has it."""
+        name = key.rpartition(".")[0]
+        return dict(self.reward(name).attributes) if name in self.rewards else None
 
     def _check_model(self, parameter: str, name: str) -> None:
         if name not in self.models:

@@ -134,7 +134,10 @@ def _named_params(item: Any, where: str) -> tuple[str, dict[str, Any]]:
     if isinstance(params, list) and name in LISTED:
         params = {LISTED[name]: params}
     if not isinstance(params, dict):
-        raise RecipeError(f"{where} '{name}': parameters are a mapping, got {params!r}")
+        raise RecipeError(
+            f"{where} '{name}': parameters are a mapping, got {params!r}; "
+            f"write {name}: {{parameter: value}}, and `karat steps {name}` lists what it takes"
+        )
     return str(name), {str(key): value for key, value in params.items()}
 
 
@@ -258,6 +261,8 @@ def _place(tree: dict[str, Any], parents: list[str]) -> dict[str, Any]:
             if isinstance(inner, list):  # a model and those that stand in for it
                 return _listed(place, name, inner, rest[1:], ".".join(parents))
             inner = {"model": inner} if isinstance(inner, str) else inner
+        elif first == "rewards" and depth == 0 and isinstance(inner, str):
+            inner = {"reward": inner}
         # A copy: by an anchor, another place of the file may hold the same mapping.
         place[name] = dict(typed(inner, dict, name, ".".join(parents)))
         place = place[name]

@@ -20,6 +20,7 @@ import msgspec
 import orjson
 
 SEED_RANGE = 2**31 - 1  # what every provider's `seed` field takes
+SPLITS = ("train", "validation", "test")  # what `meta.split` of a row may say
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 from karat.columns import READ_ROWS
 from karat.context import PROMPTS
 from karat.errors import RunError
-from karat.models.spec import DEFAULTS
 from karat.recipe import Recipe
 from karat.row import Row, canonical, digest
 from karat.step import StepCall
 from karat.table import BARE, SCHEMA, from_batch, to_batch
 
+REWARDS = Path(__file__).with_name("rewards")
 FORMAT = "1"  # of stage files; part of every address
 ROW_GROUP_BYTES = 8 * 2**20
 BATCH_ROWS = 256
@@ -122,7 +122,17 @@ def _address(recipe: Recipe, group: Sequence[tuple[str, StepCall]], before: str)
     meanings = _meanings(recipe)
     for label, call in group:
         parts += [label, call.step.path, call.step.source(), canonical(call.renamed(meanings))]
+        if any(call.named("reward")):
+            parts.append(_rewards_source())
     return digest(before, *parts).hex()
+
+
+@cache
+def _rewards_source() -> bytes:
+    """A digest of what karat's rewards are written in: how answers are added up is no part of any
+    journal key, so that an edit of it replays the stages that grade, and buys nothing."""
+    files = sorted(REWARDS.glob("*.py"))
+    return digest(*(part for file in files for part in (file.name, file.read_bytes())))
 
 
 def scopes(recipe: Recipe) -> dict[str, str]:
@@ -147,24 +157,15 @@ def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
     A model or a file may be called anything; a reward's name is part of the keys of its scores.
     """
 
-    def model(name: str) -> str:
-        route = recipe.models[name].route()
-        return canonical(
-            [[spec.identity(), *(getattr(spec, field) for field in DEFAULTS)] for spec in route]
-        ).decode()
-
     def reward(name: str) -> str:
-        behind = [
-            (held.identity, [model(m) for m in held.models]) for held in recipe.graders.behind(name)
-        ]
-        return canonical([name, *behind]).decode()
+        return canonical([name, recipe.identity(name)]).decode()
 
     def dataset(name: str) -> str:
         path = recipe.path(name)
         return canonical([name, _content(path)]).decode() if path.exists() else name
 
     return {
-        "model": model,
+        "model": lambda name: recipe.models[name].meaning(),
         "reward": reward,
         "path": lambda name: _content(recipe.path(name)),
         "dataset": dataset,

@@ -66,6 +66,7 @@ class Step:
         self.validate: Callable[..., str | None] | None = None
         self.suitable: Callable[..., str | None] | None = None
         self.given: Callable[..., Mapping[str, Scale]] | None = None
+        self.deriving: Callable[..., Mapping[str, Iterable[str]]] | None = None
         self.reading: Callable[..., Iterable[tuple[str, str]]] | None = None
         self.absolutes: Callable[..., Iterable[tuple[str, str]]] | None = None
         self.fitting: Callable[..., str | None] | None = None
@@ -104,6 +105,11 @@ class Step:
     def gives(self, function: Callable[..., Mapping[str, Scale]]) -> Callable[..., Any]:
         """Decorator: `f(*, …) -> {score: (low, high)}`, scores whose names depend on parameters."""
         self.given = function
+        return function
+
+    def derives(self, function: Callable[..., Mapping[str, Iterable[str]]]) -> Callable[..., Any]:
+        """Decorator: `f(*, …) -> {score: scores it is made of}`; see Graders.derive."""
+        self.deriving = function
         return function
 
     def reads(self, function: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Any]:

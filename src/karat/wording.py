@@ -34,6 +34,7 @@ _PLAIN: tuple[tuple[type, str, str], ...] = (
     (inspect.AnyType, "anything", "anything"),
 )
 _LISTS = (inspect.ListType, inspect.VarTupleType, inspect.SetType)
+_NUMBERS = (inspect.IntType, inspect.FloatType)
 
 
 # --- what a type takes ---------------------------------------------------------------------------
@@ -140,7 +141,10 @@ def _wrong_key(key: Any, types: Sequence[Any]) -> str:
 def _nearest(value: Any, options: Sequence[Any]) -> str:
     """The end of a message: what somebody who wrote this may have meant, or nothing."""
     if not isinstance(value, str):
-        return ""
+        lists = [o for o in options if isinstance(o, _LISTS)]
+        numbers = [isinstance(i, _NUMBERS) for o in lists for i in _options(o.item_type)]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return f"; write a list: [{value}]" if number and any(numbers) else ""
     words = [v for o in options if isinstance(o, inspect.LiteralType) for v in o.values]
     if near := get_close_matches(value, map(str, words), 1):
         return f"; did you mean '{near[0]}'?"

@@ -295,6 +295,7 @@ def test_a_judge_who_always_takes_the_first(tmp_path):
         tmp_path, lambda body, place: '{"reasoning": "x", "better": "A"}', ask="pairwise"
     )
     assert "identical" in found(verdict)  # asked in both orders, that is a draw
+    assert "chat template" not in str(verdict.findings)  # it reads none of its own
     assert verdict.errors
 
 
@@ -330,6 +331,13 @@ def test_the_cost_is_counted():
     assert checked(VllmServer(toy=toy()), VLLM).cost_usd in (None, 0)
 
 
+def test_a_budget_that_ends_is_no_server_that_is_down():
+    overrides = ["price={input: 1000.0, output: 0}", "budget_usd=0.000001"]
+    answers = found(checked(VllmServer(toy=toy()), VLLM, *overrides))["answers"]
+    assert "raise budget_usd" in answers.seen
+    assert answers.change == "mend what it says"
+
+
 def test_a_reward_of_a_recipe(tmp_path):
     with VllmServer(toy=toy()) as server:
         tree = {
@@ -346,7 +354,13 @@ def test_a_reward_of_a_recipe(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("mine", "--recipe"), ("vlm/x", "no reward"), ("nim/x", "attributes")]
+    ("name", "words"),
+    [
+        ("mine", "--recipe"),
+        ("helpsteer2", "did you mean 'embedded/helpsteer2'"),
+        ("vlm/x", "no reward"),
+        ("nim/x", "attributes"),
+    ],
 )
 def test_mistakes_in_words(name, words):
     with pytest.raises(RecipeError, match=words):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karat.curation import spread
-from karat.curation.spread import nearest_similarity, novelsum, vendi_score
+from karat.curation.spread import nearest_similarity, novelsum, novelties, vendi_score
 
 
 def vectors(many, dimensions, seed):
@@ -52,6 +52,7 @@ def test_vendi_equals_its_definition():
 def test_none_one_and_equal_ones():
     one = vectors(1, 4, 0)
     none = one[:0]
+    assert (novelties(none).tolist(), novelties(one).tolist()) == ([], [0])
     assert (vendi_score(none), novelsum(none), nearest_similarity(none)) == (0, 0, 0)
     assert (vendi_score(one), novelsum(one), nearest_similarity(one)) == (pytest.approx(1), 0, 0)
     equal = np.repeat(one, 5, axis=0)

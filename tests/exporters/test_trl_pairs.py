@@ -27,7 +27,7 @@ ANSWERS = ("a", "b", "c", "d")
 
 
 def answers(*texts: str) -> list[Any]:
-    return [response(text, float(i), False) for i, text in enumerate(texts)]
+    return [response(text, float(i), True) for i, text in enumerate(texts)]
 
 
 def test_a_line_for_each_pair_with_its_own_scores(tmp_path: Path) -> None:
@@ -70,6 +70,14 @@ def test_what_a_later_step_has_spoilt_is_left_out(
     done = trl_preference.export(run_of(tmp_path, rows), tmp_path / "export")
     assert done.files == {}
     assert done.left_out.pop(reason) >= 1
+
+
+def test_a_chosen_answer_that_a_later_step_turned_down_is_no_longer_chosen(tmp_path: Path) -> None:
+    paired = row(1, *answers(*ANSWERS), meta={"pairs": [pair(3, 0, 5, 1), pair(2, 1, 4, 3.5)]})
+    paired.responses[2].kept = paired.responses[0].kept = False
+    done = trl_preference.export(run_of(tmp_path, [paired]), tmp_path / "export")
+    assert [line["chosen"][0]["content"] for line in lines(done.files["train"])] == ["d"]
+    assert done.left_out == {"chosen response turned down by a later step": 1}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from test_loose_json import BRACKETED, PROSE, VALUES
 
 from karat.errors import RecipeError, RowError
-from karat.models.chat import ChatRequest, Completion, ToolCall
+from karat.models.chat import ChatRequest, Completion, Tool, ToolCall
 from karat.models.structured import (
     Fitted,
     Invalid,
@@ -287,11 +287,30 @@ def test_a_cut_answer_is_named():
         answers(Model('{"score": 3', finish_reason="length"), asked(max_tokens=5), attempts=1)
 
 
+@pytest.mark.parametrize(("bought", "asked_for"), [(2, 3), (3, 6), (4, 6), (6, 9)])
+def test_the_next_run_goes_on_where_one_has_used_up_its_tries(bought, asked_for):
+    """What was killed half-way ends as it would have; what had ended is tried again."""
+    model = Model("No.")
+
+    def earlier(answer):
+        return sum(m.role == "assistant" for m in model.requests[-1].messages) < bought
+
+    with pytest.raises(RowError, match=f"after {asked_for} tries"):
+        asyncio.run(chat_structured(model, asked(), 3, earlier))
+    assert len(model.requests) == asked_for
+
+
 def test_a_call_of_a_tool_is_no_answer_yet():
     call = ToolCall("a", "look", "{}")
-    (found,) = answers(Model("", tool_calls=(call,)), asked())
+    (found,) = answers(Model("", tool_calls=(call,)), asked(tools=(Tool("look"),)))
     assert found.tool_calls == (call,)
     assert found.value is None
+
+
+def test_a_call_of_a_tool_that_nobody_offered_is_no_answer():
+    call = ToolCall("a", "look", "{}")
+    with pytest.raises(RowError, match="after 3 tries: it holds nothing"):
+        answers(Model("", "", "", tool_calls=(call,)), asked())
 
 
 def test_the_others_finish_when_one_gives_up():

@@ -64,7 +64,7 @@ def test_helpsteer2_is_curated(tmp_path):
     lines = [json.loads(line) for line in ratings.read_text().splitlines()]
     helpful = {line["prompt"] for line in lines if line["helpfulness"] > 3}
     rows = rows_of(run.accepted_file)
-    assert len(helpful) * 0.98 <= len(rows) <= len(helpful)
+    assert len(helpful) * 0.95 <= len(rows) <= len(helpful)  # some speak as a model
     for row in rows:
         (best,) = row.kept()
         assert best.scores["human.helpfulness"] == 4

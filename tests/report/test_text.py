@@ -14,6 +14,7 @@ from karat.planning import StepPlan
 from karat.recipe import recipe_hash
 from karat.report.cells import money
 from karat.report.text import plan_table, print_report
+from karat.report.voices import yields
 from karat.rundir import Run
 
 EVIL = "\x1b[2J[bold]kept[/bold] [/nothing] \x07\u202e\u2028\ud800"
@@ -179,3 +180,10 @@ def test_variety_is_told_only_where_its_effect_was_tested(show):
     clear = show({**REPORT, "variety": {"tone": [voice(EFFECT), voice(None)]}})
     assert "effect on reward" in clear
     assert "tone: plainly" in clear
+
+
+def test_counts_of_one_thing_stand_together():
+    counts = {"a: failed": 1, "b: passed": 2, "a: passed": 1200, "plain": 3}
+    report = {"funnel": [{"label": "verify", "notes": {"counts": counts}}, {"label": "read"}]}
+    (line,) = yields(report)
+    assert line.plain == "verify: a: 1 failed, 1,200 passed; b: 2 passed; 3 plain"

@@ -63,6 +63,22 @@ def test_raters_are_averaged_and_one_may_change_his_mind(tmp_path):
     assert rated(tmp_path, ["Water."]) == [{"helpfulness": 3.0, "raters": 2.0, "spread": 2.0}]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    write(tmp_path, b"\xef\xbb\xbf", {"prompt": TIDE, "response": "Water.", "taste": 2})
+    assert rated(tmp_path, ["Water."])[0]["taste"] == 2
+
+
+def test_fields_that_nobody_asked_for_need_not_be_ratings(tmp_path):
+    line = {"prompt": TIDE, "response": "Water.", "taste": 2, "flag": True, "tags": ["a"]}
+    write(tmp_path, line)
+    (found,) = rated(
+        tmp_path, ["Water."], {"reward": "human/ratings.jsonl", "attributes": {"taste": [0, 4]}}
+    )
+    assert found["taste"] == 2
+    with pytest.raises(RecipeError, match="a number was wanted, not True"):
+        load_reward({"reward": "human/ratings.jsonl", "attributes": {"flag": (0, 1)}}, tmp_path)
+
+
 def test_lists_are_several_raters_and_lines_without_a_rater_are_each_another(tmp_path):
     write(
         tmp_path,

@@ -36,7 +36,7 @@ def world(make_recipe, tmp_path):
             loaded = Recipe.load(make_recipe(server.model(price=PRICE), 0, [read], rewards=rewards))
             made = {
                 name: Trusted(
-                    loaded.reward(name).identity, "reward",
+                    loaded.identity(name), "reward",
                     Calibration(name, 1.0, 1.0, threshold, 0.9, 0.8, 0.5, 200),
                 )
                 for name, threshold in sure.items()
@@ -154,7 +154,15 @@ def test_a_calibration_of_another_reward_is_refused(world, make_recipe, tmp_path
     [
         ({"route": ["helpsteer2", "judge"]}, "how sure must 'helpsteer2' be to decide"),
         ({}, "name one reward, or list the graders of a route"),
-        ({"route": ["math"], "reward": "judge"}, "name one reward, or list the graders"),
+        ({"route": ["math"], "reward": "judge"}, "name one reward or a route, not both"),
+        (
+            {"reward": "refusal"},
+            r"'refusal' in rewards; it is a verifier: verify: .checks: .refusal",
+        ),
+        (
+            {"route": ["refuse", "judge"]},
+            "'refuse' in rewards; .*; of verifiers, did you mean 'refusal'",
+        ),
         ({"route": ["judge", "judge"]}, "route lists 'judge' twice"),
         ({"route": ["jugde"]}, "no reward 'jugde' in rewards; did you mean 'judge'"),
         ({"reward": "judge", "calibration": "rows.jsonl"}, "calibration belongs to a route"),

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from karat.intervals import Resamples
 from karat.scoring.best_of import curves
-from karat.scoring.overoptimisation import downturn, gao_fit, ladder, meter, recommend
+from karat.scoring.overoptimisation import downturn, gao_fit, grouped, ladder, meter, recommend
+from karat.scoring.tallies import GROUPS
 
 
 def pool(prompts, n, seed, gold):
@@ -119,3 +121,29 @@ def test_gaos_curve_is_found():
 def test_long_curves_show_two_k_an_octave():
     assert ladder(5) == [1, 2, 3, 4, 5]
     assert ladder(100)[15:] == [16, 24, 32, 48, 64, 96, 100]
+
+
+def test_groups_of_prompts_vary_as_the_prompts_do():
+    """The mean is the same to the last digits, wherever the scale lies and however uneven groups
+    are; the interval is as wide; and a large file is quick and small."""
+    random = np.random.default_rng(5)
+    values_PK = random.normal(size=(5_000, 2)) + 1e6
+    found_GK = grouped(values_PK)
+    assert found_GK.shape == (GROUPS, 2)
+    assert found_GK.mean(axis=0) == pytest.approx(values_PK.mean(axis=0), abs=1e-7)
+    error = values_PK.std(axis=0, ddof=1) / math.sqrt(5_000)
+    assert found_GK.std(axis=0, ddof=1) / math.sqrt(GROUPS) == pytest.approx(error, rel=0.1)
+    few = values_PK[:GROUPS]
+    assert grouped(few) is few
+    all_of_them = Resamples(5_000, 1, 2_000).mean(values_PK[:, 0])
+    in_groups = Resamples(GROUPS, 1, 2_000).mean(found_GK[:, 0])
+    width = all_of_them.high - all_of_them.low
+    assert in_groups.high - in_groups.low == pytest.approx(width, rel=0.1)
+
+
+def test_a_downturn_is_found_in_groups_as_well():
+    p_drop = {}
+    for gold in (hacked, faithful):
+        counts, scores, values = pool(6_000, 8, 2, gold)
+        p_drop[gold] = downturn(grouped(curves(counts, scores, values)), draws=400)
+    assert p_drop[hacked] < 0.01 < p_drop[faithful]

@@ -35,7 +35,7 @@ def one_after_another(
             c, r = min(every, key=lambda p: (-(scores[p[0]] + scores[p[1]]), p))
         else:
             c = min(options, key=lambda i: (-scores[i], i))
-            off = {r: abs(scores[r] - target) for r in options[c]}
+            off = {r: round(abs(scores[r] - target), 9) for r in options[c]}
             if rule == "max_min":
                 off = dict.fromkeys(off, 0.0)
             r = min(options[c], key=lambda i: (off[i], scores[i], i))

@@ -47,6 +47,38 @@ class Ctx:
         return key in self._within
 
 
+def graded(scores: dict[str, Any]) -> list[Row]:
+    """Rows of answers with these scores, a matrix of rows × answers each."""
+    rows, answers = next(iter(scores.values())).shape
+    return [
+        Row(
+            f"row{p}",
+            [Message("user", "?")],
+            [
+                Response(f"answer {n}", scores={k: float(v[p, n]) for k, v in scores.items()})
+                for n in range(answers)
+            ],
+        )
+        for p in range(rows)
+    ]
+
+
+def test_a_grader_that_never_varies_disagrees_with_nobody(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = graded({"a.reward": random.normal(size=(20, 3)), "b.reward": np.ones((20, 3))})
+    for by in ("score", "choice"):
+        decision, _ = run(tmp_path, rows, by=by)
+        assert (decision.drop, decision.meta, decision.notes["disagreements"]) == ({}, {}, 0)
+
+
+def test_an_infinite_score_is_none_and_spoils_no_other_row(tmp_path: Path) -> None:
+    scores = np.random.default_rng(1).normal(size=(40, 3))
+    wild = scores.copy()
+    wild[0] = np.inf
+    decision, _ = run(tmp_path, graded({"a.reward": wild, "b.reward": -scores}))
+    assert (decision.notes["checked"], decision.notes["disagreements"] > 20) == (39, True)
+
+
 def run(
     folder: Path, rows: list[Row], ctx: Ctx | None = None, **params: Any
 ) -> tuple[Decision, dict[str, Row]]:
@@ -271,6 +303,7 @@ def test_which_graders_are_compared() -> None:
     [
         ({"graders": ["a.x"]}, "graders"),
         ({"graders": ["a.x", "a.x"]}, "a.x is there twice"),
+        ({"graders": ["a", "b"]}, "name scores, such as a.reward, not the reward 'a'"),
         ({"graders": ["a.x", "a.y", "b.x"]}, "only a.y is called y"),
         ({"graders": ["a.x", "b.x"], "tolerance": -1}, "tolerance"),
         ({"graders": ["a.x", "b.x"], "levels": 1}, "levels"),

@@ -7,11 +7,13 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from karat.columns import Decision, Table
+from karat.curation.minhash import NearDuplicates
 from karat.decided import apply_decision
 from karat.errors import RecipeError, RunError
 from karat.row import Message, Response, Row
@@ -76,9 +78,9 @@ def test_exact_duplicates_by_hand(tmp_path: Path, items: list[tuple[str, str | N
 def test_exact_and_near_in_one_step(tmp_path: Path) -> None:
     text = "Explain in simple words how a heat pump moves heat from the cold garden into a house"
     edited = text.replace("simple", "plain")
-    decision, after = run(
-        tmp_path, prompts(text, text.upper(), edited, "What is 2 + 2?", "What is 2 * 2?")
-    )
+    rows = prompts(text, text.upper(), edited, "What is 2 + 2?", "What is 2 * 2?")
+    assert list(run(tmp_path, rows)[0].drop) == ["row1"]
+    decision, after = run(tmp_path, rows, threshold=0.8)
     assert decision.drop == {
         "row1": "exact duplicate (of row0)",
         "row2": "near duplicate (of row0, 0.83)",
@@ -88,6 +90,70 @@ def test_exact_and_near_in_one_step(tmp_path: Path) -> None:
         "clusters": 1, "largest_cluster": 3,
     }  # fmt: skip
     assert after[2].dropped == "dedupe: near duplicate (of row0, 0.83)"
+
+
+def test_by_default_a_short_text_must_be_nearer_than_a_long_one(tmp_path: Path) -> None:
+    """One word in 16 makes another prompt; 30 in 200 leave the same document."""
+    words = [f"word{i}" for i in range(200)]
+    edited = ["other" + w if i % 20 in (3, 9, 16) else w for i, w in enumerate(words)]
+    short = " ".join(words[:16])
+    rows = prompts(short, short.replace("word3", "other"), " ".join(words), " ".join(edited))
+    decision, _ = run(tmp_path, rows)
+    assert decision.drop == {"row3": "near duplicate (of row2, 0.63)"}
+    assert decision.notes["threshold"] == "auto"
+    assert sorted(run(tmp_path, rows, threshold=0.8)[0].drop) == ["row1"]
+
+
+def test_a_row_that_stays_can_say_how_many_it_stands_for(tmp_path: Path) -> None:
+    decision, after = run(tmp_path, prompts("one", "One", "two", "ONE "), mark=True)
+    assert decision.meta == {"row0": {"stands_for": 3}}
+    assert [row.meta for row in after] == [{"stands_for": 3}, {}, {}, {}]
+    assert run(tmp_path, prompts("one", "one"))[0].meta == {}
+
+
+def test_by_meaning(tmp_path: Path) -> None:
+    rows = prompts(
+        "How do I bake sourdough bread at home?", "At home, how do I bake bread with sourdough?",
+        "What is the capital of Norway?", "???", "???",
+    )  # fmt: skip
+    decision, _ = run(tmp_path, rows, measure="semantic", threshold=0.85)
+    assert decision.drop["row1"].startswith("near duplicate (of row0, cosine ")
+    assert decision.drop["row4"] == "exact duplicate (of row3)"
+    assert len(decision.drop) == 2
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was signed before a kill is not signed again, and the answer is the same."""
+    monkeypatch.setattr("karat.steps.dedupe.SPOOLED", 1)
+    monkeypatch.setattr("karat.steps.dedupe.COMMITTED", 1)
+    rows = prompts(*(f"prompt number {i % 1500} of many" for i in range(3000)))
+    rows[5].dropped = "earlier: gone"
+    writer = StageWriter(tmp_path / "stage.parquet")
+    writer.add(rows)
+    writer.close({})
+    table, left = Table(writer.path), 2
+    signed = NearDuplicates.add
+    seen: list[int] = []
+
+    def add(self: NearDuplicates, texts: pa.Array) -> None:
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        seen.append(len(texts))
+        signed(self, texts)
+
+    monkeypatch.setattr(NearDuplicates, "add", add)
+    with pytest.raises(KeyboardInterrupt):
+        dedupe.function(table, None, **dedupe.check({}))
+    assert (tmp_path / "stage.dedupe").exists()
+    left = 99
+    again = dedupe.function(table, None, **dedupe.check({}))
+    assert sum(seen) == 2999
+    assert not (tmp_path / "stage.dedupe").exists()
+    monkeypatch.setattr("karat.steps.dedupe.SPOOLED", 10_000)
+    assert again == dedupe.function(table, None, **dedupe.check({}))
+    assert len(again.drop) == 1499
 
 
 def test_what_is_compared(tmp_path: Path) -> None:

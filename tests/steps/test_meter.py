@@ -9,6 +9,7 @@ import pytest
 from staged import run
 
 from karat.errors import RecipeError
+from karat.recipe import Recipe
 from karat.row import Message, Response, Row
 from karat.step import find
 
@@ -81,6 +82,27 @@ def test_nothing_graded_is_said_and_stops_nothing(tmp_path):
     assert "nothing to measure" in warning
 
 
-def test_a_reward_is_not_held_out_of_itself():
-    with pytest.raises(RecipeError, match="of the reward that picks"):
-        meter(by="r.reward", held_out="r.helpfulness")
+@pytest.mark.parametrize(
+    ("by", "held_out"),
+    [
+        ("r.reward", "r.helpfulness"),
+        ("r.reward", "r.reward_debiased"),
+        ("r.reward", "panel.reward"),
+        ("panel.reward", "r.helpfulness"),
+        ("weighted.reward", "r.reward"),
+    ],
+)
+def test_a_reward_is_not_held_out_of_itself(by, held_out):
+    steps = [find("grade")(reward=name) for name in ("r", "s", "panel")]
+    steps += [find("debias")(by="r.reward")]
+    steps += [find("reject")(weights={"r.reward": 1.0, "s.reward": 1.0}, best=4)]
+    rewards = {
+        "r": "embedded/helpsteer2",
+        "s": {"reward": "vllm/some/model", "base_url": "http://127.0.0.1:9"},
+        "panel": {"reward": "panel/mean", "of": ["r.reward", "s.reward"]},
+    }
+    begun = [find("read")(path=__file__), *steps]
+    fine = meter(by="r.reward", held_out="s.reward")
+    Recipe([*begun, fine], rewards=rewards)
+    with pytest.raises(RecipeError, match=r"of the reward that picks \(r\)"):
+        Recipe([*begun, meter(by=by, held_out=held_out)], rewards=rewards)

@@ -120,7 +120,24 @@ def test_after_reject_the_kept_are_chosen_and_any_may_be_rejected(tmp_path: Path
     _, chosen, _ = run(tmp_path, reject, rows, by="r.reward", best=2)
     _, after, _ = run(tmp_path, pairs, chosen, by="r.reward", rule="max_min")
     assert [(p["chosen"], p["rejected"]) for p in after[0].meta["pairs"]] == [(1, 0)]
-    assert kept(after) == [[1, 3]] * 2  # what reject kept stays kept
+    assert kept(after) == [[1]] * 2
+
+
+def test_what_is_not_chosen_is_turned_down(tmp_path: Path) -> None:
+    """A gate keeps all that pass it; of these the rejected answer must not be taught."""
+    made = graded(0, 1.0, 5.0, 3.0)
+    for response in made.responses:
+        response.kept = True
+    _, after, _ = run(tmp_path, pairs, [made], by="r.reward")
+    assert [r.kept for r in after[0].responses] == [False, True, False]
+
+
+def test_scores_apart_by_rounding_alone_have_no_sigma(tmp_path: Path) -> None:
+    decision, after, _ = run(
+        tmp_path, pairs, [graded(0, 1.0, 1.0 + 4e-16, key="bt.reward")], by="bt.reward"
+    )
+    assert decision.notes["sigma"] == 0
+    assert after[0].meta["pairs"][0]["margin_sigma"] == 0
 
 
 def test_what_a_gate_turned_down_may_be_rejected_but_not_chosen(tmp_path: Path) -> None:
@@ -224,6 +241,7 @@ def test_more_rows_than_one_batch_and_none(tmp_path: Path) -> None:
     ("params", "message"),
     [
         ({}, "needs the parameter 'by'"),
+        ({"by": "a.x", "margin_sigma": 0.5}, "got float; write a list: [0.5]"),
         ({"by": "a.x", "margin_sigma": []}, "write the least and the largest margin in σ"),
         ({"by": "a.x", "margin_sigma": [2.0, 1.0]}, "not [2.0, 1.0]"),
         ({"by": "a.x", "margin_sigma": [-1.0, 1.0]}, "not [-1.0, 1.0]"),

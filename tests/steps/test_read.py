@@ -136,6 +136,8 @@ BAD = {
     b'{"promt": "x"}': "missing field (a.jsonl:2: no 'prompt')",
     b'{"prompt": 7}': "wrong type (a.jsonl:2: 'prompt' is a number, not a text)",
     b'{"prompt": []}': "empty prompt (a.jsonl:2: 'prompt' is an empty list)",
+    b'{"prompt": ["x", "y"]}': "wrong type (a.jsonl:2: 'prompt' is a list, not a text; "
+    "'prompt.0' is its first one)",
     b'{"prompt": "x", "response": 7}': "wrong type (a.jsonl:2: 'response' is a number, not a text)",
     b'{"prompt": "x", "m": '
     + b"[" * 400

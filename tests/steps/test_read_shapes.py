@@ -104,6 +104,23 @@ def test_a_guess_is_said_and_a_plain_name_is_not(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("limit", [None, 4])
+def test_answers_to_one_prompt_in_many_rows_are_told(tmp_path: Path, limit: int | None) -> None:
+    rated = [{"prompt": f"p{i // 2}", "response": f"a{i}"} for i in range(6)]
+    path, ctx = jsonl(tmp_path / "a.jsonl", rated), Ctx()
+    seen = limit or 6
+    assert len(rows_of(path, ctx, limit=limit)) == seen
+    assert ctx.warnings == [
+        f"{seen // 2} of {seen} rows answer the prompt of the row before; `group: true` puts the "
+        "answers to one prompt in one row"
+    ]
+    ctx = Ctx()
+    assert len(rows_of(path, ctx, group=True)) == 3
+    bare = [{"prompt": "the same"} for _ in range(6)]  # no answers that could be compared
+    rows_of(jsonl(tmp_path / "b.jsonl", bare), ctx)
+    assert ctx.warnings == []
+
+
 def test_what_a_conversation_cannot_be(tmp_path: Path) -> None:
     good = {"messages": TALK}
     bad = [

@@ -123,7 +123,7 @@ def by_hand(
     cut = dict.fromkeys((one.id for one in rows), -math.inf)
     strata: dict[str, list[Row]] = {}
     for one in rows:
-        strata.setdefault(str(one.meta.get("task", "none")) if per else "", []).append(one)
+        strata.setdefault(str(one.meta.get("task")) if per else "", []).append(one)
     for alike in strata.values() if share is not None else ():
         tops = sorted(
             (max(one.responses[i].scores["r.reward"] for i in candidates[one.id])
@@ -225,6 +225,20 @@ def test_reward_or_judge(tmp_path: Path) -> None:
     )
     assert [r.id for r in after if r.dropped is None] == ["row1", "row6", "row7"]
     assert decision.drop["row0"] == "not in the top 25%, nor j.score (best 0.00)"
+
+
+def test_strata_that_read_alike_stay_apart(tmp_path: Path) -> None:
+    rows = [
+        graded(0, 9.0, task="a, b", kind="c"), graded(1, 1.0, task="a", kind="b, c"),
+        graded(2, 8.0, task="1"), graded(3, 2.0, task=1),
+        graded(4, 7.0, task="none"), graded(5, 3.0), graded(6, 2.0, task=None),
+    ]  # fmt: skip
+    decision, after, _ = run(
+        tmp_path, reject, rows, by="r.reward", top_share=0.5, per=["task", "kind"]
+    )
+    assert set(decision.drop) == {"row6"}  # null is no task, as a field that is not there
+    assert len(decision.notes["strata"]) == 6
+    assert [bool(places) for places in kept(after)] == [True] * 6 + [False]
 
 
 def test_more_rows_than_one_batch_in_strata(tmp_path: Path) -> None:

@@ -160,6 +160,22 @@ def test_a_patched_builtin_is_put_back_before_the_tests():
     assert check(patch, {"tests": ["assert sorted(f([2, 3])) == [1, 2]"]}).passed is False
 
 
+def test_builtins_of_its_own_are_not_those_of_the_tests():
+    own = "import builtins\n__builtins__ = dict(vars(builtins), abs=lambda x: -1.0)"
+    answer = f"{own}\ndef f(x): return 0"
+    assert check(answer, {"tests": ["assert abs(f(2) - 4) < 1e-6"]}).passed is False
+
+
+def test_the_kernel_sends_no_signal_for_it():
+    """F_SETOWN and F_SETSIG send any signal to any process of the user when a socket is read."""
+    for command in ("F_SETOWN, os.getppid()", "F_SETSIG, 9", "F_SETLEASE, fcntl.F_RDLCK"):
+        body = f"import fcntl, os\nfcntl.fcntl(0, fcntl.{command})"
+        assert "PermissionError" in works(body.replace("fcntl.F_SETSIG", "10")).reason, command
+    body = "import fcntl, os, struct\nfcntl.ioctl(0, 0x8901, struct.pack('i', os.getppid()))"
+    assert "PermissionError" in works(body).reason
+    assert works("import fcntl\nfcntl.fcntl(0, fcntl.F_GETFL)").passed
+
+
 def test_time_runs_out():
     start = time.monotonic()
     verdict = check("def add(a, b):\n    while True: pass", seconds=1)
@@ -266,6 +282,19 @@ def test_no_file_outside_is_read_or_written(tmp_path):
     assert secret.read_text() == "key"
     assert secret.stat().st_mode == mode
     assert list(tmp_path.iterdir()) == [secret]
+
+
+@pytest.mark.skipif(os.__file__.startswith("/usr/lib"), reason="shared libraries are there too")
+def test_installed_packages_of_the_interpreter_are_not_read():
+    folder = Path(os.__file__).parent / "site-packages"
+    file = next(folder.rglob("*.py"), None)
+    if file is None:
+        pytest.skip("nothing is installed beside the standard library")
+    assert "PermissionError" in works(f"open({str(file)!r})").reason
+    body = f"import sys\nsys.path.append({str(folder)!r})\nimport pip"
+    assert works(body).passed is False
+    every = "import asyncio, bz2, ctypes, decimal, hashlib, json, sqlite3, ssl, unittest, zoneinfo"
+    assert works(f"{every}\nimport encodings.idna, xml.dom.minidom, concurrent.futures").passed
 
 
 def test_the_environment_says_nothing(monkeypatch):

@@ -82,6 +82,19 @@ SAME = [
     ("7", "$$\\boxed{7}$$\nCheck: 3 + 4 = 7, and 8 is not."),
     ("42", "#### Step 4: done\nThe answer is 42."),
     ("#### 42", "6 * 7\n#### 42"),
+    ("-5", "The answer is \u22125."),  # a minus sign
+    ("\\$45", "45 dollars"),
+    ("45", "€45"),
+    ("45.50", "45.50 €"),
+    ("3", "I thought \\boxed{4}. But correcting, \\boxed{3}."),
+    ("101_2", "\\boxed{101_{2}}"),
+    ("B", "The answer is (B)."),
+    ("(B)", "**Answer: B**"),
+    ("B", "The answer is **B**, not A."),
+    ("B", "Option A is wrong. So I pick B"),
+    ("ab", "\\boxed{ba}"),
+    ("Paris", "\\boxed{\\text{paris}}"),
+    ("3:4", "The ratio is 3:4."),
 ]
 OTHER = [
     ("5", ""),
@@ -95,6 +108,19 @@ OTHER = [
     ("1/3", "\\boxed{0.33}"),
     ("#### 42", "42 - 2\n#### 40"),
     ("42", "\\boxed{}"),
+    ("5", "The answer is \u22125."),
+    ("4", "I thought \\boxed{4}. But correcting, \\boxed{3}."),
+    ("2", "x=\\boxed{1}, y=\\boxed{2}"),
+    ("11_2", "\\boxed{11_3}"),  # to math-verify a base is nothing
+    ("C", "The answer is (B)."),
+    ("A", "The answer is B, not A."),
+    ("A", "The answer is a bit hard."),
+    ("A", "The answer is A + B"),
+    ("cat", "\\boxed{\\text{act}}"),
+    ("no", "\\boxed{on}"),
+    ("3", "The ratio is 3:4"),
+    ("12", "It leaves at 12:30."),
+    ("A", "\\boxed{A, B}"),
 ]
 
 

@@ -22,12 +22,13 @@ from karat.errors import RecipeError, RunError, did_you_mean
 from karat.graders import Graders
 from karat.grading import Desk
 from karat.journal import Journal
-from karat.models.budget import NANO, Budget
+from karat.models.budget import NANO, Budget, BudgetError
 from karat.models.client import Client
 from karat.models.services import Service, own_services, parse_service
 from karat.models.spec import ModelSpec, parse_model
 from karat.recipefile import at, checked, find_recipe, override, parse
 from karat.rewards.base import Reward, is_remote
+from karat.rewards.head import BUILTIN
 
 OF_MODELS = ("bos", "template", "system")  # of what reads tokens: not of a judge or a panel
 ASKED_ABOUT = 100  # scores, roughly
@@ -86,7 +87,11 @@ def find(name: str, recipe: str | Path | None = None, overrides: Sequence[str] =
     rewards = dict(tree.get("rewards") or {})
     if name not in rewards and "/" not in name:
         if recipe is None:
-            raise RecipeError(f"'{name}' is no kind/name; a recipe's own names need --recipe FILE")
+            hint = (
+                f"did you mean 'embedded/{name}'?" if name in BUILTIN
+                else "a recipe's own names need --recipe FILE"
+            )  # fmt: skip
+            raise RecipeError(f"'{name}' is no kind/name; {hint}")
         raise RecipeError(f"{recipe} has no reward '{name}'; {did_you_mean(name, rewards)}")
     if ours:
         value = rewards.get(name, name)
@@ -179,7 +184,7 @@ def _cost(place: Place, clients: Sequence[Client]) -> float | None:
 
 def _unreachable(reward: Reward, error: RunError) -> Finding:
     change = "mend what it says"
-    if is_remote(reward):
+    if is_remote(reward) and not isinstance(error, BudgetError):
         change = "start the server, and check base_url, the model's name and the key"
         if "HTTP 404" in str(error):
             change = reward.unserved

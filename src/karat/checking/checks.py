@@ -17,7 +17,7 @@ from karat.checking.probes import BRIEF
 from karat.checking.reading import doubled, length, other_template, smuggled
 from karat.checking.trial import NOISE, Evidence, Floats, blind
 from karat.intervals import share
-from karat.rewards.base import UNBOUNDED, Reward
+from karat.rewards.base import UNBOUNDED, Reward, is_asking
 
 CHECKS = (
     "answers", "scale", "identical", "saturation", "order", "bos", "template", "system", "length",
@@ -163,7 +163,7 @@ def duels(found: Evidence) -> list[Duel]:
     return made
 
 
-def ranking(found: Evidence) -> Iterator[Finding]:
+def ranking(found: Evidence, reward: Reward) -> Iterator[Finding]:
     """Good answers that do not rank above others."""
     every = duels(found)
     said = ", ".join(f"above {duel.against} in {duel}" for duel in every)
@@ -172,6 +172,10 @@ def ranking(found: Evidence) -> Iterator[Finding]:
         "the model reads another format than it was trained on (look at the chat template), its "
         "output has the opposite sign, or it is no reward model"
     )
+    if is_asking(reward):
+        mend = (
+            "the model that is asked cannot tell them apart: ask a stronger one, or ask otherwise"
+        )
     if any(duel.reversed for duel in every):
         yield Finding("ranking", "error", seen, "it prefers the worse answers", mend)
     elif every and not any(duel.told for duel in every):
@@ -247,6 +251,6 @@ def everything(found: Evidence, reward: Reward) -> list[Finding]:
     made = [
         *answered(found), *flat, *saturated(found, reward), *doubled(found),
         *other_template(found), *smuggled(found), *length(found), *repeats(found),
-        *(() if flat else ranking(found)),
+        *(() if flat else ranking(found, reward)),
     ]  # fmt: skip
     return sorted(made, key=lambda one: SEVERITIES.index(one.severity))

@@ -40,9 +40,11 @@ def train_reward(
 @RECIPE
 @click.option(
     "--on", "data", multiple=True, required=True, type=click.Path(path_type=Path),
-    help="Pairs that people have judged.",
+    help="Pairs that people have judged: chosen and rejected, Arena, LLMBar; JSON or JSONL.",
 )  # fmt: skip
-@click.option("-o", "--to", required=True, type=click.Path(path_type=Path), help="NAME.json")
+@click.option(
+    "-o", "--to", required=True, type=click.Path(path_type=Path), help="The file to write."
+)
 @click.option("--target", default=0.8, show_default=True, help="How often people should agree.")
 @click.option("--risk", default=0.1, show_default=True, help="Of agreeing less than that.")
 @OUT

@@ -45,23 +45,26 @@ def nearest_similarity(vectors: Floats) -> float:
 
 
 def novelsum(vectors: Floats) -> float:
-    """The mean over texts of their distance (1 - cosine) from the others, the k-th nearest one
-    counting 1/k; 0 for fewer than two.
+    """The mean novelty of texts beside the others; 0 for fewer than two.
 
     Without the density of a reference corpus (β = 0), which its authors recommend where there is
     none: the correlation of .97 with the quality of tuned models is that of the whole measure.
     Source: NovelSum, Yang et al. 2025 (2502.17184); UmeanNever/NovelSum, novelsum.py at distance
     power 1, density power 0, a text's distance from itself left out.
     """
+    return float(novelties(vectors).mean()) if len(vectors) > 1 else 0.0
+
+
+def novelties(vectors: Floats) -> NDArray[np.float64]:
+    """novelty_N: the mean distance (1 - cosine) of each text from the others, the k-th nearest one
+    counting 1/k; 0 where there is no other."""
     many = len(vectors)
-    if many < 2:
-        return 0.0
-    weight_K = 1 / np.arange(1, many)
-    total = 0.0
-    for similarity_BN in _to_others(vectors, 2.0):
+    weight_K = 1 / np.arange(1, max(many, 2))
+    found = [np.zeros(0)]
+    for similarity_BN in _to_others(vectors, 2.0) if many > 1 else ():
         rising_BN = np.sort(1 - similarity_BN, axis=1)[:, 1:]  # the first is the text itself
-        total += float((np.maximum(rising_BN, 0) @ weight_K).sum())
-    return total / many / float(weight_K.sum())
+        found.append(np.maximum(rising_BN, 0) @ weight_K / weight_K.sum())
+    return np.concatenate(found) if many > 1 else np.zeros(many)
 
 
 def _to_others(vectors: Floats, own: float) -> Iterator[Floats]:

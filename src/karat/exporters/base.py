@@ -1,13 +1,15 @@
 """What all exporters share: the accepted rows a few at a time, and files that are whole.
 
 An export is made anew from accepted.parquet each time, in its order, so the same run gives the same
-bytes. A file with nothing in it is not written: no loader opens one.
+bytes. A file with nothing in it is not written: no loader opens one. Where rows say in `meta.split`
+to which part of the data they belong, each part gets a file of its own.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from karat.errors import RunError
-from karat.row import Message, Row
+from karat.row import SPLITS, Message, Row
 from karat.stage import BATCH_ROWS, read_meta
 from karat.table import SCHEMA, from_batch
 
@@ -134,3 +136,55 @@ class Lines:
     def _cannot(self, error: OSError) -> RunError:
         reason = os.strerror(error.errno) if error.errno else str(error)
         return RunError(f"cannot write {self.path}: {reason}; make room and run again")
+
+
+def files_of(name: str) -> tuple[str, ...]:
+    """What an export of that name may write: one file, or one for each part of the data."""
+    return (name, *(_part_of(name, split) for split in SPLITS))
+
+
+def write_parts(
+    accepted: Path, target: Path, whole: str, lines: Callable[[Row, Exported], Iterator[Any]]
+) -> Exported:
+    """Writes what `lines` makes of every row: into `target`, called `whole` in the report; or,
+    where any row is of a part, into a file a part ("trl-sft.train.jsonl").
+
+    A row that is of no part where others are is left out: nothing says that it is not nearly the
+    same as a row of the test part.
+    """
+    made = Exported()
+    names = {"": target}
+    if _is_split(accepted):
+        names = {split: target.with_name(_part_of(target.name, split)) for split in SPLITS}
+    with ExitStack() as stack:
+        files = {split: stack.enter_context(Lines(path)) for split, path in names.items()}
+        for row in accepted_rows(accepted):
+            part = "" if "" in files else split_of(row)
+            if part not in files:
+                made.leave_out("no split")
+                continue
+            for line in lines(row, made):
+                files[part].write(line)
+    made.files = {split or whole: file.path for split, file in files.items() if file.count}
+    made.rows = sum(file.count for file in files.values())
+    return made
+
+
+def split_of(row: Row) -> str:
+    """The part of the data that a row is of; empty for none, or a word of the user's own."""
+    part = row.meta.get("split")
+    return part if part in SPLITS else ""
+
+
+def _is_split(path: Path) -> bool:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=["meta"]):
+            for text in batch.column("meta").to_pylist():
+                if '"split"' in text and orjson.loads(text).get("split") in SPLITS:
+                    return True
+    return False
+
+
+def _part_of(name: str, split: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return f"{stem}.{split}{dot}{ending}"

@@ -7,40 +7,38 @@ none, and `meta`, whose keys differ from row to row, is JSON text as it is in ac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from karat.exporters.base import Exported, Lines, accepted_rows, turns
+from karat.exporters.base import Exported, accepted_rows, files_of, turns, write_parts
 from karat.row import Response, Row
 from karat.rundir import Run
 from karat.table import plain
 
 SETTLED_BYTES = 4 * 2**20  # well inside the first block that Hugging Face datasets reads
 
-FILES = ("data.jsonl",)  # what this export writes; an older run's are removed first
+FILES = files_of("data.jsonl")  # what this export writes; an older run's are removed first
 
 
 def export(run: Run, folder: Path) -> Exported:
-    """Writes `data.jsonl`. Left out: rows without a kept response.
+    """Writes `data.jsonl`, or `data.train.jsonl` and so on where rows have a `meta.split`. Left
+    out: rows without a kept response.
 
     A score that no response of the first four megabytes carries would come as a surprise to
     loaders: it goes into meta, under "scores".
     """
-    made = Exported()
     keys = _settled(run.accepted_file)
-    with Lines(folder / FILES[0]) as lines:
-        for row in accepted_rows(run.accepted_file):
-            kept = row.kept()
-            if not kept:
-                made.leave_out("no kept response")
-            for response in kept:
-                lines.write(_line(row, response, keys))
-    made.rows = lines.count
-    if made.rows:
-        made.files["data"] = lines.path
-    return made
+
+    def lines(row: Row, made: Exported) -> Iterator[dict[str, Any]]:
+        kept = row.kept()
+        if not kept:
+            made.leave_out("no kept response")
+        return (_line(row, response, keys) for response in kept)
+
+    return write_parts(run.accepted_file, folder / FILES[0], "data", lines)
 
 
 def _line(row: Row, response: Response, keys: list[str]) -> dict[str, Any]:

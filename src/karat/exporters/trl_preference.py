@@ -10,53 +10,51 @@ RewardTrainer subtracts inside its Bradley-Terry loss, as in Llama 2 (2307.09288
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from karat.exporters.base import (
     Exported,
-    Lines,
     Paired,
-    accepted_rows,
     answer,
+    files_of,
     paired,
     ranking,
     turns,
+    write_parts,
 )
 from karat.row import Response, Row
 from karat.rundir import Run
 
 Graded = tuple[float, Response]
 
-FILES = ("trl-preference.jsonl",)  # what this export writes; an older run's are removed first
+FILES = files_of("trl-preference.jsonl")  # what this export writes; an older run's go first
 
 
 def export(run: Run, folder: Path) -> Exported:
-    """Writes `trl-preference.jsonl`: prompt, chosen, rejected, both scores, their difference.
+    """Writes `trl-preference.jsonl`, or `trl-preference.train.jsonl` and so on where rows have a
+    `meta.split`: prompt, chosen, rejected, both scores, their difference.
 
     Scores and `margin` are on the scale of the score that `pairs` or `reject` ranked by, or of the
     only reward there is. Left out and counted by reason: rows that make no pair, or all of them
     where no score ranks their answers.
     """
-    made = Exported()
     key, problem = ranking(run.accepted_file)
-    with Lines(folder / FILES[0]) as lines:
-        for row in accepted_rows(run.accepted_file):
-            pairs = paired(row)
-            found = [_line(row, pair) for pair in pairs]
-            if not pairs:
-                found = [problem if key is None else _pair(row, key)]
-            for line in found:
-                if isinstance(line, str):
-                    made.leave_out(line)
-                else:
-                    lines.write(line)
-    made.rows = lines.count
-    if made.rows:
-        made.files["train"] = lines.path
-    return made
+
+    def lines(row: Row, made: Exported) -> Iterator[dict[str, Any]]:
+        pairs = paired(row)
+        found = [_line(row, pair) for pair in pairs]
+        if not pairs:
+            found = [problem if key is None else _pair(row, key)]
+        for line in found:
+            if isinstance(line, str):
+                made.leave_out(line)
+            else:
+                yield line
+
+    return write_parts(run.accepted_file, folder / FILES[0], "train", lines)
 
 
 def _pair(row: Row, key: str) -> dict[str, Any] | str:
@@ -77,10 +75,13 @@ def _pair(row: Row, key: str) -> dict[str, Any] | str:
 
 
 def _line(row: Row, pair: Paired) -> dict[str, Any] | str:
-    """A pair that `pairs` made, or why it is none: a later step may have edited its texts."""
+    """A pair that `pairs` made, or why it is none: a later step may have edited its texts, or
+    turned down what it chose."""
     if not row.messages:
         return "no prompt"
     chosen, rejected = row.responses[pair.chosen], row.responses[pair.rejected]
+    if chosen.kept is False:
+        return "chosen response turned down by a later step"
     if not chosen.content.strip() or not rejected.content.strip():
         return f"{'rejected' if chosen.content.strip() else 'chosen'} response empty"
     if _folded(chosen) == _folded(rejected):

@@ -103,6 +103,10 @@ class Client:
         )
         return [_completion(found, i) for i, found in enumerate(got)]
 
+    def of_earlier_run(self, answer: Completion) -> bool:
+        """Whether an answer was bought before this run began."""
+        return self.journal.earlier(bytes.fromhex(answer.call))
+
     async def stream(self, model: str, request: ChatRequest, asker: Asker) -> AsyncIterator[Delta]:
         """One answer piece by piece, recorded when it is whole; the last piece has the usage.
 

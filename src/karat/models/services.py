@@ -35,6 +35,7 @@ _SECRET_VALUE = re.compile(
     r"^(bearer|basic|token)\s|^(sk|pk|gsk|hf|nvapi|xai|key)[-_]", re.IGNORECASE
 )
 _SECRET_FIELD = re.compile(r"api-?_?key$|authorization|password|secret", re.IGNORECASE)
+_KEY = re.compile(r"^(bearer\s|(sk|gsk|hf|nvapi|xai)[-_][\w-]{16})", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*)\}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -154,11 +155,21 @@ def check_extra(extra: Mapping[str, Any]) -> None:
     for name, value in extra.items():
         if not is_finite(value):
             raise RecipeError(f"extra.{name}: must be a finite number")
-        if isinstance(value, str) and _SECRET_FIELD.search(name):
+        if found := _secret_in(name, value):
             raise RecipeError(  # the value is not repeated here
-                f"extra: '{name}' looks like a secret, which would land in files; name the "
+                f"extra: '{found}' looks like a secret, which would land in files; name the "
                 "variable that holds the key in key_env"
             )
+
+
+def _secret_in(name: str, value: Any) -> str:
+    """The name of the first field in `value`, at any depth, that looks like a secret."""
+    if isinstance(value, Mapping):
+        return next(filter(None, (_secret_in(str(k), v) for k, v in value.items())), "")
+    if isinstance(value, list | tuple):
+        return next(filter(None, (_secret_in(name, one) for one in value)), "")
+    secret = isinstance(value, str) and (_SECRET_FIELD.search(name) or _KEY.search(value))
+    return name if secret else ""
 
 
 def check_url(url: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -134,6 +135,11 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise RecipeError(f"no wire '{self.format}'; {did_you_mean(self.format, wires())}")
         if self.base_url is not None:
             check_url(self.base_url)
+        if self.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.key_env):
+            raise RecipeError(  # not repeated here: it may be the key
+                "key_env is the name of the variable that holds the key, such as MY_SERVER_KEY, "
+                "never the key"
+            )
         if self.service is not None:
             check_service(self.service)
         check_extra(self.extra)
@@ -202,6 +208,12 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         served = wire.identity(self) if hasattr(wire, "identity") else self._address()
         extra = canonical(self.extra).decode() if self.extra else ""
         return " ".join(part for part in (served, extra) if part)
+
+    def meaning(self) -> str:
+        """Whatever decides its answers where a step leaves the rest open: identity and defaults,
+        its own and those of its fallbacks."""
+        found = [[s.identity(), *(getattr(s, field) for field in DEFAULTS)] for s in self.route()]
+        return canonical(found).decode()
 
     def _address(self) -> str:
         """The model and the server that answers for it, where that is not the service's own."""

@@ -3,7 +3,8 @@
 Services differ in how much of a schema they hold a model to, and a fallback may hold it to none.
 So every answer is read and validated on this side; one that does not fit is asked for again with
 its error in the conversation. That makes the retry another request, with a journal record of its
-own: a run that is repeated replays both.
+own: a run that is repeated replays both. Where an earlier run has used up all tries, the next one
+goes on from there: what failed is tried again, and not found failed for ever.
 Validator: `jsonschema-rs`, one wheel without dependencies and a hundred times as fast as
 `jsonschema` (0.3 to 33 µs for a small answer).
 """
@@ -196,26 +197,33 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-async def chat_structured(ask: Ask, request: ChatRequest, attempts: int) -> list[Completion]:
+async def chat_structured(
+    ask: Ask, request: ChatRequest, attempts: int,
+    earlier: Callable[[Completion], bool] = lambda answer: False,
+) -> list[Completion]:  # fmt: skip
     """request.n answers that fit request.schema, in order, each a Fitted with its value.
 
-    `ask` is the client's chat. One that calls a tool is given back as it is. Raises: RecipeError
-    for a schema that is wrong, before anything is sent; RowError for an answer that is refused, or
-    does not fit however often (`attempts` times) it is asked for; what `ask` raises.
+    `ask` is the client's chat. One that calls a tool it was offered is given back as it is. Raises:
+    RecipeError for a schema that is wrong, before anything is sent; RowError for an answer that is
+    refused, or does not fit however often (`attempts` times, not counting those that an `earlier`
+    run has used up) it is asked for; what `ask` raises.
     """
     check_schema(request.schema)
     answers = await ask(request)
-    return await all_of(_settle(ask, request, answer, attempts) for answer in answers)
+    return await all_of(_settle(ask, request, answer, attempts, earlier) for answer in answers)
 
 
-async def _settle(ask: Ask, request: ChatRequest, answer: Completion, attempts: int) -> Completion:
+async def _settle(
+    ask: Ask, request: ChatRequest, answer: Completion, attempts: int,
+    earlier: Callable[[Completion], bool],
+) -> Completion:  # fmt: skip
     schema, index, tries = request.schema or {}, answer.index, 1
     seed = None if request.seed is None else (request.seed + index) % SEED_RANGE
-    messages = request.messages
+    messages, most = request.messages, attempts
     while True:
         if answer.finish_reason == "content_filter":
             raise RowError(f"{answer.model} declined to answer: {_short(answer.content)!r}")
-        if answer.tool_calls:
+        if answer.tool_calls and request.tools:
             return answer
         try:
             parsed = parse_answer(answer.content, schema, answer.finish_reason)
@@ -226,7 +234,9 @@ async def _settle(ask: Ask, request: ChatRequest, answer: Completion, attempts: 
             return Fitted(
                 **{**facts, "value": parsed.value, "index": index}, repairs=parsed.repairs
             )
-        if tries >= attempts:
+        if tries >= most and earlier(answer):
+            most += attempts
+        if tries >= most:
             raise RowError(
                 f"the answer of {answer.model} does not fit the schema after {tries} "
                 f"{'try' if tries == 1 else 'tries'}: {reason}"

@@ -20,10 +20,10 @@ from karat.context import Context
 from karat.errors import RecipeError
 from karat.recipe import Recipe
 from karat.recipefile import dump
-from karat.row import Row, digest
+from karat.row import Row
 from karat.rundir import Run, write_atomic
-from karat.stage import read_rows
 from karat.step import InputPath, step
+from karat.steps._mix_files import earlier_rows
 from karat.steps.dedupe import dedupe
 from karat.steps.mix import mix
 
@@ -35,10 +35,8 @@ Train = Callable[[Path, int], str]
 def rounds(ctx: Context, *, files: list[InputPath]) -> Iterator[Row]:
     """The accepted rows of all rounds as they are, with `meta.round`, earlier rounds first."""
     for number, file in enumerate(files, 1):
-        for row in read_rows(ctx.path(file)):
-            # Two rounds may have written the same prompt, and ids come from what is written.
-            row.id = digest(row.id, str(number), size=8).hex()
-            row.meta["round"] = number
+        for row in earlier_rows(ctx.path(file), number, ctx=ctx):
+            row.meta["round"] = number  # whatever the rows read in said
             yield row
 
 

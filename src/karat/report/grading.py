@@ -218,5 +218,5 @@ def _told(figure: list[float | None] | None) -> str:
     """value (low … high); a dash where it is not defined."""
     if figure is None:
         return "–"
-    value, low, high = ("?" if end is None else f"{end:.2f}" for end in figure)
+    value, low, high = ("?" if end is None else plain(end) for end in figure)
     return f"{value} ({low} … {high})"

@@ -44,8 +44,8 @@ class Source:
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(text, meta) of every row that has a text. Raises: RecipeError."""
-        table = self._table()
-        found = self._foreign() if table is None else self._own(table)
+        file = own_file(self._data)
+        found = self._foreign() if file is None else self._own(Table(file))
         for text, meta in found:
             if text.strip():
                 yield text, meta
@@ -58,23 +58,6 @@ class Source:
 
     def _leave(self, reason: str) -> None:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
-
-    def _table(self) -> Table | None:
-        """The rows of a file that karat wrote."""
-        path = self._data
-        if path.is_dir() and (path / "recipe.yaml").is_file():
-            path = Run.open(path).accepted_file
-            if not path.is_file():
-                raise RecipeError(
-                    f"{self._data} has no {path.name}: run it to the end; nothing is paid for twice"
-                )
-        if path.suffix != ".parquet" or not path.is_file():
-            return None
-        try:
-            held = set(pq.read_schema(path).names)
-        except (OSError, pa.ArrowException) as error:
-            raise RecipeError(f"{path} is not Parquet: {error}") from None
-        return Table(path) if held >= set(SCHEMA.names) else None
 
     def _own(self, table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
         batches = table.batches(["meta", "source"])
@@ -94,9 +77,8 @@ class Source:
         return asked or text
 
     def _foreign(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        params = read.check({"path": str(self._data), "prompt": self._column})
         try:
-            for row in read.function(_Reader(), **params):
+            for row in read_foreign(self._data, self._column):
                 if row.dropped is not None:
                     self._leave(row.dropped.partition(" (")[0])
                 else:
@@ -114,6 +96,38 @@ class Source:
             for name, value in (record.value or {}).items():
                 characters[name] += len(value) if isinstance(value, str) else 0
         return characters.most_common(1)[0][0]
+
+
+def own_file(path: Path) -> Path | None:
+    """The Parquet file of karat's own rows behind a run or a file; None where it is no such file.
+
+    Raises: RecipeError.
+    """
+    data = path
+    if path.is_dir() and (path / "recipe.yaml").is_file():
+        path = Run.open(path).accepted_file
+        if not path.is_file():
+            raise RecipeError(
+                f"{data} has no {path.name}: run it to the end; nothing is paid for twice"
+            )
+    if path.suffix != ".parquet" or not path.is_file():
+        return None
+    try:
+        held = set(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise RecipeError(f"{path} is not Parquet: {error}") from None
+    return path if held >= set(SCHEMA.names) else None
+
+
+def read_foreign(path: Path, column: str | None = None) -> Iterator[Row]:
+    """The rows of any other file or folder, as the step `read` makes them. Raises: RecipeError."""
+    yield from reading(read.check({"path": str(path), "prompt": column}))
+
+
+def reading(params: dict[str, Any]) -> Iterator[Row]:
+    """The rows of `read` with these parameters, outside of a run."""
+    rows: Iterator[Row] = read.function(_Reader(), **params)
+    yield from rows
 
 
 class _Reader:

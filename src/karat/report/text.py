@@ -13,6 +13,7 @@ from karat.planning import StepPlan, spent_usd
 from karat.recipe import recipe_hash
 from karat.recipefile import parse
 from karat.report.cells import CONTROL, LINE, clean, grid, money
+from karat.report.choosing import choosing_lines
 from karat.report.grading import grading_lines
 from karat.report.run_diversity import diversity_lines
 from karat.report.voices import voice_table, yields
@@ -104,6 +105,8 @@ def summary(report: dict[str, Any]) -> RenderableType:
         parts += [score_table(report), Text()]
     if graded := list(grading_lines(report)):
         parts += [*graded, Text()]
+    if chosen := list(choosing_lines(report)):
+        parts += [*chosen, Text()]
     if said := voice_table(report):
         parts += [*said, Text()]
     if report["models"]:

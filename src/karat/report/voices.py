@@ -146,13 +146,17 @@ def voice_table(report: dict[str, Any]) -> list[Table | Text]:
 def yields(report: dict[str, Any]) -> list[Text]:
     """A line for each step that counted what it wrote."""
     return [
-        clean(f"{step['label']}: {', '.join(counted)}")
+        clean(f"{step['label']}: {counted}")
         for step in report["funnel"]
-        if (
-            counted := [
-                f"{n:,} {COUNTED.get(name, name)}"
-                for name, n in step.get("notes", {}).get("counts", {}).items()
-                if not name.startswith(ELSEWHERE)
-            ]
-        )
+        if (counted := _in_words(step.get("notes", {}).get("counts", {})))
     ]
+
+
+def _in_words(counts: dict[str, int]) -> str:
+    """Counts called `of: what` stand together: "refusal: 17 failed, 983 passed"."""
+    groups: dict[str, list[str]] = {}
+    for name, n in counts.items():
+        if not name.startswith(ELSEWHERE):
+            of, colon, what = COUNTED.get(name, name).rpartition(": ")
+            groups.setdefault(of + colon, []).append(f"{n:,} {what}")
+    return "; ".join(of + ", ".join(parts) for of, parts in groups.items())

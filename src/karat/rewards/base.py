@@ -97,10 +97,14 @@ class Remote(Reward, Protocol):
 
 class Asking(Reward, Protocol):
     """Asks models of the recipe, or other rewards (`rewards`, by name), for its scores. `sampling`
-    is what it asks of the models in a request's words, so that a recipe can be checked for it."""
+    is what it asks of the models in a request's words, so that a recipe can be checked for it;
+    `shows` how many responses one question holds, and about how many tokens of its own words."""
 
     rewards: tuple[str, ...]
     sampling: Mapping[str, Any]
+
+    @property
+    def shows(self) -> tuple[int, int]: ...
 
     def calls(self, n: int) -> int:
         """How many questions it puts to each of its models about n responses, at the most."""
@@ -128,6 +132,10 @@ class Ask(Protocol):
 
         Raises: RowError, ProviderError, RunError.
         """
+        ...
+
+    def of_earlier_run(self, answer: Completion) -> bool:
+        """Whether an answer was bought before this run began: what failed then is tried again."""
         ...
 
     async def score(self, reward: str, job: Candidates) -> list[Scores | None]:

@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from karat.errors import RecipeError, RowError
+from karat.models.billing import CHARACTERS_PER_TOKEN
 from karat.models.chat import Completion
 from karat.models.structured import Invalid, parse_answer
 from karat.rewards.base import Ask, Candidates, Scale, Scores
@@ -110,7 +111,8 @@ def _after_thoughts(text: str, finish_reason: str) -> str:
 
 @dataclass(frozen=True)
 class Manner:
-    """How the model is asked: `samples` answers that can be read, of up to `tries` more drawn."""
+    """How the model is asked: `samples` answers that can be read, of up to `tries` more drawn, and
+    as many again where an earlier run has used these up."""
 
     model: str
     principle: str
@@ -124,7 +126,7 @@ class Manner:
     ) -> list[T]:
         """What the first `samples` readable answers say. Raises: RowError, with the last answer
         that could not be read."""
-        drawn, wrong = self.samples, ""
+        drawn, wrong, most = self.samples, "", self.samples + self.tries - 1
         while True:
             answers = await ask.chat(
                 self.model, messages, n=drawn, temperature=self.temperature,
@@ -139,7 +141,9 @@ class Manner:
             lacking = self.samples - len(found)
             if lacking <= 0:
                 return found[: self.samples]
-            drawn = min(drawn + lacking, self.samples + self.tries - 1)
+            if drawn == most and ask.of_earlier_run(answers[-1]):
+                most += self.tries
+            drawn = min(drawn + lacking, most)
             if drawn == len(answers):
                 raise RowError(
                     f"genrm/{self.model}: {len(found)} of {drawn} answers can be read; {wrong}"
@@ -167,6 +171,8 @@ class GenRm:
         self.sampling = {
             "n": manner.samples, "temperature": manner.temperature, "max_tokens": manner.max_tokens,
         }  # fmt: skip
+        shown = 2 if form.startswith("pairwise") else 1
+        self.shows = (shown, len(manner.principle) // CHARACTERS_PER_TOKEN)
         self.attributes = dict(attributes)
         self.within_prompt = frozenset(bound)
         self.identity = f"{self.name} {form}@{digest(canonical(vars(manner)), size=8).hex()}"

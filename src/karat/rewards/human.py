@@ -31,6 +31,7 @@ import orjson
 from karat.errors import RecipeError
 from karat.rewards.base import UNBOUNDED, Ask, Candidates, Scale, Scores
 from karat.rewards.head import ATTRIBUTES, SCALE
+from karat.rewards.places import beside
 from karat.rewards.rated_files import chat_of, messages_of, read_records, text_of
 from karat.row import Message, canonical, digest
 
@@ -75,6 +76,7 @@ class HumanReward:
     rewards: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     sampling: Mapping[str, Any] = {}
+    shows = (0, 0)  # to no model
 
     def __init__(self, path: Path, scales: Mapping[str, Scale], licence: str = "") -> None:
         held, self.scales = _read(path, scales)
@@ -125,7 +127,7 @@ def load(
     for key, (low, high) in attributes.items():
         if not low < high:
             raise RecipeError(f"attributes: '{key}: [{low:g}, {high:g}]' is no scale")
-    return HumanReward(folder / Path(name).expanduser(), attributes, licence)
+    return HumanReward(beside(folder, name), attributes, licence)
 
 
 def _read(path: Path, scales: Mapping[str, Scale]) -> tuple[Held, dict[str, Scale]]:
@@ -195,9 +197,17 @@ def _values(record: Mapping[str, Any], scales: Mapping[str, Scale]) -> Mapping[s
         for name, value in record.items()
         if name not in _OTHER and isinstance(value, int | float | list)
     }
+    if scales:  # what else is in the file need not rate anything
+        values = {name: v for name, v in values.items() if name in scales or _rates(v)}
     if not scales and all(name in values for name in ATTRIBUTES):
         return {name: values[name] for name in ATTRIBUTES}
     return values
+
+
+def _rates(value: object) -> bool:
+    """Whether a field rates: one number, or one of each rater. A flag does not, nor do words."""
+    numbers = value if isinstance(value, list) and value else [value]
+    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
 
 
 def _number(value: object) -> float:

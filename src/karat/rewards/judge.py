@@ -16,6 +16,7 @@ reference-guided judging: MT-Bench (2306.05685) §3.3–3.4.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ import msgspec
 import numpy as np
 
 from karat.errors import RecipeError
+from karat.models.billing import CHARACTERS_PER_TOKEN
 from karat.rewards.base import Ask, Candidates, Scale, Scores
 from karat.rewards.head import ATTRIBUTES, SCALE, with_reward
 from karat.rewards.questions import (
@@ -46,6 +48,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Warmth = Annotated[float, msgspec.Meta(ge=0, le=2)]
 BETTER = {"A": 1.0, "B": -1.0, "tie": 0.0}
 REASONING = {"type": "string"}
+_TAKEN = ("reasoning", "reward", "disagreement")
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Judge:
         if manner.samples > 1:
             self.attributes["disagreement"] = (0.0, 1.0)
         said = {name: value for name, value in vars(manner).items() if name != "shown"}
+        shown = 2 if way.startswith("pairwise") else 1
+        self.shows = (shown, len(manner.system) // CHARACTERS_PER_TOKEN)
         key = digest(way, canonical({**said, "shown": manner.shown.read_text("utf-8")}), size=8)
         self.identity = f"{self.name} {way}@{key.hex()}"
 
@@ -265,7 +270,8 @@ def load(
 def _scales(given: dict[str, tuple[Number, Number]]) -> dict[str, tuple[Number, Number]]:
     """The user's own attributes, or HelpSteer2's. Raises: RecipeError."""
     for attribute, (low, high) in given.items():
-        if not low < high or attribute in ("reasoning", "reward", "disagreement", ""):
+        named = re.fullmatch(r"\w+", attribute) and attribute not in _TAKEN
+        if not named or not low < high:
             raise RecipeError(f"attributes: '{attribute}: [{low}, {high}]' is no name and scale")
     if given:
         return given

@@ -22,7 +22,7 @@ from karat.errors import RecipeError, did_you_mean
 from karat.models.services import Service
 from karat.models.spec import ModelSpec, parse_model
 from karat.rewards.base import Reward
-from karat.row import is_finite
+from karat.row import canonical, is_finite
 from karat.wording import explain
 
 ALIASES = {"embedded": "head"}  # the heads karat ships are heads like any other
@@ -95,7 +95,8 @@ def _options(
         for key, item in found.items():
             if not is_finite(item):
                 raise RecipeError(f"'{key}': must be a finite number")
-    except msgspec.ValidationError as error:
+        canonical(found)  # part of an identity, and of recipe.yaml
+    except (msgspec.ValidationError, TypeError) as error:
         raise RecipeError(explain(str(error), mine, params)) from None
     if asks:
         tree = {key: item for key, item in given.items() if key not in own}

@@ -17,7 +17,7 @@ examples/models/nemotron_model_example.py (a reply whose message is a list).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ HELPSTEER2: dict[str, Scale] = dict.fromkeys(
 REFUSED = ("temperature", "top_p", "max_tokens", "n", "stop", "seed", "stream", "logprobs")
 _FIVE = re.compile(r"nemotron-4-340b-reward", re.IGNORECASE)
 _ONE = re.compile(r"nemotron-70b-reward", re.IGNORECASE)
-_PAIR = re.compile(r"\s*([A-Za-z_][\w -]*?)\s*:\s*(\S+?)\s*(?:,|$)")
+_PAIR = re.compile(r"\s*([A-Za-z_][\w -]*?)\s*:\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(?:,|$)")
 
 
 class NimReward:
@@ -87,23 +87,33 @@ class NimReward:
 
 
 def _from_logprobs(choice: dict[str, Any]) -> dict[str, float]:
-    """The pairs with all their digits."""
+    """The pairs with all their digits. Raises: ValueError."""
     content = (choice.get("logprobs") or {}).get("content") or []
-    return {str(one["token"]): number(one["logprob"], str(one["token"])) for one in content}
+    return _once((str(one["token"]), number(one["logprob"], str(one["token"]))) for one in content)
+
+
+def _once(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Raises: ValueError for an attribute with two scores: nobody knows which one is meant."""
+    found: dict[str, float] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise ValueError(f"it scores {name} twice: {found[name]:g} and {value:g}")
+        found[name] = value
+    return found
 
 
 def _from_text(choice: dict[str, Any]) -> dict[str, float]:
     """`helpfulness:4.09,correctness:4.03`, and nothing else. Raises: ValueError."""
     message = choice["message"]
     message = message[0] if isinstance(message, list) else message
-    text, place, found = str(message["content"]), 0, {}
+    text, place, found = str(message["content"]), 0, list[tuple[str, float]]()
     while place < len(text):
         pair = _PAIR.match(text, place)
         if pair is None:
             return {}  # prose with a number in it is no score
-        found[pair[1]] = float(pair[2])
+        found.append((pair[1], float(pair[2])))
         place = pair.end()
-    return found
+    return _once(found)
 
 
 def load(

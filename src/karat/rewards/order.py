@@ -15,12 +15,14 @@ import orjson
 from karat.errors import ProviderError
 from karat.models.chat import ChatRequest, Usage
 from karat.models.orders import Answer, Bought
+from karat.models.providers._http import count
 from karat.models.transport import HttpReply
 from karat.models.wire import Post, Provider
 from karat.rewards.base import Remote, Scale, Scores
 from karat.row import Message, digest
 
 SLACK = 0.25  # of a scale's width: a regression passes its labels' ends now and then
+MOST = 3.4e38  # beyond it nothing is a float32, which heads compute in; squares of more overflow
 
 
 class ScoreOrder:
@@ -47,9 +49,12 @@ class ScoreOrder:
                 raise ValueError(f"{len(found)} scores for {len(places)} responses")
             for scores in found:
                 check_scores(self.reward.attributes, scores)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        except (
+            ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+        ) as error:  # fmt: skip
             said = provider.quote(reply.body.decode("utf-8", "replace"), 300)
-            raise ProviderError(f"{error}: {said!r}", 200, kind="unreadable") from error
+            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ProviderError(f"{why}: {said!r}", 200, kind="unreadable") from error
         answers = [Answer(orjson.dumps(scores).decode(), tokens=0) for scores in found]
         return Bought(answers, Usage(_tokens(reply.body), output=0))
 
@@ -69,7 +74,7 @@ def check_scores(attributes: Mapping[str, Scale], scores: Scores) -> None:
         value = scores.get(name)
         if value is None:
             raise ValueError(f"it gives no score for {name}")
-        if not isfinite(value):
+        if isinstance(value, bool) or not isfinite(value) or abs(value) > MOST:
             raise ValueError(f"its {name} is {value}, which is no score")
         slack = SLACK * (high - low) if isfinite(high - low) else 0.0
         if not low - slack <= value <= high + slack:
@@ -81,9 +86,10 @@ def _tokens(body: bytes) -> int | None:
     try:
         tree = orjson.loads(body)
         if isinstance(tree, list):  # SGLang tells of each text by itself
-            counts = [one["meta_info"]["prompt_tokens"] for one in tree]
+            counts = [count(one["meta_info"]["prompt_tokens"]) for one in tree]
         else:
-            counts = [tree["usage"]["prompt_tokens"]]
+            counts = [count(tree["usage"]["prompt_tokens"])]
     except (ValueError, TypeError, LookupError):
         return None
-    return sum(counts) if all(isinstance(one, int) and one >= 0 for one in counts) else None
+    known = [one for one in counts if one is not None]
+    return sum(known) if known and len(known) == len(counts) else None

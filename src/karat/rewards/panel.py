@@ -76,6 +76,7 @@ class Panel:
     models: tuple[str, ...] = ()
     sampling: Mapping[str, Any] = {}
     licence = ""  # that of its members
+    shows = (0, 0)  # to no model
     within_prompt = frozenset({"reward"})
 
     def __init__(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from karat.errors import RecipeError, RowError
+from karat.rewards.places import beside
 from karat.row import Message, digest
 
 PROMPTS = Path(__file__).parents[1] / "recipes" / "prompts"
@@ -32,7 +33,7 @@ def own_text(folder: Path, written: str) -> str:
     if not written.endswith(TEXT_FILES) or "\n" in written:
         return written
     try:
-        return (folder / Path(written).expanduser()).read_text(encoding="utf-8").strip()
+        return beside(folder, written).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise RecipeError(f"rubric: cannot read {written} ({why})") from None

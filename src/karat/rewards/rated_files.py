@@ -27,9 +27,10 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from _parquet(path)
         return
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
+        why = getattr(error, "strerror", None) or error  # the path is told already
+        raise RecipeError(f"{path}: cannot be read ({why})") from error
     where = str(path)
     try:
         if text.lstrip().startswith("["):

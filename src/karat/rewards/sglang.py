@@ -35,6 +35,7 @@ from karat.rewards.outputs import (
     scale_text,
     tree_of,
 )
+from karat.rewards.places import beside
 from karat.rewards.tokens import Seen, seen_in
 from karat.row import Message
 
@@ -110,7 +111,7 @@ def load(
             "template: SGLang applies no chat template to what it grades; name the folder with the "
             "model's tokenizer_config.json, or its chat template as a Jinja file"
         )
-    read = read_template(folder / Path(template).expanduser())
+    read = read_template(beside(folder, template))
     keep = read.adds_bos is False if keep_bos is None else keep_bos
     found = outputs(attributes, comparable)
     return SglangReward(spec, found, licence_of(spec, licence), read, keep)

@@ -42,6 +42,7 @@ from karat.rewards.outputs import (
     scale_text,
     tree_of,
 )
+from karat.rewards.places import beside
 from karat.rewards.tokens import Seen, seen_in
 from karat.row import Message
 
@@ -185,5 +186,5 @@ def load(
     found = outputs(attributes, comparable, single)
     if shape == "score" and len(found.attributes) > 1:
         raise RecipeError("attributes: /score gives one number; name one, or say shape: classify")
-    read = None if template is None else read_template(folder / Path(template).expanduser())
+    read = None if template is None else read_template(beside(folder, template))
     return VllmReward(spec, found, licence_of(spec, licence), shape, activation, read)

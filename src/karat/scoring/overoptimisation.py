@@ -16,10 +16,9 @@ import numpy as np
 
 from karat.intervals import LEVEL, RESAMPLES, Interval, Resamples
 from karat.scoring.best_of import Floats, Ints, check, curves, kl, normal_maximum
+from karat.scoring.tallies import GROUPS, per_prompt
 
 SHARE = 0.9  # of the prompts, that must have as many samples as the curve's last k
-CELLS = 40_000_000  # draws × prompts of one bootstrap: fewer draws where there are many prompts
-LEAST_DRAWS = 1_000
 CHUNK = 200  # draws at once
 
 
@@ -87,11 +86,10 @@ def meter(
     grading_PK = curves(some_P, some_R)[:, :last]
     held_PK = None if other_R is None else curves(some_P, some_R, other_R)[:, :last]
     own, other, rho = _spreads(some_P, some_R, other_R)
-    draws = int(min(RESAMPLES, max(LEAST_DRAWS, CELLS // rows)))
-    resamples = Resamples(rows, seed, draws)
+    resamples = Resamples(min(rows, GROUPS), seed, RESAMPLES)
 
     def interval(curve_PK: Floats, k: int) -> Interval:
-        return resamples.mean(curve_PK[:, k - 1], level)
+        return resamples.mean(grouped(curve_PK[:, k - 1 : k])[:, 0], level)
 
     def predicted(curve_PK: Floats, spread: float, k: int) -> float:
         return float(curve_PK[:, 0].mean()) + spread * normal_maximum(k)
@@ -107,8 +105,8 @@ def meter(
     if held_PK is None:
         return Meter(rows, len(counts_P) - rows, tuple(rungs))
     peak = int(held_PK.mean(axis=0).argmax())
-    drop = resamples.mean(held_PK[:, -1] - held_PK[:, peak], level)
-    p_drop = downturn(held_PK, seed, draws)
+    drop = resamples.mean(grouped(held_PK[:, -1:] - held_PK[:, peak : peak + 1])[:, 0], level)
+    p_drop = downturn(grouped(held_PK), seed)
     return Meter(
         rows, len(counts_P) - rows, tuple(rungs), rho, recommend(held_PK), peak + 1, drop, p_drop,
         _warning(last, peak + 1, drop, p_drop, level),
@@ -119,6 +117,22 @@ def ladder(most: int) -> list[int]:
     """The k that are shown: every one up to 16, then two in each octave, and the last."""
     steps = [2 ** (i // 2) * (2 + i % 2) for i in range(6, 60)]
     return sorted({*range(1, min(most, 16) + 1), *(k for k in steps if k < most), most})
+
+
+def grouped(values_PK: Floats) -> Floats:
+    """values_GK: at most GROUPS rows whose mean is that of the prompts and varies as much as it.
+
+    Every GROUPS-th prompt goes into the same row, so that a bootstrap's memory and time do not grow
+    with the file. A group that is one prompt larger than others moves nothing: what is summed is
+    the distance from the mean.
+    """
+    prompts = len(values_PK)
+    if prompts <= GROUPS:
+        return values_PK
+    mean_K = values_PK.mean(axis=0)
+    gaps_GK = per_prompt(values_PK - mean_K, np.arange(prompts) % GROUPS, GROUPS)
+    found: Floats = mean_K + gaps_GK * (GROUPS / prompts)
+    return found
 
 
 def recommend(held_PK: Floats) -> int:

@@ -32,8 +32,9 @@ class Strata:
     def __init__(self, per: Sequence[str]) -> None:
         self.per = list(per)
         self.names: list[str] = []
-        self._codes: dict[str, int] = {}
+        self._codes: dict[bytes, int] = {}
         self._met: set[str] = set()
+        self._named: set[str] = set()
         self.rows_S = np.zeros(0, np.int64)
         self.kept_S = np.zeros(0, np.int64)
 
@@ -44,9 +45,10 @@ class Strata:
     def of(self, batch: pa.RecordBatch) -> Ints:
         """code_P: the stratum of each row."""
         if not self.per:
-            self._code("all")
+            self._code({})
             return np.zeros(batch.num_rows, np.int64)
-        codes = [self._code(self._name(text)) for text in batch.column("meta").to_pylist()]
+        metas = map(orjson.loads, batch.column("meta").to_pylist())
+        codes = [self._code({field: meta.get(field) for field in self.per}) for meta in metas]
         return np.array(codes, np.int64)
 
     def count(self, code_P: Ints, kept_P: Flags) -> None:
@@ -77,16 +79,23 @@ class Strata:
             for s in largest.tolist()
         }
 
-    def _name(self, text: str) -> str:
-        meta = orjson.loads(text)
-        self._met.update(field for field in self.per if meta.get(field) is not None)
-        return ", ".join(str(meta.get(field) if field in meta else "none") for field in self.per)
+    def _code(self, values: dict[str, Any]) -> int:
+        """The number of rows that have these values; null is none."""
+        key = orjson.dumps(list(values.values()))  # 1 and "1", "a, b" and "c" stay apart
+        if key not in self._codes:
+            self._codes[key] = len(self.names)
+            self.names.append(self._name(values))
+        return self._codes[key]
 
-    def _code(self, name: str) -> int:
-        if name not in self._codes:
-            self._codes[name] = len(self.names)
-            self.names.append(name)
-        return self._codes[name]
+    def _name(self, values: dict[str, Any]) -> str:
+        """How the stratum is called in the report: a name of its own."""
+        self._met.update(field for field, value in values.items() if value is not None)
+        texts = ["none" if value is None else str(value) for value in values.values()]
+        name = ", ".join(texts) if values else "all"
+        if name in self._named:
+            name = orjson.dumps(list(values.values())).decode()
+        self._named.add(name)
+        return name
 
 
 def _grown(counts: Ints, size: int) -> Ints:

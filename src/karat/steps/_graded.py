@@ -48,6 +48,7 @@ class Graded:
         self.prompt_R: Ints = owner_R[candidates]
         self.lengths_R = lengths_R[candidates].astype(np.float64)
         self.scores_RG: Floats = np.stack(scores, axis=1)[candidates]
+        self.scores_RG[~np.isfinite(self.scores_RG)] = np.nan  # as reject has it: none at all
         self._models = flat.field("model").filter(pa.array(candidates)).dictionary_encode()
 
     def families(self) -> dict[str, Flags]:

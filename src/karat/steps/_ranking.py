@@ -75,6 +75,11 @@ def made(by: str | None, weights: Weights) -> dict[str, tuple[float, float]]:
     return {_name(by, weights): (-np.inf, np.inf)}
 
 
+def made_of(by: str | None, weights: Weights) -> dict[str, list[str]]:
+    """The scores that a weighted sum is made of, by its own name."""
+    return {_name(by, weights): list(weights_of(by, weights))} if weights is not None else {}
+
+
 def _name(by: str | None, weights: Weights) -> str:
     if isinstance(weights, str):
         return f"{_reward(by or '')}.{weights}"

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from karat.context import Context
-from karat.errors import RecipeError
+from karat.errors import ProviderError, RecipeError, RowError
+from karat.models.call import PASSING
 from karat.row import Row
 from karat.scoring.calibration import Calibration
 from karat.scoring.standing import standing
@@ -64,6 +65,7 @@ class Route:
         found = [at for at, one in enumerate(row.responses) if one.kept is not False]
         self.left = found  # places of the responses that are still in
         self.by, self.last, self.confidence = "", "", 0.0
+        self.silent = ""  # the last reward that had no score for one of them
 
     async def through(self, route: Sequence[str]) -> None:
         """Writes `route.value` into the responses and who decided into the row's meta."""
@@ -87,7 +89,7 @@ class Route:
         """What fails is out; what a verifier that knows the answer passes is settled."""
         responses = [self.row.responses[place] for place in self.left]
         verdicts = await verdicts_of(self.row, self.ctx, {name: {}}, responses)
-        passed = []
+        passed, failed = list[int](), list[int]()
         for place, response, found in zip(self.left, responses, verdicts, strict=True):
             verdict = found.get(name)
             if verdict is None or verdict.passed is None:
@@ -97,7 +99,7 @@ class Route:
                 passed.append(place)
             else:
                 response.scores[VALUE] = 0.0
-        failed = {p for p in self.left if self.row.responses[p].scores.get(VALUE) == 0.0}
+                failed.append(place)
         self.left = [place for place in self.left if place not in failed]
         if not self.left:
             self._decide(name, 1.0)
@@ -109,14 +111,25 @@ class Route:
     async def _ask(self, name: str, *, last: bool) -> None:
         """A reward decides where it is sure, and the last one whatever is left."""
         texts = [self.row.responses[place].content for place in self.left]
-        found = await self.ctx.score(name, self.row.messages, texts, self.row.meta)
         self.ctx.count(f"asked {name}")
+        try:
+            found = await self.ctx.score(name, self.row.messages, texts, self.row.meta)
+        except (RowError, ProviderError) as error:
+            # As a calibration has it: what a grader has no score for goes on to the next. What may
+            # pass waits for another run, which is cheaper than a dearer grader.
+            said = error if isinstance(error, ProviderError) else error.__cause__
+            if last or (isinstance(said, ProviderError) and said.kind in PASSING):
+                raise
+            self.ctx.count(f"no score from {name}")
+            self.silent = name
+            return
         for place, scores in zip(self.left, found, strict=True):
             self.row.responses[place].scores.update(scores)
         trusted = self.known.get(name)
         key = f"{name}.{trusted.score}" if trusted else self._main(name, found)
         values = np.array([scores.get(key, np.nan) for scores in found])
         if not key or np.isnan(values).any():
+            self.silent = name
             return  # nobody has rated all of them
         seen = standing(values, trusted.calibration if trusted else None)
         for place, value in zip(self.left, seen.value_N.tolist(), strict=True):
@@ -146,5 +159,7 @@ class Route:
         elif self.last:
             sure = f"{self.confidence:.2f} sure of the first response"
             self.row.meta["review"] = f"{self.last} was {sure}"
+        elif self.silent:
+            self.row.meta["review"] = f"{self.silent} has no score for some of the responses"
         else:
             self.row.meta["review"] = "no verifier could decide"

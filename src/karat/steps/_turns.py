@@ -31,7 +31,9 @@ class UnusableError(ValueError):
 def text(value: Any, name: str) -> str:
     """The value, when it is a text models can be sent. Raises: UnusableError."""
     if not isinstance(value, str):
-        raise UnusableError("wrong type", f"'{name}' is {_kind(value)}, not a text")
+        first = isinstance(value, list) and value and isinstance(value[0], str)
+        hint = f"; '{name}.0' is its first one" if first else ""
+        raise UnusableError("wrong type", f"'{name}' is {_kind(value)}, not a text{hint}")
     if "\0" in value:
         raise UnusableError(
             "NUL in the text", f"in '{name}'"

@@ -204,5 +204,5 @@ def _plan(
     """At most: as if no answer of the pilot were there yet."""
     asked = [CallForecast(model, round(rows * calls), 1, max_tokens)]
     if not _check_of(by):
-        asked.append(CallForecast(by.rpartition(".")[0], rows))
+        asked.append(CallForecast(by.rpartition(".")[0], rows, reward=True))
     return Forecast(rows, asked, round(calls))

@@ -72,7 +72,7 @@ def cross_validate(
     numbers for each grader. Scores that compare within one prompt only have neither levels nor a τ
     over all. With more than 8,192 rows, cuts and the τ over all are those of an even sample.
 
-    Source: graders of another family, preference leakage 2502.01534; what to report, FACTS §4.
+    Source: graders of another family, preference leakage (2502.01534).
     """
     survey = Survey(table, graders)
     panels = [Panel(ctx, survey, graders, keys, levels) for keys in compared(graders).values()]
@@ -114,6 +114,9 @@ def _fits(recipe: Recipe, *, graders: list[str], allow: list[str], **_: Any) -> 
 
 @cross_validate.rule
 def _rule(*, graders: list[str], **_: Any) -> str | None:
+    bare = [key for key in graders if "." not in key]
+    if bare:
+        return f"graders: name scores, such as {bare[0]}.reward, not the reward '{bare[0]}'"
     twice = [key for key in dict.fromkeys(graders) if graders.count(key) > 1]
     if twice:
         return f"graders: {twice[0]} is there twice; name each score once"
@@ -156,8 +159,10 @@ class _Disagreements:
         if by == "score":
             sigma_G = np.array([moments.sigma for moments in survey.moments])
         self._mean_G = np.array([moments.mean for moments in survey.moments])
-        # A grader whose scores never differ has no opinion to disagree with.
-        self._per_sigma_G = np.divide(1, sigma_G, out=np.zeros_like(sigma_G), where=sigma_G > 0)
+        # A grader whose scores never differ has no opinion to disagree with: all are its best, and
+        # none has a distance from its mean.
+        self._per_sigma_G = np.full_like(sigma_G, np.nan if by == "score" else 0.0)
+        np.divide(1, sigma_G, out=self._per_sigma_G, where=sigma_G > 0)
         self.checked = 0
         self.found: dict[str, tuple[str, str, float]] = {}
 

@@ -101,6 +101,11 @@ def _gives(*, by: str, **_: Any) -> dict[str, tuple[float, float]]:
     return {_key(by): (-np.inf, np.inf)}
 
 
+@debias.derives
+def _derives(*, by: str, **_: Any) -> dict[str, list[str]]:
+    return {_key(by): [by]}
+
+
 def _key(by: str) -> str:
     return f"{by}_debiased"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from karat.context import Context
+from karat.errors import did_you_mean
 from karat.forecast import CallForecast, Forecast
 from karat.row import Row
 from karat.step import GraderName, InputPath, RewardName, Scale, step, verifier_names
@@ -34,10 +35,10 @@ async def grade(
     A `route` asks graders in turn, the cheap ones first: `grade: [math, helpsteer2, judge]`.
     A verifier's failures are out, and not graded further. One that knows the answer (math, code)
     decides. A reward decides where it is sure enough of the first response against every other,
-    by the `calibration` that `karat reward calibrate` made; what it is not sure of goes on to the
-    next. The last grader decides all that is left, unless its calibration has a threshold too: then
-    a row it is not sure of is marked `meta.review` for a person, or dropped with `unsure: drop`.
-    A `human` reward decides where people have rated.
+    by the `calibration` that `karat reward calibrate` made; what it is not sure of, or has no score
+    for, goes on to the next. The last grader decides all that is left, unless its calibration has
+    a threshold too: then a row it is not sure of is marked `meta.review` for a person, or dropped
+    with `unsure: drop`. A `human` reward decides where people have rated.
 
     A route writes `route.value`, 0 to 1: 0 for what a verifier failed, 1 for what one verified,
     else the mean chance that people prefer the response to another one of its row; and
@@ -71,7 +72,9 @@ def _gives(*, route: list[str], **_: Any) -> dict[str, Scale]:
 
 @grade.rule
 def _rule(*, reward: str | None, route: list[str], calibration: str | None, **_: Any) -> str | None:
-    if (reward is None) == (not route):
+    if reward is not None and route:
+        return "name one reward or a route, not both; a route's last grader may be the reward"
+    if reward is None and not route:
         return "name one reward, or list the graders of a route: grade: [math, helpsteer2, judge]"
     for name in route:
         if route.count(name) > 1:
@@ -89,8 +92,11 @@ def _fits(recipe: Recipe, *, route: list[str], calibration: str | None, **_: Any
     known = read_calibrations(path) if path and path.is_file() else {}
     for place, name in enumerate(rewards):
         loaded = recipe.reward(name)
-        if name in known and known[name].identity != loaded.identity:
+        if name in known and known[name].identity != recipe.identity(name):
             return f"'{name}' is not what {path} was made with; run `karat reward calibrate` again"
+        if name in known and known[name].score not in loaded.attributes:
+            near = did_you_mean(known[name].score, loaded.attributes)
+            return f"{path}: '{name}' gives no '{known[name].score}'; {near}"
         last = place == len(rewards) - 1
         if not last and name not in known and not loaded.identity.startswith("human"):
             return (
@@ -104,4 +110,4 @@ def _fits(recipe: Recipe, *, route: list[str], calibration: str | None, **_: Any
 def _plan(rows: int, *, reward: str | None, route: list[str], **_: Any) -> Forecast:
     names = [reward] if reward else route
     rewards = [name for name in names if name and name not in verifier_names()]
-    return Forecast(rows, [CallForecast(name, rows) for name in rewards])
+    return Forecast(rows, [CallForecast(name, rows, reward=True) for name in rewards])

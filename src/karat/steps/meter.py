@@ -7,7 +7,7 @@ out of the candidates a run has paid for already, for every k up to n.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -17,6 +17,9 @@ from karat.context import Context
 from karat.scoring.overoptimisation import Meter, gao_fit
 from karat.scoring.overoptimisation import meter as measure
 from karat.step import ScoreKey, step
+
+if TYPE_CHECKING:
+    from karat.recipe import Recipe
 
 LEAST_PROMPTS = 2
 
@@ -57,12 +60,15 @@ def meter(
     return Decision(notes={**notes, "curve": _told(found)})
 
 
-@meter.rule
-def _rule(*, by: str, held_out: str | None, **_: Any) -> str | None:
-    if held_out is not None and held_out.rpartition(".")[0] == by.rpartition(".")[0]:
+@meter.fits
+def _fits(recipe: Recipe, *, by: str, held_out: str | None, **_: Any) -> str | None:
+    """Whether the held-out score has no reward in common with the one that picks."""
+    both = recipe.graders.sources(by)
+    shared = [name for name in recipe.graders.sources(held_out or "") if name in both]
+    if shared:
         return (
-            f"held_out: {held_out} is of the reward that picks; name a score of another one, which "
-            "had no part in the picking"
+            f"held_out: {held_out} is of the reward that picks ({shared[0]}); name a score of "
+            "another one, which had no part in the picking"
         )
     return None
 

@@ -1,8 +1,9 @@
 """pairs: chosen and rejected answers for preference training, by a rule with a source.
 
-It stands in place of `reject` where a recipe makes preference data, and marks the chosen answers as
-kept. After a `reject`, or a gate that turned answers down, only what is still kept can be chosen,
-while any graded answer can be rejected: what was turned down is what a model should learn to leave.
+It stands in place of `reject` where a recipe makes preference data, and keeps the chosen answers
+alone: whatever else a gate let through would go into SFT data, and the rejected answers with it.
+After a `reject`, or a gate, only what is still kept can be chosen, while any graded answer can be
+rejected: what was turned down is what a model should learn to leave.
 """
 
 # ruff: noqa: N803  (shape suffixes, as in scores_N)
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from karat.columns import Decision, Table
 from karat.context import Context
-from karat.scoring.pairing import MODERATE, Pair, Rule, pair_up
+from karat.scoring.pairing import MODERATE, Rule, pair_up_all
 from karat.step import Positive, ScoreKey, step
 from karat.steps._pool import COLUMNS, GRADES, Candidates, Flags
 from karat.steps._ranking import (
@@ -26,6 +27,7 @@ from karat.steps._ranking import (
     Spread,
     Weights,
     made,
+    made_of,
     problem,
     refuse_absolute,
     weights_of,
@@ -33,6 +35,8 @@ from karat.steps._ranking import (
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+MOST_AT_ONCE = 2**21  # comparisons of two answers: they are held as matrices
 
 
 @step
@@ -64,7 +68,7 @@ def pairs(
 
     `by` and `weights` as in `reject`. A score that compares within one prompt only takes all of it
     but `minimum`; its σ is pooled within prompts. Only answers that no earlier step has turned down
-    are chosen; any graded one may be rejected.
+    are chosen; any graded one may be rejected. What is not chosen is turned down.
 
     Source: μ − 2σ: 2502.16825; moderate margins with high scores: AIR (2504.03612); weights of
     HelpSteer2's DPO pairs: `goodness` (2406.08673).
@@ -101,6 +105,11 @@ def _rule(
 @pairs.gives
 def _gives(*, by: str | None, weights: Weights, **_: Any) -> dict[str, tuple[float, float]]:
     return made(by, weights)
+
+
+@pairs.derives
+def _derives(*, by: str | None, weights: Weights, **_: Any) -> dict[str, list[str]]:
+    return made_of(by, weights)
 
 
 @pairs.absolute
@@ -140,6 +149,26 @@ class _Wanted(NamedTuple):
     least: float
 
 
+def _paired(rows: Candidates, wanted: _Wanted) -> Ints:
+    """places_K2: (chosen, rejected) of every pair of a batch, flat, row after row, best first."""
+    at = np.flatnonzero(rows.passing)
+    counts_P = np.bincount(rows.owner_R[at], minlength=rows.rows)
+    starts_P = np.cumsum(counts_P) - counts_P
+    choosable_R = rows.open_R & (rows.scores_R >= wanted.least)
+    parts = [np.zeros((0, 2), np.int64)]
+    for n in np.unique(counts_P[counts_P > 1]).tolist():
+        alike_P = np.flatnonzero(counts_P == n)
+        for few_P in np.array_split(alike_P, -(-len(alike_P) * n * n // MOST_AT_ONCE)):
+            own_PN = at[starts_P[few_P][:, None] + np.arange(n)]
+            found = pair_up_all(
+                rows.scores_R[own_PN], choosable_R[own_PN], wanted.rule, wanted.n, wanted.margins
+            )
+            row, k = np.nonzero(found[0] >= 0)
+            parts.append(np.stack([own_PN[row, place_PK[row, k]] for place_PK in found], axis=1))
+    places_K2 = np.concatenate(parts)
+    return places_K2[np.argsort(rows.owner_R[places_K2[:, 0]], kind="stable")]
+
+
 class _Found:
     """Pairs, batch after batch, and what they are like."""
 
@@ -148,7 +177,7 @@ class _Found:
         self.drop: dict[str, str] = {}
         self._meta: dict[str, dict[str, Any]] = {}
         self._keep, self._scores = [np.zeros(0, np.bool_)], [np.zeros(0)]
-        self._margins: list[float] = []
+        self._margins = [np.zeros(0)]
         self._models: dict[str, Counter[str]] = {"chosen": Counter(), "rejected": Counter()}
         self._longer = self._duplicates = 0
 
@@ -156,47 +185,56 @@ class _Found:
         """Pairs the passing answers of each row of a batch."""
         self.drop |= rows.reasons
         self._duplicates += rows.duplicates
-        keep_R = rows.kept_R.copy()
-        at = np.flatnonzero(rows.passing)
-        ends = np.searchsorted(rows.owner_R[at], np.arange(rows.rows + 1)).tolist()
-        heads = np.searchsorted(rows.owner_R, np.arange(rows.rows)).tolist()
-        lengths_R = pc.utf8_length(rows.content).to_numpy(zero_copy_only=False)
-        for row, identity in enumerate(rows.ids.to_pylist()):
-            own = at[ends[row] : ends[row + 1]]
-            if not len(own):
-                continue  # it has its reason already
-            scores_N = rows.scores_R[own]
-            choosable_N = rows.open_R[own] & (scores_N >= wanted.least)
-            made = pair_up(
-                scores_N.tolist(), wanted.rule, wanted.n, wanted.margins, choosable_N.tolist()
-            )
-            if not made:
-                self.drop[identity] = self._why_none(scores_N, rows.open_R[own], wanted)
-                continue
-            keep_R[own[[pair.chosen for pair in made]]] = True
-            places = own - heads[row]
-            self._meta[identity] = {"pairs": [self._line(p, places, scores_N) for p in made]}
-            for pair in made:
-                self._count(rows, own, lengths_R, pair)
+        places_K2 = _paired(rows, wanted)
+        keep_R = np.zeros(len(rows.owner_R), np.bool_)
+        keep_R[places_K2[:, 0]] = True
         self._keep.append(keep_R)
         if self._ranking.is_sum:
             self._scores.append(rows.scores_R)
+        self._note(rows, places_K2)
+        self._count(rows, places_K2)
+        at = np.flatnonzero(rows.passing)
+        ends = np.searchsorted(rows.owner_R[at], np.arange(rows.rows + 1))
+        lost = (np.diff(ends) > 0) & ~np.isin(np.arange(rows.rows), rows.owner_R[places_K2[:, 0]])
+        for row in np.flatnonzero(lost).tolist():  # one without answers has its reason already
+            own = at[ends[row] : ends[row + 1]]
+            reason = self._why_none(rows.scores_R[own], rows.open_R[own], wanted)
+            self.drop[rows.ids[row].as_py()] = reason
 
-    def _line(self, pair: Pair, places: Ints, scores_N: Floats) -> dict[str, Any]:
-        return {
-            "chosen": int(places[pair.chosen]),
-            "rejected": int(places[pair.rejected]),
-            "by": self._ranking.name,
-            "chosen_reward": float(scores_N[pair.chosen]),
-            "rejected_reward": float(scores_N[pair.rejected]),
-            "margin_sigma": pair.margin / self._sigma,  # two scores differ, so σ is not 0
-        }
+    def _note(self, rows: Candidates, places_K2: Ints) -> None:
+        """Writes the pairs into the rows' meta; places count from the row's first answer."""
+        owner_K, ids = rows.owner_R[places_K2[:, 0]], rows.ids.to_pylist()
+        heads_P = np.searchsorted(rows.owner_R, np.arange(rows.rows))
+        scores_K2 = rows.scores_R[places_K2]
+        gap_K = scores_K2[:, 0] - scores_K2[:, 1]
+        # Scores that differ by rounding alone have no σ within prompts.
+        margin_K = gap_K / self._sigma if self._sigma > 0 else np.zeros(len(gap_K))
+        self._margins.append(margin_K)
+        lines = zip(
+            owner_K.tolist(), (places_K2 - heads_P[owner_K][:, None]).tolist(), scores_K2.tolist(),
+            margin_K.tolist(), strict=True,
+        )  # fmt: skip
+        for row, (chosen, rejected), (high, low), margin in lines:
+            self._meta.setdefault(ids[row], {"pairs": []})["pairs"].append(
+                {
+                    "chosen": chosen,
+                    "rejected": rejected,
+                    "by": self._ranking.name,
+                    "chosen_reward": high,
+                    "rejected_reward": low,
+                    "margin_sigma": margin,
+                }
+            )
 
-    def _count(self, rows: Candidates, own: Ints, lengths_R: Ints, pair: Pair) -> None:
-        self._margins.append(pair.margin / self._sigma)
-        self._longer += int(lengths_R[own[pair.chosen]] > lengths_R[own[pair.rejected]])
-        for side, place in (("chosen", pair.chosen), ("rejected", pair.rejected)):
-            self._models[side][rows.models[rows.model_R[own[place]]] or "given"] += 1
+    def _count(self, rows: Candidates, places_K2: Ints) -> None:
+        lengths_R = pc.utf8_length(rows.content).to_numpy(zero_copy_only=False)
+        chosen_K, rejected_K = lengths_R[places_K2].T
+        self._longer += int((chosen_K > rejected_K).sum())
+        for side, place_K in zip(("chosen", "rejected"), places_K2.T, strict=True):
+            counts = np.bincount(rows.model_R[place_K], minlength=len(rows.models))
+            for name, count in zip(rows.models, counts.tolist(), strict=True):
+                if count:
+                    self._models[side][name or "given"] += count
 
     def _why_none(self, scores_N: Floats, open_N: Flags, wanted: _Wanted) -> str:
         if not open_N.any():
@@ -213,7 +251,7 @@ class _Found:
         return f"margin outside the limits (widest {(best - scores_N.min()) / self._sigma:.2f}σ)"
 
     def decision(self, notes: dict[str, Any]) -> Decision:
-        ranking, margins = self._ranking, np.array(self._margins)
+        ranking, margins = self._ranking, np.concatenate(self._margins)
         deciles = np.quantile(margins, [0.1, 0.5, 0.9]).tolist() if len(margins) else []
         notes |= {
             "ranking": ranking.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,8 @@ __all__ = ["count_rows", "input_files", "read"]
 
 SAMPLES = 100  # records looked at before columns are settled: JSONL may leave some out of a line
 SAMPLE_BYTES = 2**20
+COLUMNS = ("prompt", "messages", "system", "response", "responses", "scores", "model", "keep")
+NEIGHBOURS = 0.25  # of records that share the prompt of the one before: no accident
 SNIPPET = 500  # characters of an unusable record that are kept
 
 Source = Literal["given", "human", "synthetic"]
@@ -88,8 +90,11 @@ def read(
         records, where = read_files(input_files(root, glob), root), str(root)
     maker = _Maker(source, licence)
     with closing(_usable(ctx, records, given, where, maker)) as found:
-        rows = _grouped(found, maker) if group else (maker.row(parts) for parts in found)
-        yield from _first(rows, limit)
+        if group:
+            yield from _first(_grouped(found, maker), limit)
+            return
+        with closing(_alike(found, ctx)) as parts:
+            yield from _first(map(maker.row, parts), limit)
 
 
 def _first(rows: Iterator[Row], limit: int | None) -> Iterator[Row]:
@@ -219,6 +224,27 @@ class _Maker:
                    dropped=f"{category} ({record.where}: {detail})")  # fmt: skip
 
 
+def _alike(found: Iterator[Parts | Row], ctx: Context) -> Generator[Parts | Row]:
+    """The same, with a warning where many records answer the prompt of the one before: what
+    compares answers to one prompt would find one in each row, and keep them all."""
+    count = twins = 0
+    before: Parts | None = None
+    try:
+        for parts in found:
+            if isinstance(parts, Parts):
+                twin = before is not None and parts.responses and before.messages == parts.messages
+                twins += bool(twin)
+                count += 1
+                before = parts
+            yield parts
+    finally:
+        if count and twins >= NEIGHBOURS * count:
+            ctx.warn(
+                f"{twins:,} of {count:,} rows answer the prompt of the row before; `group: true` "
+                "puts the answers to one prompt in one row"
+            )
+
+
 def _grouped(found: Iterator[Parts | Row], maker: _Maker) -> Iterator[Row]:
     """Neighbours with the same prompt as one row. A broken line between them does not part them."""
     held: list[Parts] = []
@@ -287,10 +313,29 @@ def _words(error: Exception) -> str:
 
 @read.plan
 def _plan(
-    rows: int, *, recipe: Recipe, path: str | None, glob: str | None, limit: int | None, **_: Any
-) -> Forecast | None:
-    """Records of the files; with `group`, an upper bound."""
-    found = None if path is None else count_rows(input_files(recipe.path(path), glob))
-    if found is None:
+    rows: int, *, recipe: Recipe, path: str | None, glob: str | None, limit: int | None,
+    group: bool, **params: Any,
+) -> Forecast | None:  # fmt: skip
+    """Records of the files, with `group` an upper bound; the most responses one of the first has:
+    what grades them is paid for each."""
+    root = None if path is None else recipe.path(path)
+    found = None if root is None else count_rows(input_files(root, glob))
+    if root is None or found is None:
         return None
-    return Forecast(found if limit is None else min(found, limit))
+    given = _given(*(params[name] for name in COLUMNS))
+    most = _most_responses(read_files(input_files(root, glob), root), given, str(root), group)
+    return Forecast(found if limit is None else min(found, limit), responses=most)
+
+
+def _most_responses(records: Iterator[Record], given: Mapping, where: str, group: bool) -> int:
+    """Of a row, among the first of a file; 0 where they cannot be told."""
+    maker = _Maker("given", None)
+    try:
+        first = list(islice(records, SAMPLES))
+        samples = [record.value for record in first if record.value is not None]
+        mapping = resolve(given, samples, where)[0] if samples else None
+        found = iter([_one(record, mapping, maker) for record in first])
+        rows = _grouped(found, maker) if group else (maker.row(parts) for parts in found)
+        return max((len(row.responses) for row in rows), default=0)
+    except RecipeError:  # a run says it
+        return 0

@@ -31,6 +31,7 @@ from karat.steps._ranking import (
     Spread,
     Weights,
     made,
+    made_of,
     problem,
     refuse_absolute,
     weights_of,
@@ -155,6 +156,11 @@ def _reads(
 @reject.gives
 def _gives(*, by: str | None, weights: Weights, **_: Any) -> dict[str, tuple[float, float]]:
     return made(by, weights)
+
+
+@reject.derives
+def _derives(*, by: str | None, weights: Weights, **_: Any) -> dict[str, list[str]]:
+    return made_of(by, weights)
 
 
 @reject.absolute

@@ -36,8 +36,8 @@ async def respond(
     (`default`, or lists of one's own by axis) each row gets a voice drawn by seed behind it:
     persona, tone, length, expertise, language and format of the answers, recorded in
     `meta.answer_voice`. Left open, sampling
-    values are the model's own; for best-of-n, temperature .8 to 1 is usual (FACTS: Llama 2 used
-    1.2 to 1.3, ReST-EM .7). Raising n later buys only the new samples.
+    values are the model's own; for best-of-n, temperature .8 to 1 is usual (Llama 2 used 1.2 to
+    1.3, ReST-EM .7). Raising n later buys only the new samples.
     """
     messages = row.messages
     if not messages:

@@ -37,6 +37,17 @@ _MIXED = re.compile(r"(?<![\d.,/])(\d{1,9})[ \t]+(\d{1,9})/(\d{1,9})(?![\d/])")
 _COMMAND = re.compile(r"\\[a-zA-Z]+(?:\{[a-zA-Z ]*\})?")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _FLOAT = re.compile(r"[+-]?\d{1,20}(?:\.\d{1,20})?[eE][+-]?\d{1,2}")
+_CURRENCY = re.compile(r"(?:\\\$|[€£¥₹])[ ]?(?=[\d.])|(?<=\d)[ ]?[€£¥₹]")
+_SENTENCE = re.compile(r"[.!?]\$?[ ]+\$?[A-Z]")
+_BASE = re.compile(r"[\dA-F]_(?:\{(?:\\text\{)?)?(\d{1,2})")
+_RATIO = re.compile(r"(?<![\d:.,])(\d{1,9}(?::\d{1,9})+)(?![\d:])")
+_LETTER = re.compile(r"\(?([A-J])\)?\.?")
+_CHOICE = re.compile(  # A and I are words as well; "the answer is A + B" names no choice
+    r"\b(?i:(?:answer|option|choice)(?: is| would be|:)+|(?:choose|pick|select))[ *]*"
+    r"(?i:option |choice |answer )?[*(]*([B-HJ]|[AI](?![ ][a-z]))\b"
+    r"(?![ ]?[-+*/^=_'\u2019][ ]?[\w(])"
+)
+_MINUS = str.maketrans("\u2212", "-")
 _POOL = Pool("_math_worker.py", memory_mb=2048)
 
 
@@ -46,14 +57,21 @@ def verify(item: Item, *, seconds: Seconds = 5) -> Verdict:
     That is a number, LaTeX, a solution that ends in "#### 42", or a list of such, any of which
     will do. The response's is what follows its last "####", the last `\\boxed{}`, or what its last
     words name. 50%, 50 and 0.5 are equal where either side says per cent: writers of both mean it
-    each way. `seconds` of CPU time end a comparison without a verdict.
+    each way. Units and currencies are not compared, bases are: 11_2 is not 11_3. `seconds` of CPU
+    time end a comparison without a verdict.
     """
     golds = _golds(item.meta.get("answer"))
     if not golds:
         return Verdict(None, "the row's answer is not a number or a text")
-    said = _said(item.response)
+    said = _said(item.response.translate(_MINUS))
     if not said:
         return Verdict(False, "no answer in the response")
+    letter = _letter(said)
+    if letter and all(_LETTER.fullmatch(gold) for gold in golds):
+        return _verdict(any(letter in gold for gold in golds), said)
+    golds = [gold for gold in golds if not (_other_base(gold, said) or _anagram(gold, said))]
+    if not golds:
+        return _verdict(False, said)
     numbers = [_integer(gold) for gold in golds]
     number = _integer(said)
     if number is not None and None not in numbers:
@@ -82,7 +100,7 @@ def _golds(answer: Any) -> list[str]:
             return []
         text = str(one)
         hashes = _HASHES.findall(text)
-        found.append((hashes[-1] if hashes else text).strip())
+        found.append((hashes[-1] if hashes else text).strip().translate(_MINUS))
     return found if all(found) else []
 
 
@@ -99,9 +117,31 @@ def _said(response: str) -> str:
         return response[-READ:].strip()
     start = response.rfind("\n", 0, at) + 1
     end = _closing(response, at + len(BOX))
-    if response.find(BOX, start) == at:
+    before = response[start:at]
+    new = [match.end() for match in _SENTENCE.finditer(before)]  # who corrects an answer
+    if BOX not in before[new[-1] if new else 0 :]:
         return response[at + len(BOX) : end].strip()
     return response[start : end + 1]  # "\boxed{1} and \boxed{2}" is one answer
+
+
+def _letter(said: str) -> str:
+    """The choice that is named: "(B)", "the answer is B"; "" where none is."""
+    alone = _LETTER.fullmatch(said.strip().strip("*").strip())
+    named = [alone[1]] if alone else _CHOICE.findall(said)
+    return str(named[-1]) if named else ""
+
+
+def _other_base(gold: str, said: str) -> bool:
+    """Whether both say the base their digits are in, and not the same."""
+    bases, others = _BASE.findall(gold), _BASE.findall(said)
+    return bool(bases and others) and bases[-1] != others[-1]
+
+
+def _anagram(gold: str, said: str) -> bool:
+    """Whether they are two words of the same letters, which LaTeX reads as the same product."""
+    words = [_COMMAND.sub("", text).strip(" {}$*.").lower() for text in (gold, said)]
+    alike = words[0].isalpha() and sorted(words[0]) == sorted(words[1]) and words[0] != words[1]
+    return alike and (len(words[0]) > 2 or "no" in words)  # "ba" is ab
 
 
 def _closing(text: str, start: int) -> int:
@@ -116,7 +156,7 @@ def _closing(text: str, start: int) -> int:
 
 def _integer(text: str) -> int | None:
     """A whole number as people write it: with separators, a currency, a full stop."""
-    bare = text.strip().strip("$").strip().removeprefix("\\$").rstrip(".").replace("{,}", ",")
+    bare = _CURRENCY.sub("", text.strip().strip("$")).strip().rstrip(".").replace("{,}", ",")
     if not _INTEGER.fullmatch(bare):
         return None
     return int(re.sub(r"[,\s]", "", bare.partition(".")[0]))
@@ -128,12 +168,13 @@ def _written(text: str) -> str:
     Prose stays as it is, and so does one number with its unit ("18 dollars"), in which LaTeX would
     read a product of letters. Whatever else is short is a formula, or a word given as the answer.
     """
-    text = _LIST.sub(", ", text.strip().strip("*").strip())
+    text = _CURRENCY.sub("", _LIST.sub(", ", text.strip().strip("*").strip()))
     if BOX in text:
         return _MIXED.sub(r"\1\\frac{\2}{\3}", text)
     if len(text) > SHORT or "\n" in text or any(mark in text for mark in ("$", r"\(", r"\[")):
         return _MIXED.sub(r"$\1\\frac{\2}{\3}$", text)
     if _WORD.search(_COMMAND.sub("", text)) and any(map(str.isdigit, text)):
+        text = _RATIO.sub(r"$\1$", text)  # else "3:4" is read as 3
         return _MIXED.sub(r"$\1\\frac{\2}{\3}$", text)
     if _FLOAT.fullmatch(text):  # 1e-3, which LaTeX reads as a product with Euler's number
         text = format(Decimal(text), "f")

@@ -28,6 +28,7 @@ from karat.models.transport import HttpReply, HttpTransport, Transport
 from karat.models.wire import Post
 from karat.row import Message
 
+MOST_COUNTED = 10**12  # tokens, or ticks of a price: a ledger's sums must stay in 64 bits
 AUTH = {
     "bearer": ("authorization", "Bearer {}"),
     "api-key": ("api-key", "{}"),
@@ -231,4 +232,4 @@ def count(value: object) -> int | None:
     """A number of tokens, or None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value if value >= 0 else None
+    return value if 0 <= value <= MOST_COUNTED else None

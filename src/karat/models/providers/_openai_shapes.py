@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from karat.models.chat import Choice, TokenLogprob, ToolCall, Usage
-from karat.models.providers._http import count
+from karat.models.providers._http import MOST_COUNTED, count
 from karat.models.providers._thinking import OPEN, apart
 from karat.models.services import Service
 
@@ -199,4 +199,4 @@ def cost_nano(usage: dict[str, Any], service: Service) -> int | None:
     dollars = usage.get(service.cost) if service.cost else None
     if isinstance(dollars, bool) or not isinstance(dollars, int | float):
         return None
-    return round(dollars * 1e9) if isfinite(dollars) and dollars >= 0 else None
+    return round(dollars * 1e9) if 0 <= dollars <= MOST_COUNTED else None

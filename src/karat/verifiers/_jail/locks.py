@@ -50,7 +50,9 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "truncate": (76, 45), "open_by_handle_at": (304, 265),
     # memory that outlives the process or that its limit does not count
     "memfd_create": (319, 279), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190),
-    "mq_open": (240, 180), "memfd_secret": (447, 447),
+    "mq_open": (240, 180), "memfd_secret": (447, 447), "shmat": (30, 196), "shmctl": (31, 195),
+    "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "semop": (65, 193),
+    "semtimedop": (220, 192), "semctl": (66, 191),
     # ways round the other rules, and parts of the kernel no program needs
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39),
     "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428), "fsopen": (430, 430),
@@ -60,11 +62,15 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "userfaultfd": (323, 282), "keyctl": (250, 219), "add_key": (248, 217),
     "request_key": (249, 218), "prctl": (157, 167), "personality": (135, 92),
 }  # fmt: skip
-# (audit architecture; clone, clone3, kill, tgkill, prlimit64)
+# (column of DENIED, audit architecture; clone, clone3, kill, tgkill, prlimit64, fcntl, ioctl)
 MACHINES = {
-    "x86_64": (0, 0xC000003E, 56, 435, 62, 234, 302),
-    "aarch64": (1, 0xC00000B7, 220, 435, 129, 131, 261),
+    "x86_64": (0, 0xC000003E, 56, 435, 62, 234, 302, 72, 16),
+    "aarch64": (1, 0xC00000B7, 220, 435, 129, 131, 261, 25, 29),
 }
+# Commands of fcntl and ioctl that let the kernel send signals to other processes (F_SETOWN,
+# F_SETSIG, F_SETOWN_EX, FIOSETOWN, SIOCSPGRP), hold up who writes to a file (F_SETLEASE) or type
+# into a terminal (TIOCSTI, TIOCLINUX).
+COMMANDS = {"fcntl": (8, 10, 15, 1024), "ioctl": (0x8901, 0x8902, 0x5412, 0x541C)}
 
 
 def lock(scratch: str, seconds: int, memory_mb: int) -> list[str]:
@@ -145,11 +151,10 @@ def _landlock(libc: Any, scratch: str) -> bool:
     ruleset = libc.syscall(444, attributes, 8 if abi < 4 else 16 if abi < 6 else 24, 0)
     if ruleset < 0:
         return False
-    library = os.path.dirname(os.__file__)  # noqa: PTH120
     read_file, read_dir, write_file = 1 << 2, 1 << 3, 1 << 1
-    folders = (library, f"{sys.base_prefix}/lib", *LIBRARIES)
-    rules = [(folder, read_file | read_dir) for folder in folders]
-    rules += [(path, read_file | read_dir) for path in READABLE]
+    library = os.path.dirname(os.__file__)  # noqa: PTH120
+    rules = [(library, read_dir)]  # whose names are needed to import
+    rules += [(path, read_file | read_dir) for path in (*LIBRARIES, *READABLE, *_standard(library))]
     rules += [("/dev/null", read_file | write_file)]
     if scratch:
         # All but programs and device nodes, sockets and pipes.
@@ -168,6 +173,18 @@ def _landlock(libc: Any, scratch: str) -> bool:
     return bool(done)
 
 
+def _standard(library: str) -> list[str]:
+    """What of the interpreter's own folders is the standard library and what it links to: beside
+    these lie packages that somebody installed, with their code in them."""
+    own = [name for name in os.listdir(library) if not name.endswith("-packages")]  # noqa: PTH208
+    beside = f"{sys.base_prefix}/lib"
+    try:
+        linked = [name for name in os.listdir(beside) if ".so" in name]  # noqa: PTH208
+    except OSError:
+        linked = []
+    return [f"{library}/{name}" for name in own] + [f"{beside}/{name}" for name in linked]
+
+
 def _drop_capabilities(libc: Any) -> None:
     header = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
     libc.capset(header, bytes(24))
@@ -178,7 +195,7 @@ def _seccomp(libc: Any) -> bool:
     machine = MACHINES.get(os.uname().machine)
     if machine is None or struct.calcsize("P") != 8:
         return False
-    column, arch, clone, clone3, kill, tgkill, prlimit = machine
+    column, arch, clone, clone3, kill, tgkill, prlimit, fcntl, ioctl = machine
     allow, deny, absent = 0x7FFF0000, 0x00050000 | EPERM, 0x00050000 | ENOSYS
     load, equal, at_least, has, give = 0x20, 0x15, 0x35, 0x45, 0x06
     code: list[tuple[int, int, int, int]] = [
@@ -195,6 +212,11 @@ def _seccomp(libc: Any) -> bool:
     ):  # fmt: skip
         code += [(equal, 0, 4, number), (load, 0, 0, 16), (test, 0, 1, value)]
         code += [(give, 0, 0, allow), (give, 0, 0, deny)]
+    for number, commands in ((fcntl, COMMANDS["fcntl"]), (ioctl, COMMANDS["ioctl"])):
+        code += [(equal, 0, 2 * len(commands) + 2, number), (load, 0, 0, 24)]
+        for command in commands:
+            code += [(equal, 0, 1, command), (give, 0, 0, deny)]
+        code.append((give, 0, 0, allow))
     code.append((give, 0, 0, allow))
     body = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
     program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(body))

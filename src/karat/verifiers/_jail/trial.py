@@ -71,7 +71,7 @@ def _tested(program: Any, job: dict[str, Any]) -> tuple[bytes, bytes]:
     except BaseException as error:
         return b"0" * len(tests), _bytes(error)
     vars(builtins).update(known)
-    scope = dict(module.__dict__)
+    scope = {**module.__dict__, "__builtins__": builtins}
     flags, note = b"", b""
     for number, test in enumerate(tests):
         try:
