@@ -144,11 +144,12 @@ def told(made: Calibration) -> str:
     if made.threshold is None:
         return (
             f"never sure enough: {made.n} pairs do not show that people agree with it "
-            f"{made.target:.0%} of the time"
+            f"{made.target:.0%} of the time; more pairs may"
         )
     return (
         f"decides {made.coverage:.0%} of what reaches it, from a confidence of "
-        f"{made.threshold:.2f}; people agreed with {made.agreement:.0%} of that"
+        f"{made.threshold:.2f}; of {made.n} pairs people agreed with {made.agreement:.0%} of that, "
+        f"and will with {made.least:.0%} at least (but for a risk of {made.risk:.0%})"
     )
 
 

@@ -192,7 +192,7 @@ def prompts_needed(differences: Floats, level: float = LEVEL, power: float = POW
     """Prompts on which a paired difference of this mean and spread would be told from none.
 
     None where no number would do: the mean is 0. Source: the normal approximation, which gives
-    FACTS §8's 196 for a mean of .2 standard deviations at 80% power.
+    196 for a mean of .2 standard deviations at 80% power.
     """
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     if mean == 0 or not math.isfinite(spread):

@@ -143,7 +143,7 @@ async def _check(place: Place, say: Callable[[str], None]) -> Verdict:
             else:
                 made.findings = checks.everything(found, reward)
                 made.figures = checks.figures(found, reward)
-                made.unchecked = checks.unchecked(found)
+                made.unchecked = checks.unchecked(found, reward)
                 if not (is_remote(reward) or hasattr(reward, "seen")):
                     made.unchecked |= dict.fromkeys(OF_MODELS, "it reads no tokens of its own")
             made.scores = trial.scores

@@ -217,14 +217,16 @@ def figures(found: Evidence, reward: Reward) -> dict[str, str]:
     return made
 
 
-def unchecked(found: Evidence) -> dict[str, str]:
+def unchecked(found: Evidence, reward: Reward) -> dict[str, str]:
     """What could not be seen, and why."""
     made: dict[str, str] = {}
     if found.silent:
         return dict.fromkeys(CHECKS, "it gave no scores")
     if not np.isfinite(found.again).any():
         made["order"] = "asked again it gave no scores"
-    if found.coarse:
+    if getattr(reward, "rewards", ()):
+        made["length"] = "it weighs others against each other: check each of them by itself"
+    elif found.coarse:
         made["length"] = "its scores have too few values: two that are equal say nothing"
     elif found.lengths[0].refusal:
         made["length"] = f"refuses even {found.lengths[0].words} words"
@@ -250,7 +252,8 @@ def everything(found: Evidence, reward: Reward) -> list[Finding]:
     flat = [*identical(found)]
     made = [
         *answered(found), *flat, *saturated(found, reward), *doubled(found),
-        *other_template(found), *smuggled(found), *length(found), *repeats(found),
+        *other_template(found), *smuggled(found), *repeats(found),
+        *(() if getattr(reward, "rewards", ()) else length(found)),
         *(() if flat else ranking(found, reward)),
     ]  # fmt: skip
     return sorted(made, key=lambda one: SEVERITIES.index(one.severity))

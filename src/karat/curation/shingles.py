@@ -3,8 +3,9 @@
 Shingles are the words and the pairs of neighbouring words, first and last word paired with the
 text's edge. Single words alone would take "from English to French" for "from French to English";
 pairs alone punish each edited word twice; longer shingles miss nearly every edit in short texts
-(FACTS §11). One rule for texts of every length, because a similarity is between two texts. Of a
-script without spaces the pairs and triples of characters are taken, single ones say too little.
+(benchmarks/dedupe.py). One rule for texts of every length, because a similarity is between two
+texts. Of a script without spaces the pairs and triples of characters are taken, single ones say too
+little.
 """
 
 from __future__ import annotations

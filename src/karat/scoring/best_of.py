@@ -93,7 +93,7 @@ def kl(k: int) -> float:
 
 
 def normal_maximum(k: int) -> float:
-    """The expected maximum of k standard normals: .56 for 2, 1.42 for 8 (FACTS §3)."""
+    """The expected maximum of k standard normals: .56 for 2, 1.42 for 8."""
     x_S, density_S, below_S = _normal()
     return float((x_S * k * density_S * below_S ** (k - 1)).sum() * _WIDTH) if k > 1 else 0.0
 

@@ -1,7 +1,7 @@
 """What a score must reach, where that differs from row to row: a cut for each stratum.
 
 One strict cut over everything keeps the easy prompts and throws the hard ones away, which made
-benchmarks worse (Llama 3, FACTS §3). Cut within each task or topic, a quarter of every one stays.
+benchmarks worse (Llama 3, 2407.21783). Cut within each task or topic, a quarter of every one stays.
 """
 
 # ruff: noqa: N803  (shape suffixes, as in cut_S)

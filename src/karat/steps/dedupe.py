@@ -83,8 +83,8 @@ def dedupe(
     Beyond 200,000 rows what is worked out is kept in a folder beside the stage file until the step
     is done: a run killed half-way goes on from there.
 
-    Source: MinHash, Broder 1997; settings for short texts: FACTS §11; ROUGE-L, Lin 2004; its 0.7,
-    Self-Instruct (2212.10560 §2.2); SemDeDup (2303.09540).
+    Source: MinHash, Broder 1997; settings by length: benchmarks/curation_dedupe.py; ROUGE-L, Lin
+    2004; its 0.7, Self-Instruct (2212.10560 §2.2); SemDeDup (2303.09540).
     """
     with _spool(table, measure, on, keep, by) as spool:
         near = _finder(table, measure, threshold, spool)

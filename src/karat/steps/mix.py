@@ -1,7 +1,7 @@
 """mix: human-written rows, rows of other files and of earlier rounds among the made ones.
 
 Training on nothing but a model's own output narrows what the next model can say; a share of human
-rows and the rows of earlier rounds bound the loss (FACTS §5: at least 10 to 20%). Files are read
+rows and the rows of earlier rounds bound the loss (2404.01413; at least 10 to 20%). Files are read
 twice, once to choose and once to add, so that memory does not grow with them (some 20 bytes a row),
 and no row is ever used twice.
 """

@@ -1,7 +1,7 @@
 """reject: rejection sampling: of each prompt's answers, the best ones by a reward.
 
 Scores are compared within one prompt only. A strict threshold over all prompts removes the hard
-ones and made benchmarks worse (Llama 3, FACTS §3), so the choice is made per prompt and thresholds
+ones and made benchmarks worse (2407.21783), so the choice is made per prompt and thresholds
 are for the user to add, in the reward's own units, in its σ over this run, or as a share of each
 stratum. A score that means something within one prompt only cannot be held to any of them.
 
