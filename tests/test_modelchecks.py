@@ -26,7 +26,13 @@ GRADED = ["hs.reward", "hs.coherence", "judge.score"]
     ],
 )
 def test_what_to_do_about_a_missing_score(key: str, graded: list[str], hint: str) -> None:
-    assert score_hint(key, graded) == hint
+    assert score_hint(key, graded, None) == hint
+
+
+def test_a_score_whose_reward_has_not_graded_yet() -> None:
+    scales = {"reward": (0, 4)}
+    assert score_hint("hs.reward", [], scales) == "put grade: {reward: hs} before it"
+    assert score_hint("hs.rewrd", GRADED, scales) == "did you mean 'hs.reward'?"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,9 @@ ROWS, COLUMNS = 2_048, 4_096  # of one block of similarities: 32 MiB
 
 def similarities(left: Vectors, right: Vectors) -> Vectors:
     """Cosines of vectors of length 1, in steps of 1/10,000."""
-    found: Vectors = left @ right.T
+    # BLAS may flag what stands in the lanes of a register that it does not use.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        found: Vectors = left @ right.T
     np.rint(found * STEPS, out=found)
     found /= STEPS
     return found
