@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from answers_read import RATINGS, item, rated
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import RATINGS, item, rated
 
 from karat.verifiers.copied import _copied, verify
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reading import item
+from answers_read import item
 
 from karat.errors import RowError
 from karat.verifiers.base import Verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reading import RATINGS, item, rated
+from answers_read import RATINGS, item, rated
 
 from karat.errors import RecipeError
 from karat.row import Message

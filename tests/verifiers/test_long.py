@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from reading import item
+from answers_read import item
 
 from karat.verifiers import copied, instructions, language, refusal, repetition, truncation
 from karat.verifiers._language import can_tell

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from answers_read import RATINGS, item, rated
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import RATINGS, item, rated
 
 from karat.verifiers.truncation import _open_json, verify
 
