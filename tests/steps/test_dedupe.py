@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import unicodedata
 from pathlib import Path
@@ -154,6 +155,21 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("karat.steps.dedupe.SPOOLED", 10_000)
     assert again == dedupe.function(table, None, **dedupe.check({}))
     assert len(again.drop) == 1499
+
+
+def test_a_full_disk_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("karat.steps.dedupe.SPOOLED", 1)
+    monkeypatch.setattr("karat.steps.dedupe.COMMITTED", 1)
+    writer = StageWriter(tmp_path / "stage.parquet")
+    writer.add(prompts("one", "two"))
+    writer.close({})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("karat.curation.spool.Spool.commit", full)
+    with pytest.raises(RunError, match="No space left on device; make room and run"):
+        dedupe.function(Table(writer.path), None, **dedupe.check({}))
 
 
 def test_what_is_compared(tmp_path: Path) -> None:

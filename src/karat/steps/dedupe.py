@@ -8,6 +8,10 @@ embeddings). Every dropped row names the row that stays in its place and how sim
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -86,7 +90,7 @@ def dedupe(
     Source: MinHash, Broder 1997; settings by length: benchmarks/curation_dedupe.py; ROUGE-L, Lin
     2004; its 0.7, Self-Instruct (2212.10560 §2.2); SemDeDup (2303.09540).
     """
-    with _spool(table, measure, on, keep, by) as spool:
+    with _room(table.path), _spool(table, measure, on, keep, by) as spool:
         near = _finder(table, measure, threshold, spool)
         named, ranks = spool.column("digest", np.uint64), spool.column("rank", np.float64)
         done, seen = spool.rows, 0
@@ -132,6 +136,18 @@ def _spool(table: Table, measure: str, *settings: object) -> Spool:
         return Spool()
     folder = table.path.with_name(f"{table.path.stem}.dedupe")
     return Spool(folder, file_key(table.path, SIGNED, measure, *settings))
+
+
+@contextmanager
+def _room(path: Path) -> Iterator[None]:
+    """Says what to do where the disk has no room for what is kept beside a stage."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write beside {path}: {os.strerror(error.errno or 0)}; make room and run "
+            "again: it goes on from there"
+        ) from error
 
 
 def _finder(
