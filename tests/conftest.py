@@ -167,3 +167,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.005)
+
+
+# Files that take ten seconds and more: begun first, so that two workers end at the same time.
+LONG = (
+    "test_shipped.py", "test_code.py", "test_rag_closed_qa.py", "test_quickstart.py",
+    "test_dialogue.py", "test_survey_page.py", "test_rouge.py", "test_transformers.py",
+    "test_attacks.py", "test_instruction_following.py", "test_near_vectors.py", "test_time.py",
+    "test_collapse.py", "test_math.py", "test_trl.py", "test_reward_head.py", "test_dedupe.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
