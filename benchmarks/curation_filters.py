@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("rules", nargs="*")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--texts", type=int, default=10_000)
-    parser.add_argument("--peers", type=Path, default=Path("/tmp/peers"))
+    parser.add_argument("--peers", type=Path, default=Path("peers"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     texts, source = read(options.corpus, options.texts)

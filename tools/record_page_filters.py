@@ -6,9 +6,9 @@ verdicts are recorded once, by this script in an environment of its own, and com
 are another choice on purpose; what is compared is everything else. With --data it also says how
 often verdicts with its own words agree on real texts.
 
-    python -m venv /tmp/datatrove
-    /tmp/datatrove/bin/pip install datatrove==0.10.1 nltk spacy numpy
-    /tmp/datatrove/bin/python -P tools/record_page_filters.py [--data FILE.jsonl]
+    python -m venv peers/datatrove
+    peers/datatrove/bin/pip install datatrove==0.10.1 nltk spacy numpy
+    peers/datatrove/bin/python -P tools/record_page_filters.py [--data FILE.jsonl]
 """
 
 from __future__ import annotations
