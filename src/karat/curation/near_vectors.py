@@ -23,6 +23,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 WIDTH = 128  # of a sketch
+ROUNDING = 2e-6  # of a sum of squares in float32
 SCANNED = 150_000  # vectors; more are compared by the inverted file
 TRAINED = 32  # vectors a list from which its centre is learned
 TURNS = 8  # of k-means: the centres need not settle, only spread
@@ -82,7 +83,8 @@ def sketches(vectors: Floats, width: int = WIDTH) -> Floats:
         here = sketch_NW[start : start + COLUMNS]
         here[:, :-1] = part @ main_DW
         rest = (part**2).sum(axis=1) - (here[:, :-1] ** 2).sum(axis=1)
-        here[:, -1] = np.sqrt(np.maximum(rest, 0))
+        # A rest that rounds to 0 would take from the product what it has with a longer one.
+        here[:, -1] = np.sqrt(np.maximum(rest, 0) + ROUNDING)
     return sketch_NW
 
 
