@@ -92,6 +92,15 @@ def test_the_command_runs_all_of_it(rated, tmp_path, monkeypatch):
     assert again.exit_code == 0, again.output
 
 
+def test_a_column_can_be_named(tmp_path):
+    data = write(tmp_path / "turns.jsonl", [{"turns": [f"Why tides, {i}?"]} for i in range(3)])
+    with pytest.raises(RecipeError, match=r"name one with --set read\.prompt=COLUMN"):
+        curation(data)
+    recipe = curation(data, overrides=["read.prompt=turns.0"])
+    assert recipe.steps[0].params["prompt"] == "turns.0"
+    assert karat.run(recipe, tmp_path / "out").report["rows"]["accepted"] > 0
+
+
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(RecipeError, match=r"there is no nothing\.jsonl; name a file"):
         curation("nothing.jsonl")

@@ -18,6 +18,7 @@ from karat.recipe import Recipe
 from karat.recipefile import checked, find_recipe, name_of_file, override, parse, parse_step
 from karat.report.survey_source import own_file, reading
 from karat.row import Row
+from karat.steps._mapping import NAME_ONE
 from karat.steps.read import read
 
 RECIPE = "curate-existing"
@@ -41,7 +42,11 @@ def curation(
     """
     path = find_recipe(RECIPE)
     tree = checked(parse(path), str(path))
-    params = _source(data, tree["steps"][0]["read"])
+    head = {"steps": [{"read": _source(data, tree["steps"][0]["read"])}]}
+    for text in overrides:
+        if text.startswith("read."):  # which columns there are must be known to look at them
+            override(head, text)
+    params = head["steps"][0]["read"]
     found = _scores(params)
     by = by or next((key for key in RATED if key in found), None)
     if by is not None and by not in found:
@@ -84,7 +89,13 @@ def _source(data: str, shipped: dict[str, Any]) -> dict[str, Any]:
 def _scores(params: dict[str, Any]) -> set[str]:
     """The scores of the first rows."""
     rows: Iterator[Row] = reading(read.check(params))
-    return {key for row in islice(rows, LOOKED_AT) for r in row.responses for key in r.scores}
+    try:
+        return {key for row in islice(rows, LOOKED_AT) for r in row.responses for key in r.scores}
+    except RecipeError as error:
+        told = str(error).removesuffix(NAME_ONE)
+        if told == str(error):
+            raise
+        raise RecipeError(f"{told}name one with --set read.prompt=COLUMN") from None
 
 
 def _fitted(
