@@ -102,13 +102,17 @@ class Table:
         return np.concatenate(counts), np.concatenate(values)
 
 
+def owners(lists: pa.ListArray) -> NDArray[np.int64]:
+    """Which list each element is in."""
+    return np.repeat(np.arange(len(lists)), np.diff(lists.offsets.to_numpy()))
+
+
 def score_values(scores: pa.ListArray, key: str) -> NDArray[np.float64]:
     """One value per list of (key, value) pairs; NaN where the key is absent."""
     flat = scores.flatten()
-    owners = np.repeat(np.arange(len(scores)), np.diff(scores.offsets.to_numpy()))
     hits = pc.equal(flat.field("key"), key).to_numpy(zero_copy_only=False).astype(bool)
     out = np.full(len(scores), np.nan)
-    out[owners[hits]] = flat.field("value").to_numpy(zero_copy_only=False)[hits]
+    out[owners(scores)[hits]] = flat.field("value").to_numpy(zero_copy_only=False)[hits]
     return out
 
 

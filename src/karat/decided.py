@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from karat.columns import READ_ROWS, Decision, Table
+from karat.columns import READ_ROWS, Decision, Table, owners
 from karat.errors import RunError
 from karat.table import RESPONSE, SCORE, plain
 
@@ -118,7 +118,7 @@ def _spread(values: Floats, live_R: NDArray[np.bool_]) -> Floats:
 def _with_scores(scores: pa.ListArray, values: Mapping[str, Floats]) -> pa.ListArray:
     """Each list of (key, value) with these keys added, or replaced where they were."""
     flat = scores.flatten()
-    owner = np.repeat(np.arange(len(scores)), np.diff(scores.offsets.to_numpy()))
+    owner = owners(scores)
     new = {key: np.flatnonzero(~np.isnan(found)) for key, found in values.items()}
     replaced = np.zeros(len(owner), np.bool_)
     for key, at in new.items():
@@ -128,13 +128,13 @@ def _with_scores(scores: pa.ListArray, values: Mapping[str, Floats]) -> pa.ListA
     kept = flat.take(pa.array(stays))
     keys = [kept.field("key"), *(pa.array([key] * len(at), pa.string()) for key, at in new.items())]
     found = [kept.field("value"), *(pa.array(values[key][at]) for key, at in new.items())]
-    owners = np.concatenate([owner[stays], *new.values()])
-    order = pa.array(np.argsort(owners, kind="stable"))
+    place_S = np.concatenate([owner[stays], *new.values()])
+    order = pa.array(np.argsort(place_S, kind="stable"))
     items = pa.StructArray.from_arrays(
         [pa.concat_arrays(keys).take(order), pa.concat_arrays(found).take(order)],
         fields=list(SCORE),
     )
-    ends = np.cumsum(np.bincount(owners, minlength=len(scores)))
+    ends = np.cumsum(np.bincount(place_S, minlength=len(scores)))
     return pa.ListArray.from_arrays(pa.array(np.append(0, ends), pa.int32()), items)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mixing import Ctx
 
 from karat.columns import Decision, Table
 from karat.errors import RecipeError, RunError
@@ -18,23 +18,6 @@ from karat.stage import StageWriter
 from karat.steps.mix import mix
 
 GSM8K = Path(__file__).parents[3] / "shared/data/prompts/gsm8k-test.jsonl"
-
-
-class Ctx:
-    """As much of a context as a table step touches."""
-
-    def __init__(self, folder: Path, seed: int = 0, label: str = "mix") -> None:
-        self.folder, self._seed, self.label = folder, seed, label
-        self.warnings: list[str] = []
-
-    def rng(self) -> random.Random:
-        return random.Random(self._seed)
-
-    def path(self, value: str) -> Path:
-        return self.folder / value
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def made(number: int, prompt: str = "", source: str = "synthetic", **fields: Any) -> Row:

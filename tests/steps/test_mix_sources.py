@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mixing import Ctx
 
 from karat.columns import Decision, Table
 from karat.errors import RecipeError, RunError
@@ -19,23 +19,6 @@ from karat.row import Message, Response, Row
 from karat.stage import StageWriter
 from karat.steps._mixing import row_tokens, shared_out, whole
 from karat.steps.mix import mix
-
-
-class Ctx:
-    """As much of a context as a table step touches."""
-
-    def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.folder, self._seed, self.label = folder, seed, "mix"
-        self.warnings: list[str] = []
-
-    def rng(self) -> random.Random:
-        return random.Random(self._seed)
-
-    def path(self, value: str) -> Path:
-        return self.folder / value
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def made(number: int, answer: str = "a", source: str = "synthetic", **meta: Any) -> Row:

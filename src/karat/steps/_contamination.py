@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from karat.columns import best_texts
+from karat.columns import best_texts, owners
 from karat.curation.lookalikes import Lookalikes
 from karat.curation.normal import Ints
 from karat.curation.overlap import Overlap
@@ -195,7 +195,7 @@ def row_texts(batch: pa.RecordBatch, on: On) -> tuple[pa.Array, Ints]:
     texts, rows = [pa.array([], pa.string())], [np.zeros(0, np.int64)]
     if on != "response":
         messages = batch.column("messages")
-        flat, owner = messages.flatten(), _owners(messages)
+        flat, owner = messages.flatten(), owners(messages)
         spoken = np.ones(len(flat), np.bool_)
         if on != "any":  # a system message is the recipe's, not the row's
             spoken = pc.not_equal(flat.field("role"), "system").to_numpy(zero_copy_only=False)
@@ -204,7 +204,7 @@ def row_texts(batch: pa.RecordBatch, on: On) -> tuple[pa.Array, Ints]:
     if on == "any":
         responses = batch.column("responses")
         texts.append(responses.flatten().field("content"))
-        rows.append(_owners(responses))
+        rows.append(owners(responses))
     elif on != "prompt":
         texts.append(best_texts(batch.column("responses")))
         rows.append(np.arange(batch.num_rows))
@@ -215,10 +215,6 @@ def needed_columns(on: On) -> list[str]:
     """The columns `row_texts` reads."""
     answers = [f"responses.list.element.{name}" for name in ("content", "kept")]
     return [*([] if on == "response" else ["messages"]), *([] if on == "prompt" else answers)]
-
-
-def _owners(lists: pa.ListArray) -> Ints:
-    return np.repeat(np.arange(len(lists)), np.diff(lists.offsets.to_numpy()))
 
 
 def _parts(sets: Sequence[EvaluationSet], parts: Sequence[Part]) -> list[Part]:

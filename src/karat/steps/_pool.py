@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat.columns import score_values
-from karat.steps._ranking import Ranking, Spread, open_flags, owners
+from karat.columns import Table, owners, score_values
+from karat.steps._ranking import Ranking, Spread, open_flags
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -156,6 +156,15 @@ class Candidates:
         median_P = np.full(self.rows, np.nan)
         median_P[some] = (score[head + (n - 1) // 2] + score[head + n // 2]) / 2
         return median_P
+
+
+def measured(table: Table, ranking: Ranking, *, all_of_them: bool = False) -> Spread:
+    """The spread of all graded candidates; with `all_of_them`, of those turned down as well."""
+    spread = Spread(within=ranking.within)
+    for batch in table.batches(GRADES):
+        rows = Candidates(batch, ranking, all_of_them=all_of_them)
+        rows.count(spread, rows.level(spread), rows.graded)
+    return spread
 
 
 def flags(array: pa.Array) -> Flags:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat.columns import Table, score_values
+from karat.columns import Table, owners, score_values
 from karat.context import Context
 from karat.curation.moments import Moments
 from karat.errors import RecipeError
@@ -138,11 +138,6 @@ class Ranking:
             for spread, column in zip(spreads, columns, strict=True):
                 spread.take(spread.level(column[among], owner))
         return [(spread.total().mean, spread.sigma) for spread in spreads]
-
-
-def owners(responses: pa.ListArray) -> Ints:
-    """owner_R: which list each element is in."""
-    return np.repeat(np.arange(len(responses)), np.diff(responses.offsets.to_numpy()))
 
 
 def open_flags(flat: pa.StructArray) -> Flags:

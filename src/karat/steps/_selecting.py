@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat.columns import Table, best_texts, joined_texts, last_texts, score_values
+from karat.columns import Table, best_texts, joined_texts, last_texts, owners, score_values
 from karat.curation.arms import Bigrams
 from karat.curation.embedding import embed
 from karat.curation.selection import Floats, Ints, Vectors
@@ -22,7 +22,7 @@ from karat.curation.shingles import chunks, normalise, words
 from karat.errors import RunError
 from karat.steps._bars import Strata
 from karat.steps._pool import flags
-from karat.steps._ranking import open_flags, owners
+from karat.steps._ranking import open_flags
 
 On = Literal["prompt", "response", "conversation"]
 

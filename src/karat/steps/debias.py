@@ -15,12 +15,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.columns import Decision, Table, score_values
+from karat.columns import Decision, Table, owners, score_values
 from karat.context import Context
 from karat.scoring.debias import Bias, dependence, fit_bias, flips, on_grid
 from karat.scoring.lowess import SPAN
 from karat.step import ScoreKey, step
-from karat.steps._ranking import owners
 from karat.steps._style import FEATURES, log_length, style
 
 Floats = NDArray[np.float64]

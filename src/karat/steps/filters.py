@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat.columns import Decision, Table
+from karat.columns import Decision, Table, owners
 from karat.context import Context
 from karat.curation.limits import Statistic, Tally
 from karat.curation.pages import Lexicon, Pages
@@ -24,7 +24,6 @@ from karat.errors import RecipeError
 from karat.row import Message
 from karat.step import step
 from karat.steps._filter_rules import RULES, Judged, On, Preset, chosen, default
-from karat.steps._ranking import owners
 from karat.steps.dedupe import turns
 
 Ints = NDArray[np.int64]

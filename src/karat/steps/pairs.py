@@ -21,10 +21,9 @@ from karat.columns import Decision, Table
 from karat.context import Context
 from karat.scoring.pairing import MODERATE, Rule, pair_up_all
 from karat.step import Positive, ScoreKey, step
-from karat.steps._pool import COLUMNS, GRADES, Candidates, Flags
+from karat.steps._pool import COLUMNS, Candidates, Flags, measured
 from karat.steps._ranking import (
     Ranking,
-    Spread,
     Weights,
     made,
     made_of,
@@ -75,7 +74,7 @@ def pairs(
     """
     refuse_absolute(ctx, absolute_uses(by=by, weights=weights, minimum=minimum))
     ranking = Ranking(by, weights, ctx, table)
-    spread = _measure(table, ranking)
+    spread = measured(table, ranking, all_of_them=True)
     wanted = _Wanted(rule, n, _margins(rule, margin_sigma, spread.sigma), _least(minimum))
     found = _Found(ranking, spread.sigma)
     for batch in table.batches(COLUMNS):
@@ -118,15 +117,6 @@ def absolute_uses(
 ) -> list[tuple[str, str]]:
     """(parameter, score) of every use that compares a score across prompts."""
     return [("minimum", key) for key in weights_of(by, weights) if minimum is not None]
-
-
-def _measure(table: Table, ranking: Ranking) -> Spread:
-    """The spread of all graded answers, those turned down with them: they may be rejected ones."""
-    spread = Spread(within=ranking.within)
-    for batch in table.batches(GRADES):
-        rows = Candidates(batch, ranking, all_of_them=True)
-        rows.count(spread, rows.level(spread), rows.graded)
-    return spread
 
 
 def _margins(rule: Rule, given: list[float] | None, sigma: float) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from karat.step import DatasetName, InputPath, Positive, step
 from karat.steps._files import as_json, count_rows, input_files, read_files
 from karat.steps._json import Record
 from karat.steps._mapping import resolve
+from karat.steps._neighbours import alike, grouped
 from karat.steps._shapes import Mapping, Parts, parse
 from karat.steps._turns import UnusableError
 
@@ -32,7 +33,6 @@ __all__ = ["count_rows", "input_files", "read"]
 SAMPLES = 100  # records looked at before columns are settled: JSONL may leave some out of a line
 SAMPLE_BYTES = 2**20
 COLUMNS = ("prompt", "messages", "system", "response", "responses", "scores", "model", "keep")
-NEIGHBOURS = 0.25  # of records that share the prompt of the one before: no accident
 SNIPPET = 500  # characters of an unusable record that are kept
 
 Source = Literal["given", "human", "synthetic"]
@@ -91,9 +91,9 @@ def read(
     maker = _Maker(source, licence)
     with closing(_usable(ctx, records, given, where, maker)) as found:
         if group:
-            yield from _first(_grouped(found, maker), limit)
+            yield from _first(grouped(found, maker.row), limit)
             return
-        with closing(_alike(found, ctx)) as parts:
+        with closing(alike(found, ctx)) as parts:
             yield from _first(map(maker.row, parts), limit)
 
 
@@ -224,56 +224,6 @@ class _Maker:
                    dropped=f"{category} ({record.where}: {detail})")  # fmt: skip
 
 
-def _alike(found: Iterator[Parts | Row], ctx: Context) -> Generator[Parts | Row]:
-    """The same, with a warning where many records answer the prompt of the one before: what
-    compares answers to one prompt would find one in each row, and keep them all."""
-    count = twins = 0
-    before: Parts | None = None
-    try:
-        for parts in found:
-            if isinstance(parts, Parts):
-                twin = before is not None and parts.responses and before.messages == parts.messages
-                twins += bool(twin)
-                count += 1
-                before = parts
-            yield parts
-    finally:
-        if count and twins >= NEIGHBOURS * count:
-            ctx.warn(
-                f"{twins:,} of {count:,} rows answer the prompt of the row before; `group: true` "
-                "puts the answers to one prompt in one row"
-            )
-
-
-def _grouped(found: Iterator[Parts | Row], maker: _Maker) -> Iterator[Row]:
-    """Neighbours with the same prompt as one row. A broken line between them does not part them."""
-    held: list[Parts] = []
-    for parts in found:
-        if isinstance(parts, Row):
-            yield parts
-        elif held and held[0].messages == parts.messages:
-            held.append(parts)
-        else:
-            if held:
-                yield maker.row(_merged(held))
-            held = [parts]
-    if held:
-        yield maker.row(_merged(held))
-
-
-def _merged(held: list[Parts]) -> Parts:
-    if len(held) == 1:
-        return held[0]
-    responses = [response for parts in held for response in parts.responses]
-    for index, response in enumerate(responses):
-        response.index = index
-    meta: dict[str, Any] = {}
-    for key in dict.fromkeys(key for parts in held for key in parts.meta):
-        values = [parts.meta.get(key) for parts in held]
-        meta[key] = values[0] if all(value == values[0] for value in values) else values
-    return Parts(held[0].messages, responses, meta, held[0].source)
-
-
 def _dataset(name: str, config: str | None, split: str, revision: str | None) -> Iterator[Record]:
     """The records of a Hugging Face dataset, streamed. Raises: RecipeError, RunError."""
     try:
@@ -335,7 +285,7 @@ def _most_responses(records: Iterator[Record], given: Mapping, where: str, group
         samples = [record.value for record in first if record.value is not None]
         mapping = resolve(given, samples, where)[0] if samples else None
         found = iter([_one(record, mapping, maker) for record in first])
-        rows = _grouped(found, maker) if group else (maker.row(parts) for parts in found)
+        rows = grouped(found, maker.row) if group else (maker.row(parts) for parts in found)
         return max((len(row.responses) for row in rows), default=0)
     except RecipeError:  # a run says it
         return 0

@@ -25,7 +25,7 @@ from karat.scoring.rso import BETA
 from karat.step import Positive, ScoreKey, step
 from karat.steps._bars import Bar, Strata, finite
 from karat.steps._choice import best_of, drawn_by_reward
-from karat.steps._pool import COLUMNS, GRADES, Candidates, Flags
+from karat.steps._pool import COLUMNS, Candidates, Flags, measured
 from karat.steps._ranking import (
     Ranking,
     Spread,
@@ -104,7 +104,7 @@ def reject(
     refuse_absolute(ctx, absolute_uses(by=by, weights=weights, also=also, floors=floors, **bars))
     ranking = Ranking(by, weights, ctx, table)
     strata = Strata([per] if isinstance(per, str) else per)
-    pool = _measure(table, ranking)
+    pool = measured(table, ranking)
     bar = Bar(_limit(minimum, minimum_sigma, pool), also, strata.per)
     if top_share is not None:
         bar.cut(top_share, _tops(table, ranking, strata, floors), strata)
@@ -182,15 +182,6 @@ def _limit(minimum: float | None, minimum_sigma: float | None, pool: Spread) -> 
     if minimum_sigma is None or total.n == 0:
         return limit
     return max(limit, total.mean + minimum_sigma * total.sigma)
-
-
-def _measure(table: Table, ranking: Ranking) -> Spread:
-    """The spread of all graded candidates. Here too is the place for their best-of-k curve."""
-    pool = Spread(within=ranking.within)
-    for batch in table.batches(GRADES):
-        rows = Candidates(batch, ranking)
-        rows.count(pool, rows.level(pool), rows.graded)
-    return pool
 
 
 def _tops(
