@@ -45,7 +45,7 @@ pytest: .venv/test.stamp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
 lock: .venv/test.stamp
 	$(COMPILE) pyproject.toml --extra embedded requirements/build.in -o requirements/demo.txt
-	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra documents --extra language \
+	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra train --extra documents --extra language \
 	  --extra math --extra sql requirements/build.in \
 	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt
 

@@ -30,7 +30,6 @@ many draws: a line says what that saves at exactly the reward of a fixed 8. It h
 not on the rule, and is little where most prompts are beyond it.
 """
 
-# ruff: noqa: N803, N815  (shape suffixes, as in scores_PN)
 from __future__ import annotations
 
 import argparse

@@ -1,6 +1,5 @@
 """Where best_of_n.py's scores come from: humans, urns of their ratings, a small model, heads."""
 
-# ruff: noqa: N803  (shape suffixes, as in scores_PN)
 from __future__ import annotations
 
 import json

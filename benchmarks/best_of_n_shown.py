@@ -1,6 +1,5 @@
 """What best_of_n.py shows: curves and the meter as tables, reward against calls as SVG and CSV."""
 
-# ruff: noqa: N815  (shape suffixes, as in scores_PN)
 from __future__ import annotations
 
 import csv

@@ -11,7 +11,6 @@ language model (the true shape of Nemotron-4-340B-Reward; needs `karat[embedded]
 CPU per response) on the first `--prompts` prompts.
 """
 
-# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import argparse

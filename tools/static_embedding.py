@@ -221,7 +221,7 @@ def compare(model: torch.nn.Module, tokenizer: BertTokenizerFast, texts: Sequenc
     say(f"of the {NEAREST} nearest prompts by MiniLM, {np.mean(shared):.1%} are among ours")
 
 
-def nearest(similarity_NN: Floats) -> NDArray[np.int64]:  # noqa: N803
+def nearest(similarity_NN: Floats) -> NDArray[np.int64]:
     np.fill_diagonal(similarity_NN, -2)
     return np.argsort(-similarity_NN, axis=1)[:, :NEAREST]
 

@@ -5,7 +5,6 @@ scores are in file order over the live rows, which is why their number is checke
 written: one too few would shift all that follow.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

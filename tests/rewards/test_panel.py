@@ -1,6 +1,5 @@
 """panel: scores of different graders made comparable, put together, and how far apart they are."""
 
-# ruff: noqa: N803  (shape suffixes, as in scores_N)
 from __future__ import annotations
 
 import json

@@ -1,7 +1,6 @@
 """Agreement coefficients equal those of scikit-learn, statsmodels and irrCAC, and say when there
 is none to measure."""
 
-# ruff: noqa: N803  (shape suffixes, as in levels_RG)
 from __future__ import annotations
 
 import warnings

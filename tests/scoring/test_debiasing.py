@@ -1,6 +1,5 @@
 """Debiasing finds the bias that was put in, and nothing where there is none."""
 
-# ruff: noqa: N803  (shape suffixes, as in score_R)
 from __future__ import annotations
 
 import time

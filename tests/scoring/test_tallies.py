@@ -1,6 +1,5 @@
 """Tallies: intervals are those of plain resampling, of any file length, and fast."""
 
-# ruff: noqa: N803  (shape suffixes, as in scores_RG)
 from __future__ import annotations
 
 import time

@@ -4,7 +4,6 @@ Two desks over journals that are thrown away: what the first holds it would answ
 whether a reward says the same twice is one of the questions. A refusal is evidence too.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

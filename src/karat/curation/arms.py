@@ -6,7 +6,6 @@ measured next to these two. A random choice is drawn many times over: its figure
 a method has only done something where it lies outside.
 """
 
-# ruff: noqa: N803  (shape suffixes)
 from __future__ import annotations
 
 import math

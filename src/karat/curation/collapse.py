@@ -17,7 +17,6 @@ Source: collapse of tails, Shumailov et al. 2024 (Nature 631) and 2410.13098; ac
 it, Gerstgrasser et al. (2404.01413). The margins: benchmarks/collapse.py.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in words_W)
 from __future__ import annotations
 
 import math

@@ -8,7 +8,6 @@ matrix product, when one of them might be the best. The choice is that of the pl
 Source: lazy evaluation, Minoux 1978; the bound need not come from submodularity.
 """
 
-# ruff: noqa: N803, N815  (shape suffixes)
 from __future__ import annotations
 
 from typing import Protocol

@@ -9,7 +9,6 @@ of two vectors, √(2 - 2 cos), which orders rows as the cosine does. In active 
 Savarese 2018 (1708.00489).
 """
 
-# ruff: noqa: N803  (shape suffixes)
 from __future__ import annotations
 
 import numpy as np

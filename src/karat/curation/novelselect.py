@@ -14,7 +14,6 @@ Source: Yang et al. 2025 (2502.17184), section 6; UmeanNever/NovelSum, novelsum.
 novelselect.py: 10 neighbours, density power β = 0.5, distance power 1.
 """
 
-# ruff: noqa: N803  (shape suffixes)
 from __future__ import annotations
 
 import numpy as np

@@ -8,7 +8,6 @@ Runs of n + 1 words can only come twice where both runs of n words in them do. S
 only at what was left of the last, and the whole costs little more than one sort of all words.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in again_W)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

@@ -9,7 +9,6 @@ ends. Published code differs in what it calls a word (spaCy's tokens in datatrov
 not say.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in values_T: T texts, L lines, W words)
 from __future__ import annotations
 
 import re

@@ -34,7 +34,7 @@ def similarities(left: Vectors, right: Vectors) -> Vectors:
     return found
 
 
-def quotas(sizes_S: Ints, n: int) -> Ints:  # noqa: N803
+def quotas(sizes_S: Ints, n: int) -> Ints:
     """quota_S: n rows shared out among strata by size, n at most their sum.
 
     What whole numbers leave over goes to the largest remainders, of equal ones to the first.

@@ -6,7 +6,6 @@ clusters; a hash of all members would move a cluster whenever one joins. Where r
 which part they belong, they stay there and draw the others of their cluster along.
 """
 
-# ruff: noqa: N803  (shape suffixes)
 from __future__ import annotations
 
 from collections.abc import Sequence

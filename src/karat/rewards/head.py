@@ -10,7 +10,6 @@ Source: arXiv 2406.08673, HelpSteer2 (five attributes on 0–4; the weights of `
 "goodness" .65 helpfulness + .8 correctness + .45 coherence, divided by 1.9 to stay on 0–4).
 """
 
-# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import io

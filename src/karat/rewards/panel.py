@@ -11,7 +11,6 @@ does. Give it less weight, or take `rank` or `vote`, in which margins count for 
 Source: Replacing Judges with Juries (2404.18796), for panels of small models.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_GN)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

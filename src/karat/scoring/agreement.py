@@ -5,7 +5,6 @@ coefficients count only what goes beyond it. They need categories: `on_scale` an
 scores become levels. All are functions of counts that add up over prompts (see tallies).
 """
 
-# ruff: noqa: N803  (shape suffixes, as in levels_RG)
 from __future__ import annotations
 
 from functools import partial

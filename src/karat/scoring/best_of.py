@@ -7,7 +7,6 @@ Picked by the grading reward and valued by a score that did not pick, the same w
 held-out curve, which is the one to believe: the grading reward's own always rises.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 import math

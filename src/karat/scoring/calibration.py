@@ -12,7 +12,6 @@ Source: Trust or Escalate (2407.18370) §2, thresholds by fixed-sequence testing
 tests: Learn then Test (2110.01052) §2.2; targets short of 0 and 1: Platt 1999.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in margins_R)
 from __future__ import annotations
 
 import math

@@ -11,7 +11,6 @@ Nothing here knows whether longer answers are in fact better. What is taken out 
 with length, so look at a second grader before and after.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 from typing import Any

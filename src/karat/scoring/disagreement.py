@@ -6,7 +6,6 @@ the other's choice below its best. Both must lose: one that hardly minds leaves 
 other.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 import numpy as np

@@ -5,7 +5,6 @@ of them compare responses to the same prompt, so that hard prompts and easy ones
 scores only ever enter in σ of their own grader, so that those of two may stand side by side.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_RG)
 from __future__ import annotations
 
 from collections.abc import Sequence

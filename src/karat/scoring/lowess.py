@@ -6,7 +6,6 @@ for long ones, and a few wild points do not move it. A line is fitted only at an
 points, however many there are.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in x_R)
 from __future__ import annotations
 
 import numpy as np

@@ -6,7 +6,6 @@ pools, so what is compared is paired by prompt, and a downturn is tested, not lo
 to choose from, the highest point of a flat noisy curve is always above its end.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 import math

@@ -7,7 +7,6 @@ two σ below the prompt's mean is wrong in the way that the model is wrong.
 Everything here compares answers to one prompt, so any score will do, whatever its scale.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_PN)
 from __future__ import annotations
 
 import math

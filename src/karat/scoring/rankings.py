@@ -5,7 +5,6 @@ order the responses of one prompt and nothing else: for them, and wherever rejec
 what scores are for, the pairs of one prompt are those that count.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 from functools import partial

@@ -9,7 +9,6 @@ numbers are a function of (seed, answer, pass) and not a stream, so no prompt's 
 which others are there.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 from itertools import count

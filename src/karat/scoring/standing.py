@@ -5,7 +5,6 @@ response to another one of its prompt means the same whoever grades. So a row de
 one decided by a reward and one decided by a judge can stand in the same column.
 """
 
-# ruff: noqa: N803, N815  (shape suffixes, as in scores_N)
 from __future__ import annotations
 
 from typing import NamedTuple

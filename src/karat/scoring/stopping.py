@@ -24,7 +24,6 @@ Source: Weitzman 1979 (Econometrica 47, 641–654), reservation values; for LLM 
 normal-inverse-gamma prior over the prompt's own draws). The prior from all prompts is ours.
 """
 
-# ruff: noqa: N803, N815  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 import math

@@ -4,7 +4,6 @@ numpy has no distribution functions and the core install has no scipy, so the on
 stopping rule needs is here, for a whole array of values at one number of degrees of freedom.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in z_R)
 from __future__ import annotations
 
 import math

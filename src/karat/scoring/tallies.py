@@ -9,7 +9,6 @@ A statistic is undefined, None, where its formula divides by nothing: no two rat
 response, no variation to agree on. It is never 0 or 1 for want of an answer.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in sums_PK)
 from __future__ import annotations
 
 import math

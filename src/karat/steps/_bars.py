@@ -4,7 +4,6 @@ One strict cut over everything keeps the easy prompts and throws the hard ones a
 benchmarks worse (Llama 3, 2407.21783). Cut within each task or topic, a quarter of every one stays.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in cut_S)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,7 +5,6 @@ wanted: a greater share keeps what a smaller one took, and the rows that come la
 that a guard can compare with them.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in size_N)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence

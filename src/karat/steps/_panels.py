@@ -4,7 +4,6 @@ What adds up over rows is added up batch by batch; Kendall's τ over all respons
 is that of the survey's sample.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_RG)
 from __future__ import annotations
 
 import math

@@ -4,7 +4,6 @@ All work is on columns: a batch holds a thousand rows, and the only Python objec
 the reasons of those that are left with nothing. R: response, P: row (prompt).
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 from collections.abc import Mapping

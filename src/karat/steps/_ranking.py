@@ -5,7 +5,6 @@ Of a score that compares within one prompt only, every figure is of the distance
 mean: a mean over prompts would add numbers that mean different things.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_R)
 from __future__ import annotations
 
 import math

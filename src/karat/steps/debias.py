@@ -6,7 +6,6 @@ no training and no second grader; LOWESS of reward on length did so for 33 rewar
 3.11 points of RewardBench on average.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in style_RF)
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal

@@ -5,7 +5,6 @@ people rated helpful each drops 14 to 31%; so by default limits are those of ali
 docs/curation.md says for every rule what share of good and of bad answers it costs.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in kept_R)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

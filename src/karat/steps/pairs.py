@@ -6,7 +6,6 @@ After a `reject`, or a gate, only what is still kept can be chosen, while any gr
 rejected: what was turned down is what a model should learn to leave.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_N)
 from __future__ import annotations
 
 import math

@@ -9,7 +9,6 @@ The file is read in passes with one batch in memory: the reward's mean and σ fi
 there are strata, then the choices.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in keep_R)
 from __future__ import annotations
 
 from collections.abc import Iterator

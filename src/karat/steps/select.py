@@ -7,7 +7,6 @@ of a million rows most selectors that score rows by themselves do no better than
 and NovelSum report gains.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in score_N)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -197,7 +197,7 @@ def _strata(rows: _Rows, parts: dict[str, Ints]) -> dict[str, dict[str, int]]:
     return {names[s]: {part: int(counts[part][s]) for part in parts} for s in largest.tolist()}
 
 
-def _warn(ctx: Context, notes: dict[str, Any], shares_K: Floats, rows: int) -> None:  # noqa: N803
+def _warn(ctx: Context, notes: dict[str, Any], shares_K: Floats, rows: int) -> None:
     for name, share in zip(SPLITS, shares_K.tolist(), strict=True):
         if rows and share and not notes["rows"][name]:
             ctx.warn(f"no row came into {name}: {rows:,} rows are few for a share of {share:g}")

@@ -6,7 +6,6 @@ them, so each rated response is also spoiled on purpose: to train on, at a low w
 on. The ratings given here are karat's own judgement, not a human's; the card says so.
 """
 
-# ruff: noqa: N803  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import random

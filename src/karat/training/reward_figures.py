@@ -5,7 +5,6 @@ accuracy has a 95% bootstrap interval over prompts and stands beside "the longer
 same pairs: on a few hundred pairs a bare percentage says little.
 """
 
-# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -6,7 +6,6 @@ order a human chose. On held-out HelpSteer2 prompts, pairs and spoiled copies to
 five points of pair accuracy over the same head on ratings alone (`benchmarks/reward_head.py`).
 """
 
-# ruff: noqa: N803, N815  (shape suffixes, as in scores_NA)
 from __future__ import annotations
 
 import random
