@@ -10,7 +10,7 @@ RewardTrainer subtracts inside its Bradley-Terry loss, as in Llama 2 (2307.09288
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,13 @@ def export(run: Run, folder: Path) -> Exported:
     only reward there is. Left out and counted by reason: rows that make no pair, or all of them
     where no score ranks their answers.
     """
-    key, problem = ranking(run.accepted_file)
+    lines = preferences(run.accepted_file)
+    return write_parts(run.accepted_file, folder / FILES[0], "train", lines)
+
+
+def preferences(accepted: Path) -> Callable[[Row, Exported], Iterator[dict[str, Any]]]:
+    """What makes the lines of a row: for every export of pairs the same ones."""
+    key, problem = ranking(accepted)
 
     def lines(row: Row, made: Exported) -> Iterator[dict[str, Any]]:
         pairs = paired(row)
@@ -54,7 +60,7 @@ def export(run: Run, folder: Path) -> Exported:
             else:
                 yield line
 
-    return write_parts(run.accepted_file, folder / FILES[0], "train", lines)
+    return lines
 
 
 def _pair(row: Row, key: str) -> dict[str, Any] | str:

@@ -162,7 +162,7 @@ def files(run: Run, report: dict[str, Any]) -> str:
         reasons = ", ".join(f"{count:,} {why}" for why, count in export["left_out"].items())
         note = f"{export['rows']:,} rows{f'; left out: {reasons}' if reasons else ''}"
         paths = [str(run.path / path) for path in export["files"].values()]
-        if len(paths) > 1:
+        if len(paths) != 1:  # none where everything was left out: the note says why
             lines += [(name, note), *(("", path) for path in paths)]
         else:
             lines += [(name, f"{path}  ({note})") for path in paths]

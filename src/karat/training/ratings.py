@@ -1,55 +1,61 @@
-"""Human ratings and preferences, read into one shape whatever file they came in.
+"""Human ratings and preferences, read into one shape whatever they came in.
 
-Rated sets differ in little but field names, so the reader looks at the keys of a record instead of
-asking for a format: a file of a known shape needs no option. Prompts become chat messages, and
-every item carries a `group`, its first user turn, so that no prompt is on both sides of a split.
+Sources are files, folders, runs and names on the Hugging Face hub, and none needs an option: the
+keys of a record say what it is. What is no preference is counted by reason and never kept, and what
+cannot be read stops with its place, since a reward model is no better than what it was shown.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from karat.errors import RecipeError
-from karat.rewards.head import ATTRIBUTES, SCALE
-from karat.rewards.rated_files import ROLES, chat_of, messages_of, read_records, text_of
+from karat.rewards.head import REWARD_WEIGHTS
+from karat.rewards.rated_files import messages_of
 from karat.row import Message
+from karat.rundir import Run
+from karat.steps._files import input_files, read_files
+from karat.training._hub import is_saved, name_of, set_records
+from karat.training._items import Line, Pair, Rated
+from karat.training._rated_runs import RATINGS, is_run, pair_records, rated_lines
+from karat.training._records import MANGLED, items_of
 
-_HH_TURN = re.compile(r"\n\n(Human|Assistant): ?")
+__all__ = ["HumanData", "Implied", "Pair", "Rated", "messages_of", "pairs_of", "read_human"]
 
+By = Literal["helpfulness", "goodness"]
+Records = Iterable[tuple[str, dict[str, Any]]]
 
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """One response with its five human ratings, in the order of `ATTRIBUTES`, 0–4."""
-
-    prompt: tuple[Message, ...]
-    response: str
-    ratings: tuple[float, ...]
-    group: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two responses of which a human preferred one."""
-
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
-    group: str
+_WEIGHTS: dict[str, tuple[float, ...]] = {
+    "helpfulness": (1.0, 0.0, 0.0, 0.0, 0.0),
+    "goodness": REWARD_WEIGHTS,
+}
+_TRAIN = re.compile(r"(^|[._-])train([._-]|$)")
+_HELD = re.compile(r"(^|[._-])(val|valid|validation|dev|test)([._-]|$)")
+_PLACE = re.compile(r": ?(item |row )?(\d+)$")  # as karat.steps._files writes it
+_ALIKE = 1e-9
 
 
 @dataclass(slots=True)
 class HumanData:
-    """What files held, and how many items by file name; `skipped` counts ties and twins."""
+    """What sources held: how many items by file, and how many records were `left_out` by reason."""
 
     rated: list[Rated] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
-    skipped: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> int:
+        """How many were left out: ties and twins for the most part."""
+        return sum(self.left_out.values())
 
     @property
     def groups(self) -> set[str]:
@@ -57,117 +63,167 @@ class HumanData:
         return {row.group for row in self.rated} | {pair.group for pair in self.pairs}
 
 
-def read_human(paths: Sequence[Path]) -> HumanData:
-    """Read JSON or JSONL files of ratings and preferences.
+class Implied(NamedTuple):
+    """Pairs that ratings imply, and how many were left out by reason."""
 
-    Known records: HelpSteer (`prompt, response` and five attributes), pairs (`chosen, rejected`
-    with or without `prompt`, hh-rlhf transcripts too), LLMBar (`input, output_1, output_2, label`),
-    Arena (`prompts, responses_a, responses_b, winner`), OpenAssistant trees (`prompt.replies`).
+    pairs: list[Pair]
+    left_out: dict[str, int]
+
+
+def read_human(sources: Sequence[Path | str]) -> HumanData:
+    """Read ratings and preferences: files, folders of them, runs, and sets on the hub.
+
+    Files: .jsonl, .json, .csv, .tsv, .parquet, packed or not. A folder: all of these in it. A run:
+    its `ratings.jsonl`, else the pairs of its export. A name: `OWNER/NAME[:SUBSET][@SPLIT]`
+    (`karat[hf]`), split train where none is named; a folder or a run may be named so too.
+
+    Known records: ratings (`prompt, response` and any of the five attributes, HelpSteer's shape),
+    preferences (`prompt, response_1, response_2, preference_strength`; `context, response1,
+    response2, overall_preference`), pairs (`chosen, rejected` with or without `prompt`: TRL,
+    hh-rlhf, RewardBench), LLMBar (`input, output_1, output_2, label`), Arena votes, OpenAssistant
+    trees (`prompt.replies`), and what karat writes: `ratings.jsonl` and `trl-preference.jsonl`.
 
     Raises:
-        RecipeError: a file is missing, or line L of it is no such record.
+        RecipeError: a source is missing, or record L of it is none of these.
     """
     data = HumanData()
-    for path in paths:
-        count = 0
-        for where, record in read_records(path):
-            try:
-                items = list(_items(record))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                raise RecipeError(
-                    f"{where}: no rating or preference karat knows: {error!r}"
-                ) from error
-            for item in items:
-                if isinstance(item, Rated):
-                    data.rated.append(item)
-                elif item.chosen == item.rejected:
-                    data.skipped += 1
-                    continue
-                else:
-                    data.pairs.append(item)
-                count += 1
-            data.skipped += not items
-        name = f"{path.parent.name}/{path.name}"
-        data.files[name] = count
+    for source in sources:
+        for name, path, records in _opened(source):
+            count = len(data.rated) + len(data.pairs)
+            _add(data, path, records)
+            count = len(data.rated) + len(data.pairs) - count
+            data.files[name] = data.files.get(name, 0) + count
     return data
 
 
-def _items(record: dict[str, Any]) -> Iterator[Rated | Pair]:
-    if "helpfulness" in record:
-        yield _rated(record)
-    elif "chosen" in record:
-        yield _chosen(record)
-    elif "output_1" in record:
-        first, second = record["output_1"], record["output_2"]
-        swap = {1: False, 2: True}[int(record["label"])]
-        yield _pair((Message("user", record["input"]),), first, second, swap)
-    elif "responses_a" in record:
-        yield from _arena(record)
-    elif isinstance(record.get("prompt"), dict):
-        yield from _tree(record["prompt"], ())
+def pairs_of(data: HumanData, by: By = "helpfulness") -> Implied:
+    """Every two responses of one prompt of which people rated one higher.
+
+    `strength` is the difference on 0–4, rounded into 1–3. `goodness` is .65 helpfulness + .8
+    correctness + .45 coherence, over 1.9, by which HelpSteer2's set for DPO was made. Left out and
+    counted: ties, the same text twice, and pairs of which a needed rating is missing.
+
+    Source: HelpSteer2 (2406.08673 §5, DPO); strengths as in HelpSteer2-Preference (2410.01257).
+    """
+    weights = np.array(_WEIGHTS[by])
+    needed = weights > 0
+    by_prompt: dict[tuple[Message, ...], list[tuple[float, Rated]]] = {}
+    for row in data.rated:
+        worth = float(np.array(row.ratings)[needed] @ weights[needed])  # NaN where one is missing
+        by_prompt.setdefault(row.prompt, []).append((worth, row))
+    implied = Implied([], {})
+    for rows in by_prompt.values():
+        for (one, first), (two, second) in combinations(rows, 2):
+            gap = one - two
+            if reason := _no_pair(gap, first.response, second.response):
+                implied.left_out[reason] = implied.left_out.get(reason, 0) + 1
+                continue
+            better, worse = (first, second) if gap > 0 else (second, first)
+            strength = float(np.clip(np.round(abs(gap)), 1, 3))
+            pair = Pair(better.prompt, better.response, worse.response, better.group, strength)
+            implied.pairs.append(pair)
+    return implied
+
+
+def _no_pair(gap: float, first: str, second: str) -> str:
+    if np.isnan(gap):
+        return "not rated"
+    if abs(gap) < _ALIKE:
+        return "tie"
+    if not first.strip() or not second.strip():
+        return "empty answer"
+    return "same text twice" if first.split() == second.split() else ""
+
+
+# --- records -------------------------------------------------------------------------------------
+
+
+def _add(data: HumanData, path: Path, records: Records) -> None:
+    """Put what the records hold into `data`. Raises: RecipeError."""
+    lines: list[tuple[str, Line]] = []
+    left_out = data.left_out
+    for where, record in records:
+        try:
+            items = list(items_of(record)) or ["no pair"]
+        except MANGLED as error:
+            why = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            raise RecipeError(f"{where}: no rating or preference karat knows: {why}") from None
+        for item in items:
+            if isinstance(item, Rated):
+                data.rated.append(item)
+            elif isinstance(item, Pair):
+                data.pairs.append(item)
+            elif isinstance(item, Line):
+                lines.append((where, item))
+            else:
+                left_out[item] = left_out.get(item, 0) + 1
+    if lines:
+        rated, absent = rated_lines(path, lines)
+        data.rated += rated
+        if absent:
+            reason = "rated response not in the run"
+            left_out[reason] = left_out.get(reason, 0) + absent
+
+
+def _opened(source: Path | str) -> Iterator[tuple[str, Path, Records]]:
+    """(name, path, records) of each file that a source is. Raises: RecipeError."""
+    path = Path(source)
+    if not path.exists():
+        name = name_of(str(source))
+        if name is None:
+            raise RecipeError(f"{source}: cannot be read (no such file or folder)")
+        if is_run(Path(name.place)):
+            yield _run_name(name.place), path, pair_records(Run(name.place), name.split)
+        else:
+            yield name.label, path, set_records(name)
+    elif is_run(path) and (path / RATINGS).is_file():
+        yield _file(path / RATINGS)
+    elif is_run(path):
+        yield _run_name(path), path, pair_records(Run(path))
+    elif is_saved(path) and (name := name_of(str(source))):
+        yield name.label, path, set_records(name)
     else:
-        raise KeyError("helpfulness, chosen, output_1, responses_a or prompt.replies")
+        files = input_files(path)
+        _not_a_split(path, files)
+        yield from map(_file, files)
 
 
-def _rated(record: dict[str, Any]) -> Rated:
-    prompt = record["prompt"]
-    messages = messages_of(prompt) if isinstance(prompt, str) else chat_of(prompt)
-    ratings = tuple(float(record[name]) for name in ATTRIBUTES)
-    if not all(math.isfinite(r) and SCALE[0] <= r <= SCALE[1] for r in ratings):
-        raise ValueError(f"ratings {ratings} outside {SCALE}")
-    return Rated(messages, text_of(record["response"]), ratings, _group(messages))
+def _run_name(folder: Path | str) -> str:
+    return f"{Path(folder).absolute().name}/trl-preference"
 
 
-def _chosen(record: dict[str, Any]) -> Pair:
-    prompt, chosen, rejected = record.get("prompt"), record["chosen"], record["rejected"]
-    if isinstance(chosen, list):
-        before = [] if prompt is None or chosen[:-1] else prompt
-        messages = (*chat_of(before), *chat_of(chosen[:-1]))
-        return _pair(messages, chosen[-1]["content"], rejected[-1]["content"])
-    if prompt is None:
-        turns, other = _transcript(chosen), _transcript(rejected)
-        return _pair(turns[:-1], turns[-1].content, other[-1].content)
-    return _pair(
-        messages_of(prompt) if isinstance(prompt, str) else chat_of(prompt), chosen, rejected
-    )
+def _file(path: Path) -> tuple[str, Path, Records]:
+    return f"{path.parent.name}/{path.name}", path, _records(path)
 
 
-def _arena(record: dict[str, Any]) -> Iterator[Pair]:
-    winner = record["winner"]
-    if winner not in ("model_a", "model_b"):
-        return
-    prompts, a, b = record["prompts"], record["responses_a"], record["responses_b"]
-    # After the first turn the two models answer different conversations; only it is a fair pair.
-    if len(prompts) == 1:
-        yield _pair((Message("user", prompts[0]),), a[0] or "", b[0] or "", winner == "model_b")
+def _not_a_split(folder: Path, files: Sequence[Path]) -> None:
+    """Raises: RecipeError where a folder's files are for training and for measuring."""
+    train = next((file for file in files if _TRAIN.search(file.name)), None)
+    held = next((file for file in files if _HELD.search(file.name)), None)
+    if folder.is_dir() and train and held:
+        raise RecipeError(
+            f"{folder} holds {train.name} and {held.name}: what is measured on must not be trained "
+            f"on, so name one of them, or {folder}@train"
+        )
 
 
-def _tree(node: dict[str, Any], path: tuple[Message, ...]) -> Iterator[Pair]:
-    path = (*path, Message(ROLES.get(node["role"], node["role"]), node["text"]))
-    replies = node.get("replies") or []
-    if path[-1].role == "user":
-        ranked = sorted((r for r in replies if r.get("rank") is not None), key=lambda r: r["rank"])
-        for i, better in enumerate(ranked):
-            yield from (_pair(path, better["text"], worse["text"]) for worse in ranked[i + 1 :])
-    for reply in replies:
-        yield from _tree(reply, path)
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place in words, record) of each record of a file. Raises: RecipeError."""
+    for record in read_files([path], path):
+        place = _PLACE.sub(lambda found: f", {found[1] or 'line '}{found[2]}", record.where)
+        where = str(path.parent / place)
+        value = record.value
+        if value is None and "NaN" in record.problem:
+            value = _with_nan(record.raw)
+        if value is None:
+            raise RecipeError(f"{where}: {record.problem}; mend the line, or take it out")
+        yield where, value
 
 
-def _transcript(text: str) -> tuple[Message, ...]:
-    _, *rest = _HH_TURN.split(text)
-    turns = zip(rest[::2], rest[1::2], strict=True)
-    return tuple(Message(ROLES[role], content.strip()) for role, content in turns)
-
-
-def _pair(
-    messages: tuple[Message, ...], chosen: object, rejected: object, swap: bool = False
-) -> Pair:
-    chosen, rejected = text_of(chosen), text_of(rejected)
-    if swap:
-        chosen, rejected = rejected, chosen
-    return Pair(messages, chosen, rejected, _group(messages))
-
-
-def _group(messages: Sequence[Message]) -> str:
-    first = next(m.content for m in messages if m.role == "user")
-    return " ".join(first.lower().split())
+def _with_nan(raw: bytes) -> dict[str, Any] | None:
+    """A record as Python writes it, in which NaN stands for what was not rated."""
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
