@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from karat.api import claimed, drive, opened
 from karat.context import Services
 from karat.errors import ProviderError, RecipeError, RowError
+from karat.inquiry import main_attribute, written
 from karat.models.endpoint import Asker
 from karat.recipe import Recipe
-from karat.recipefile import checked, find_recipe, override, parse
 from karat.report.cells import money
 from karat.rewards.base import Candidates
 from karat.row import digest
 from karat.rundir import Run, write_atomic
 from karat.scoring.calibration import RISK, TARGET, Calibration, cascade
 from karat.step import find, verifier_names
-from karat.steps._route import MAIN, Calibrations, Trusted
+from karat.steps._route import Calibrations, Trusted
 from karat.together import all_of
 from karat.training.ratings import HumanData, Pair, read_human
 
@@ -71,10 +71,7 @@ def calibrate_route(
 def graders_of(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[str]]:
     """A recipe's models and rewards, with no steps but the grading ones, and the rewards of its
     route. Raises: RecipeError."""
-    path = find_recipe(source)
-    tree = checked(parse(path), str(path))
-    for text in overrides:
-        override(tree, text)
+    tree, path, folder = written(source, overrides)
     routes = [
         params.get("route")
         for item in tree["steps"]
@@ -90,7 +87,6 @@ def graders_of(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Recip
         )
     kept = {k: tree[k] for k in ("models", "rewards", "providers", "budget_usd") if k in tree}
     steps = [find("topics")(given=["a"]), *(find("grade")(reward=name) for name in names)]
-    folder = path.absolute().parent / tree.get("folder", ".")
     name = tree.get("name", path.stem)
     return Recipe(steps, name=name, origin=str(path), folder=folder, **kept), names
 
@@ -164,8 +160,7 @@ class _Bench:
 
     def main(self, name: str) -> str:
         """The attribute that is a reward's one figure."""
-        attributes = self._services.recipe.reward(name).attributes
-        return next((one for one in MAIN if one in attributes), next(iter(attributes)))
+        return main_attribute(self._services.recipe.reward(name))
 
     async def margins(self, name: str, places: NDArray[np.int64]) -> NDArray[np.float64]:
         """The first response's score less the second's; NaN where the grader has none."""

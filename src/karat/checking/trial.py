@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from karat.checking.probes import BRIEF, DEFAULTS, ELSEWHERE, ENDINGS, Probe, long_text, probes
 from karat.errors import ProviderError, RowError
 from karat.grading import Desk
+from karat.inquiry import main_attribute
 from karat.models.endpoint import Asker
 from karat.models.wire import Post
 from karat.rewards.base import Candidates, Reward, Scores, is_local, is_remote
@@ -86,12 +87,6 @@ class Evidence(msgspec.Struct):
         values = self.of_main(self.first)
         values = values[np.isfinite(values)]
         return len(np.unique(values.round(9))) < len(values) / 2
-
-
-def main_attribute(reward: Reward) -> str:
-    """The one that ranks: `reward` or helpfulness where there is one, else the first."""
-    known = [name for name in ("reward", "helpfulness") if name in reward.attributes]
-    return known[0] if known else next(iter(reward.attributes))
 
 
 class Trial:

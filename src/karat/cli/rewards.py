@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -92,3 +93,40 @@ def check(reward: str, recipe: str | None, as_json: bool, overrides: tuple[str, 
     else:
         terminal().print(verdict_text(verdict))
     sys.exit(verdict.errors > 0)
+
+
+@reward.command("eval")
+@click.argument("reward")
+@click.option(
+    "--on", "sets", multiple=True, required=True, metavar="[KIND=]SET",
+    help="A file, a folder, or OWNER/NAME[:SUBSET][@SPLIT] on the hub; its kind follows from its "
+    "keys: RewardBench 1 and 2, RM-Bench, JudgeBench, LLMBar, HelpSteer 1-3, Arena, any pairs.",
+)  # fmt: skip
+@click.option("--against", help="Another reward, compared on what both scored.")
+@click.option("--by", help="The attribute that decides pairs (default: the reward's main one).")
+@click.option("--recipe", help="The recipe that names REWARD.")
+@click.option(
+    "--out", type=click.Path(path_type=Path),
+    help="Folder of the journal, the figures and the page (default runs/eval-REWARD).",
+)  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path), help="One more place for the page.")
+@click.option("--json", "as_json", is_flag=True, help="All figures for programs.")
+@SET
+def evaluate(reward: str, sets: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """How right REWARD is on what people have judged: accuracy by each set's own rules with 95%
+    intervals, beside chance, the longer and the shorter answer; calibration; the lean to length.
+
+    REWARD is kind/name, or a name of the recipe. What was paid for once is not paid again: the same
+    command goes on where it stopped.
+    """
+    import msgspec
+
+    from karat.evaluating.evaluate import evaluate_reward
+    from karat.evaluating.shown import evaluation_text
+
+    say = partial(click.echo, err=True)
+    made = evaluate_reward(reward, sets, say=say, **given)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(made)))
+    else:
+        terminal().print(evaluation_text(made))

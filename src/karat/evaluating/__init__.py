@@ -1,0 +1,1 @@
+"""How right a reward is on what people have judged: `karat reward eval`."""
