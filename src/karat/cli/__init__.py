@@ -10,4 +10,5 @@ from karat.cli import data as data
 from karat.cli import models as models
 from karat.cli import rewards as rewards
 from karat.cli import runs as runs
+from karat.cli import training as training
 from karat.cli._base import main as main

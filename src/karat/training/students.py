@@ -1,0 +1,287 @@
+"""Trains a student on what a run has exported: SFT, DPO or RPO, through TRL and PEFT.
+
+The folder is the result and its proof: an adapter (or a whole model), its tokenizer, karat.json
+(base, digest of the data, settings, versions, seconds, tokens, losses, licences) and a card. The
+same command gives the same adapter on a CPU. A checkpoint is written every minute, so a training
+that was killed goes on where it was when the same command runs again, and one that is finished says
+so; a folder that holds another student is never touched.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from karat.errors import RecipeError, RunError
+from karat.row import digest
+from karat.rundir import Lock, Run, write_atomic
+from karat.training.bases import base_model as base_model
+from karat.training.chat_tokens import ChatTokens
+from karat.training.rpo import trainer_class
+from karat.training.student_card import Provenance, card_of
+from karat.training.student_folder import (
+    CHECKPOINTS,
+    FACTS,
+    MERGED,
+    Trained,
+    begun,
+    check_free,
+    finished,
+    last_checkpoint,
+    note,
+)
+from karat.training.student_identity import Base, base_of, versions
+from karat.training.student_rows import Line, Rows, preference_rows, reward_spread, sft_rows
+from karat.training.student_settings import Objective, config_class
+from karat.training.student_settings import Settings as Settings
+from karat.training.student_source import Source as Source
+from karat.training.telling import Telling
+from karat.training.torch_side import Loaded, device_of, imported, load, quiet
+
+Say = Callable[[str], None]
+Lines = Sequence[Line]
+_CURVE = 200  # points of the loss curve that are kept
+
+
+def train_sft(
+    lines: Lines, model: str, out: str | Path, settings: Settings, say: Say, *,
+    held_out: Mapping[str, Lines] | None = None, source: Source | None = None,
+) -> Trained:  # fmt: skip
+    """Supervised fine-tuning on `{"prompt": [..], "completion": [..]}`; the loss counts the tokens
+    of the completion only. `held_out` are parts that are only measured, before and after.
+
+    Raises: RecipeError where no line is left or the folder holds another student; RunError.
+    """
+    return _train("sft", lines, model, Path(out), settings, say, held_out or {}, source)
+
+
+def train_preference(
+    lines: Lines, model: str, out: str | Path, settings: Settings, say: Say,
+    objective: Literal["dpo", "rpo"] = "dpo", *,
+    held_out: Mapping[str, Lines] | None = None, source: Source | None = None,
+) -> Trained:  # fmt: skip
+    """DPO or RPO on `{"prompt", "chosen", "rejected", "score_chosen", "score_rejected"}`; the
+    scores only matter to RPO. Raises: as `train_sft`."""
+    return _train(objective, lines, model, Path(out), settings, say, held_out or {}, source)
+
+
+def _train(
+    objective: Objective, lines: Lines, model: str, out: Path, settings: Settings, say: Say,
+    held_out: Mapping[str, Lines], source: Source | None,
+) -> Trained:  # fmt: skip
+    if not lines:
+        raise RecipeError("there is nothing to train on: no line in the export")
+    source, settings = source or Source(), settings.filled(objective, len(lines))
+    for name in ("torch", "transformers", "trl", "peft", "accelerate", "datasets"):
+        imported(name)
+    base = base_of(model, say)
+    what = {
+        "objective": objective, "base": base.name, "base_identity": base.identity,
+        "data_sha": _sha(lines), "settings": settings.that_matter(objective),
+    }  # fmt: skip
+    check_free(out)
+    with Lock(Run(out)):
+        if done := finished(out, what):
+            say(f"{out} is finished: trained on the same data with the same settings")
+            if settings.merge and not settings.full and not (out / MERGED).is_dir():
+                loaded = load(out, "cpu", imported("torch").float32)
+                config = imported("transformers").AutoConfig.from_pretrained(base.source)
+                with quiet():
+                    _merge(loaded, config.dtype, out, say)
+            return done
+        started = begun(out, what)
+        if source.training == "no":
+            say("the terms of a model that wrote this data forbid training on it: see its report")
+        work = _Work(objective, settings, base, out, say)
+        return work.run(lines, held_out, source, what, started)
+
+
+class _Work:
+    """One training, from lines to a folder."""
+
+    def __init__(
+        self, objective: Objective, settings: Settings, base: Base, out: Path, say: Say
+    ) -> None:
+        self.objective, self.settings, self.base = objective, settings, base
+        self.out, self.say = out, say
+        self.device = device_of(settings.device)
+        self.spread: float | None = None
+
+    def run(
+        self, lines: Lines, held_out: Mapping[str, Lines], source: Source, what: dict[str, Any],
+        started: dict[str, Any],
+    ) -> Trained:  # fmt: skip
+        clock = time.monotonic()
+        torch = imported("torch")
+        whole = self.settings.full or self.device == "cpu"
+        loaded = load(self.base.source, self.device, torch.float32 if whole else torch.bfloat16)
+        chat = ChatTokens(loaded.tokenizer)
+        if self.objective == "rpo":
+            self.spread = reward_spread(lines)
+        rows = self._rows(lines, chat)
+        parts = {name: self._rows(part, chat) for name, part in held_out.items()}
+        parts = {name: part for name, part in parts.items() if part.rows}
+        telling = Telling(self.say, rows.tokens, self.settings.save_every_s)
+        with quiet():
+            trainer = self._trainer(loaded, rows, telling)
+            datasets = {name: _dataset(part.rows) for name, part in parts.items()}
+            before = started.get("before") or self._losses(trainer, datasets)
+            spent = float(started.get("seconds", 0.0))
+            note(self.out, {**what, "before": before, "seconds": spent})
+
+            def noted(seconds: float) -> None:
+                note(self.out, {**what, "before": before, "seconds": spent + seconds})
+
+            telling.begin(noted)
+            self._fit(trainer)
+            after = self._losses(trainer, datasets)
+            seconds = spent + time.monotonic() - clock
+            self._save(trainer, loaded)
+        found = Trained(
+            self.out, self.base.name, trainer.state.global_step,
+            round(rows.tokens * trainer.state.epoch), round(seconds, 1), telling.curve(_CURVE),
+            {name: (before[name], after[name]) for name in after}, source.command,
+        )  # fmt: skip
+        self._papers(found, rows, parts, source, what)
+        shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+        return found
+
+    def _rows(self, lines: Lines, chat: ChatTokens) -> Rows:
+        """Raises: RecipeError where none is left."""
+        most = self.settings.max_length
+        if self.objective == "sft":
+            made = sft_rows(lines, chat, most)
+        else:
+            made = preference_rows(lines, chat, most, self.spread)
+        if made.left_out:
+            self.say(f"left out: {made.reasons()}")
+        if not made.rows:
+            raise RecipeError(
+                f"nothing is left to train on: {made.reasons()}"
+                + ("; --max-length reads longer ones" if "longer" in made.reasons() else "")
+            )
+        return made
+
+    def _trainer(self, loaded: Loaded, rows: Rows, telling: Telling) -> Any:
+        """TRL's trainer for the objective. Raises: RecipeError for settings it refuses."""
+        trl, settings = imported("trl"), self.settings
+        more: dict[str, Any] = {}
+        if not settings.full:
+            more["peft_config"] = imported("peft").LoraConfig(
+                r=settings.lora_r, lora_alpha=settings.lora_alpha, lora_dropout=0.0,
+                target_modules="all-linear", task_type="CAUSAL_LM",
+            )  # fmt: skip
+        kind = trl.SFTTrainer
+        if self.objective != "sft":
+            kind = trainer_class()
+            if self.objective == "rpo":
+                more |= {"eta": settings.eta, "sft_coefficient": settings.sft_coefficient}
+            if settings.full:
+                more["ref_model"] = load(self.base.source, self.device).model
+        try:
+            made = kind(
+                model=loaded.model, args=self._arguments(), train_dataset=_dataset(rows.rows),
+                processing_class=loaded.tokenizer, callbacks=[telling.callback()], **more,
+            )  # fmt: skip
+        except (ValueError, NotImplementedError) as error:
+            raise RecipeError(f"the trainer refuses these settings: {error}") from error
+        made.remove_callback(imported("transformers").PrinterCallback)
+        return made
+
+    def _arguments(self) -> Any:
+        """TRL's configuration. Raises: RecipeError."""
+        settings, on_cpu = self.settings, self.device == "cpu"
+        wanted = settings.batch_size or 1
+        most = min(settings.device_batch or (1 if on_cpu else 8), wanted)
+        at_once = next(size for size in range(most, 0, -1) if wanted % size == 0)
+        given: dict[str, Any] = {
+            "output_dir": str(self.out / CHECKPOINTS), "num_train_epochs": settings.epochs,
+            "learning_rate": settings.learning_rate, "lr_scheduler_type": "cosine",
+            "warmup_steps": 0.1, "per_device_train_batch_size": at_once,
+            "per_device_eval_batch_size": at_once,
+            "gradient_accumulation_steps": wanted // at_once,
+            "max_length": None, "seed": settings.seed, "use_cpu": on_cpu,
+            "bf16": self.device.startswith("cuda"), "gradient_checkpointing": not on_cpu,
+            "logging_steps": 1, "logging_nan_inf_filter": False, "save_strategy": "no",
+            "save_total_limit": 2, "report_to": "none", "disable_tqdm": True,
+        }  # fmt: skip
+        if self.objective != "sft":
+            given["beta"] = settings.beta
+        try:
+            return config_class(self.objective)(**{**given, **settings.more})
+        except (ValueError, TypeError) as error:
+            raise RecipeError(f"the trainer refuses these settings: {error}") from error
+
+    def _losses(self, trainer: Any, parts: Mapping[str, Any]) -> dict[str, float]:
+        found = {}
+        for name, part in parts.items():
+            self.say(f"measuring the loss on {len(part):,} rows of {name}")
+            found[name] = float(trainer.evaluate(part)["eval_loss"])
+        return found
+
+    def _fit(self, trainer: Any) -> None:
+        """Trains, from the last whole checkpoint where there is one. Raises: RunError."""
+        last = last_checkpoint(self.out / CHECKPOINTS)
+        if last is not None:
+            self.say(f"going on from step {last.name.rpartition('-')[2]}")
+        try:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        except RuntimeError as error:
+            if "out of memory" not in str(error).lower():
+                raise
+            raise RunError(
+                "the device has not enough memory: take a smaller --device-batch or --max-length; "
+                "the same command goes on from the last checkpoint"
+            ) from error
+
+    def _save(self, trainer: Any, loaded: Loaded) -> None:
+        """An adapter as it is; whole weights in the numbers of the base's files, float32 or half
+        of it."""
+        config = imported("transformers").AutoConfig.from_pretrained(self.base.source)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if self.settings.full:
+            model = model.to(config.dtype)
+        model.save_pretrained(self.out)
+        loaded.tokenizer.save_pretrained(self.out)
+        if self.settings.merge and not self.settings.full:
+            _merge(Loaded(model, loaded.tokenizer), config.dtype, self.out, self.say)
+
+    def _papers(
+        self, found: Trained, rows: Rows, parts: Mapping[str, Rows], source: Source,
+        what: dict[str, Any],
+    ) -> None:  # fmt: skip
+        facts = Provenance(
+            **what, base_licence=self.base.licence, data=source.name, rows=len(rows.rows),
+            left_out=rows.left_out, data_licences=source.licences, data_training=source.training,
+            held_out_rows={name: len(part.rows) for name, part in parts.items()},
+            reward_spread=self.spread, device=self.device, versions=versions(),
+            steps=found.steps, tokens=found.tokens, seconds=found.seconds, curve=found.curve,
+            held_out=found.held_out, command=found.command, merged=(self.out / MERGED).is_dir(),
+        )  # fmt: skip
+        write_atomic(self.out / "README.md", card_of(facts).encode())
+        tree = orjson.dumps(msgspec.to_builtins(facts), option=orjson.OPT_INDENT_2)
+        write_atomic(self.out / FACTS, tree)  # last: what has it is finished
+
+
+def _merge(loaded: Loaded, dtype: Any, out: Path, say: Say) -> None:
+    """Writes merged/: under another name until it is whole."""
+    say("merging the adapter into its base")
+    made, beside = loaded.model.merge_and_unload().to(dtype), out / f".{MERGED}"
+    shutil.rmtree(beside, ignore_errors=True)
+    made.save_pretrained(beside)
+    loaded.tokenizer.save_pretrained(beside)
+    beside.rename(out / MERGED)
+
+
+def _dataset(rows: list[dict[str, Any]]) -> Any:
+    return imported("datasets").Dataset.from_list(rows)
+
+
+def _sha(lines: Lines) -> str:
+    return digest(*(orjson.dumps(line, option=orjson.OPT_SORT_KEYS) for line in lines)).hex()

@@ -1,0 +1,145 @@
+"""What training and writing share of torch: imports, devices, loading a model, silence.
+
+Imported when something is trained, never before: `karat --help` must not wait for torch. The
+libraries below have much to say on every run (bars, advice, deprecations) and one of them sends a
+message home; a user sees what karat says, and errors in words.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from karat.errors import RecipeError, RunError
+
+_CHATTY = ("transformers", "trl", "peft", "accelerate", "datasets", "torch", "huggingface_hub")
+_THEIRS = rf"({'|'.join(_CHATTY)})(\.|$)"  # modules whose warnings are for their authors
+
+
+def imported(name: str) -> Any:
+    """A module of karat[train]. Raises: RecipeError where it is not installed."""
+    # Read when huggingface_hub is imported: TRL reports every trainer it makes.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # torch's threads wait for each other by spinning: on a busy machine two of them wrote a fifth
+    # of what one does. Sleeping, they cost a few hundredths where nobody else works.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise RecipeError(
+            f"training and writing need {name} ({error}): pip install 'karat[train]'"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars, no advice, no telemetry of the libraries below; put back afterwards."""
+    constants = imported("huggingface_hub.constants")
+    told, constants.HF_HUB_DISABLE_TELEMETRY = constants.HF_HUB_DISABLE_TELEMETRY, True
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    levels = [logger.level for logger in loggers]
+    bars = imported("transformers.utils.logging")
+    sets = imported("datasets.utils.tqdm") if find_spec("datasets") is not None else None
+    shown, shown_sets = bars.is_progress_bar_enabled(), sets and sets.is_progress_bar_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    bars.disable_progress_bar()
+    if sets is not None:
+        sets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=_THEIRS)
+            yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = told
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()
+        if sets is not None and shown_sets:
+            sets.enable_progress_bars()
+
+
+def device_of(asked: str) -> str:
+    """`auto`: cuda where there is one, then mps, else cpu. Raises: RunError for one not there."""
+    torch = imported("torch")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return next((name for name, found in there.items() if found), "cpu")
+    if not there.get(asked.partition(":")[0], asked == "cpu"):
+        raise RunError(
+            f"torch {torch.__version__} finds no {asked}: install a build of torch for it, or say "
+            "`--device cpu`"
+        )
+    return asked
+
+
+def dtype_of(asked: str, device: str) -> Any:
+    """`auto`: bfloat16 on cuda, float32 elsewhere, where half precision is slower. Raises:
+    RecipeError."""
+    torch = imported("torch")
+    if asked == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if asked not in ("float32", "bfloat16", "float16"):
+        raise RecipeError(f"no dtype '{asked}': auto, float32, bfloat16 or float16")
+    return getattr(torch, asked)
+
+
+class Loaded(NamedTuple):
+    """A model for writing or training, and the tokenizer that renders its chats."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load(source: str | Path, device: str = "cpu", dtype: Any = None) -> Loaded:
+    """A causal language model in a folder or of the hub; where the folder holds a PEFT adapter, its
+    base with the adapter on. Raises: RunError when it cannot be loaded or has no chat template."""
+    transformers = imported("transformers")
+    folder = Path(source)
+    adapter = folder / "adapter_config.json"
+    with quiet():
+        try:
+            base = _base_of(adapter) if adapter.is_file() else str(source)
+            model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+            own = adapter.is_file() and (folder / "tokenizer_config.json").is_file()
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(source) if own else base)
+            if adapter.is_file():
+                model = imported("peft").PeftModel.from_pretrained(model, str(source))
+        except RecipeError:
+            raise
+        except Exception as error:  # files of somebody else's, read by several libraries
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise RunError(
+                f"{source} cannot be loaded by transformers {transformers.__version__}: {why}. A "
+                "model is embedded/smollm2-135m, a folder, or a name on a reachable hub"
+            ) from error
+    if tokenizer.chat_template is None:
+        raise RunError(f"{source} has no chat template: it is no chat model, or misses a file")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Loaded(model.to(device), tokenizer)
+
+
+def _base_of(adapter: Path) -> str:
+    """The base an adapter was trained on: as karat knows it where karat trained it, since the path
+    PEFT notes down is of the machine it was trained on."""
+    noted = str(json.loads(adapter.read_bytes()).get("base_model_name_or_path"))
+    if Path(noted).is_dir():
+        return noted
+    try:
+        known = json.loads(adapter.with_name("karat.json").read_bytes())["base"]
+    except (OSError, ValueError, KeyError):
+        return noted
+    from karat.training.bases import base_model
+
+    return str(base_model(str(known), lambda text: None))
