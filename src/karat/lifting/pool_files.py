@@ -1,0 +1,152 @@
+"""Pools: prompts with several answers, each with a value that people gave it.
+
+Ratings are values as they are. A ranking or a vote says only which answer is better, so an answer's
+value is then the share of the others it was preferred to: 0 to 1, whatever the number of answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from karat.errors import RecipeError
+from karat.rewards.rated_files import ROLES, chat_of, messages_of, read_records, text_of
+from karat.row import Message
+
+UNITS = {
+    "rated": "helpfulness, 0 to 4", "ranked": "share of the others it is preferred to",
+    "given": "value given by people",
+}  # fmt: skip
+VALUES = ("human", "score", "rating", "value")
+
+
+class Answer(NamedTuple):
+    """One answer, who wrote it ("" unknown), and its value to people."""
+
+    text: str
+    model: str
+    human: float
+
+
+class Pooled(NamedTuple):
+    """A prompt and its answers."""
+
+    messages: tuple[Message, ...]
+    answers: tuple[Answer, ...]
+
+
+class Pool(NamedTuple):
+    """`kind` says what values mean: rated, ranked or given. `alone` prompts had one answer."""
+
+    name: str
+    kind: str
+    prompts: list[Pooled]
+    alone: int
+
+
+def read_pool(path: Path) -> Pool:
+    """A file of HelpSteer's ratings, OpenAssistant's trees, Arena's votes, pairs of chosen and
+    rejected, or rows {prompt, responses: [{content, model, human}]}.
+
+    Raises: RecipeError naming the line that is none of them.
+    """
+    if not path.is_file():
+        raise RecipeError(f"no file {path}")
+    kinds: set[str] = set()
+    held: dict[tuple[Message, ...], list[Answer]] = {}
+    for where, record in read_records(path):
+        try:
+            for kind, messages, answers in _of(record):
+                kinds.add(kind)
+                held.setdefault(messages, []).extend(answers)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise RecipeError(
+                f"{where}: no rated answers karat knows ({error!r}); write {{prompt, responses: "
+                "[{content, model, human}]}"
+            ) from None
+    if len(kinds) > 1:
+        raise RecipeError(f"{path} holds values of {len(kinds)} kinds; put each in its own file")
+    every = [Pooled(messages, _distinct(answers)) for messages, answers in held.items()]
+    found = [one for one in every if len(one.answers) > 1]
+    if not found:
+        raise RecipeError(f"{path}: no prompt has two different answers with a value")
+    name = f"{path.parent.name}/{path.name}"
+    return Pool(name, kinds.pop(), found, len(every) - len(found))
+
+
+def _distinct(answers: Sequence[Answer]) -> tuple[Answer, ...]:
+    """Each text once, the first."""
+    kept: dict[str, Answer] = {}
+    for one in answers:
+        if one.text.strip() and math.isfinite(one.human):
+            kept.setdefault(" ".join(one.text.split()), one)
+    return tuple(kept.values())
+
+
+Found = tuple[str, tuple[Message, ...], list[Answer]]
+
+
+def _of(record: dict[str, Any]) -> Iterator[Found]:
+    if isinstance(record.get("responses"), list) and "winner" not in record:
+        answers = [
+            Answer(text_of(one["content"]), str(one.get("model") or ""), _value(one))
+            for one in record["responses"]
+        ]
+        yield "given", _prompt(record["prompt"]), answers
+    elif "helpfulness" in record:
+        one = Answer(text_of(record["response"]), "", float(record["helpfulness"]))
+        yield "rated", _prompt(record["prompt"]), [one]
+    elif "responses_a" in record:
+        yield from _vote(record)
+    elif "chosen" in record and "prompt" in record:
+        pair = [_last(record[name]) for name in ("chosen", "rejected")]
+        answers = [Answer(pair[0], "", 1.0), Answer(pair[1], "", 0.0)]
+        yield "ranked", _prompt(record["prompt"]), answers
+    elif isinstance(record.get("prompt"), dict):
+        yield from _tree(record["prompt"], ())
+    else:
+        raise KeyError("responses, helpfulness, responses_a, chosen or prompt.replies")
+
+
+def _value(one: dict[str, Any]) -> float:
+    return float(next(one[name] for name in VALUES if one.get(name) is not None))
+
+
+def _prompt(value: Any) -> tuple[Message, ...]:
+    return messages_of(value) if isinstance(value, str) else chat_of(value)
+
+
+def _last(value: Any) -> str:
+    return text_of(value[-1]["content"] if isinstance(value, list) else value)
+
+
+def _vote(record: dict[str, Any]) -> Iterator[Found]:
+    """Of the first turn: after it the two models answer different conversations."""
+    prompts, a, b = record["prompts"], record["responses_a"], record["responses_b"]
+    if len(prompts) == 1:
+        value = {"model_a": 1.0, "model_b": 0.0}.get(record["winner"], 0.5)
+        answers = [
+            Answer(a[0] or "", str(record.get("model_a") or ""), value),
+            Answer(b[0] or "", str(record.get("model_b") or ""), 1 - value),
+        ]
+        yield "ranked", (Message("user", prompts[0]),), answers
+
+
+def _tree(node: dict[str, Any], path: tuple[Message, ...]) -> Iterator[Found]:
+    path = (*path, Message(ROLES.get(node["role"], node["role"]), node["text"]))
+    replies = node.get("replies") or []
+    ranked = [reply for reply in replies if reply.get("rank") is not None]
+    if path[-1].role == "user" and len(ranked) > 1:
+        ranks = [float(reply["rank"]) for reply in ranked]
+        answers = [
+            Answer(
+                reply["text"], str(reply.get("model_name") or "") if reply.get("synthetic") else "",
+                sum(other > rank for other in ranks) / (len(ranks) - 1),
+            )
+            for reply, rank in zip(ranked, ranks, strict=True)
+        ]  # fmt: skip
+        yield "ranked", path, answers
+    for reply in replies:
+        yield from _tree(reply, path)

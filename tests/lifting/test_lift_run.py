@@ -1,0 +1,89 @@
+"""A whole lift with a tiny model: planned first, gone on with where it stopped, told plainly."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from lifted import WORDS, lift_run  # noqa: E402
+from tiny_model import tiny_model  # noqa: E402
+
+from karat.errors import RecipeError  # noqa: E402
+from karat.lifting.lift import lift  # noqa: E402
+from karat.lifting.workshop import Workshop  # noqa: E402
+from karat.training.student_settings import Settings  # noqa: E402
+
+HELD = [
+    {"prompt": f"Describe the {word} without letters of kind {i}, in your words.",
+     "instruction_id_list": ["punctuation:no_comma", "change_case:english_lowercase"],
+     "kwargs": [{}, {}]}
+    for i, word in enumerate(WORDS)
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_lift_from_plan_to_page(tmp_path, monkeypatch):
+    run = lift_run(tmp_path)
+    base = str(tiny_model(tmp_path / "base"))
+    held = tmp_path / "eval.jsonl"
+    held.write_text("".join(json.dumps(one) + "\n" for one in HELD), encoding="utf-8")
+    people = tmp_path / "people.jsonl"
+    people.write_text("".join(
+        json.dumps({"prompt": f"Question {w}?", "response": f"The answer is {w}."}) + "\n"
+        for w in WORDS
+    ))  # fmt: skip
+    asked = {
+        "student": base, "out": tmp_path / "lift", "held": held, "human": people,
+        "arms": ("best", "random"), "seeds": 1, "max_tokens": 8, "command": "karat lift",
+        "settings": Settings(epochs=1.0, batch_size=4),
+    }  # fmt: skip
+
+    # Stopped in the second student: the plan is there, and what was trained.
+    real = Workshop.student
+
+    def stopped(self, arm, *rest):
+        if arm == "random":
+            raise KeyboardInterrupt
+        return real(self, arm, *rest)
+
+    monkeypatch.setattr(Workshop, "student", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        lift(run.path, **asked)
+    monkeypatch.undo()
+    plan = json.loads((tmp_path / "lift/plan.json").read_bytes())
+    assert not (tmp_path / "lift/lift.json").exists()
+    first = tmp_path / "lift/arms/best/seed-1/adapter_model.safetensors"
+    written = first.stat().st_mtime_ns
+
+    said: list[str] = []
+    made = lift(run.path, **asked, say=said.append)
+    assert first.stat().st_mtime_ns == written
+    assert made.plan.digest == plan["digest"]
+    assert made.plan.made == plan["made"]
+    assert set(made.arms) == {"best", "random"}
+    assert made.arms["best"].tokens > 0
+    names = [one.name for one in made.measures]
+    assert names[0] == "share of instructions followed (strict)"
+    assert "log-likelihood of human references" in names
+    assert any("trained once" in line for line in made.cautions)
+    told = json.loads((tmp_path / "lift/lift.json").read_bytes())
+    assert told["verdict"] == made.verdict
+    assert told["plan"]["digest"] == plan["digest"]
+    assert (tmp_path / "lift/lift.html").read_text().startswith("<!doctype html>")
+
+    again = lift(run.path, **asked)
+    assert again.measures == made.measures
+    with pytest.raises(RecipeError, match="planned otherwise"):
+        lift(run.path, **{**asked, "max_tokens": 9})
+
+
+def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path):
+    run = lift_run(tmp_path)
+    with pytest.raises(RecipeError, match="--eval FILE"):
+        lift(run.path, student="x")
+    with pytest.raises(RecipeError, match="is not a run"):
+        lift(tmp_path / "nothing", student="x")
