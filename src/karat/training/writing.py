@@ -63,7 +63,8 @@ class Writer:
 
         Raises: RunError where the model cannot write.
         """
-        encoded = [self._chat.prompt(prompt) for prompt in prompts]
+        with quiet():
+            encoded = [self._chat.prompt(prompt) for prompt in prompts]
         jobs = [(place, sample) for place in range(len(encoded)) for sample in range(n)]
         jobs.sort(key=lambda job: (len(encoded[job[0]]), job))
         found: list[list[str]] = [[""] * n for _ in prompts]
@@ -83,7 +84,8 @@ class Writer:
     ) -> tuple[Floats, NDArray[np.int64]]:
         """log p(answer | prompt) of each pair, in nats, and its tokens: those of the answer and the
         one that ends the turn, in the chat template."""
-        encoded = [self._chat.pair(prompt, answer) for prompt, answer in pairs]
+        with quiet():  # of references longer than the model's window too
+            encoded = [self._chat.pair(prompt, answer) for prompt, answer in pairs]
         order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
         nats, tokens = np.zeros(len(encoded)), np.zeros(len(encoded), np.int64)
         pace = _Pace(len(order), "answers read", say)
