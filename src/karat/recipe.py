@@ -27,6 +27,7 @@ from karat.modelchecks import (
     least_scores,
     score_hint,
 )
+from karat.models.placing import placed
 from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
 from karat.recipefile import (
@@ -91,7 +92,7 @@ class Recipe:
         self.models: dict[str, ModelSpec] = {}
         for key, value in (models or {}).items():
             with at(f"{self.origin}, model '{key}'"):
-                self.models[str(key)] = parse_model(value, own)
+                self.models[str(key)] = placed(parse_model(value, own), self.path)
         given = typed(rewards or {}, dict, "rewards", self.origin)
         self.rewards = {str(key): deepcopy(value) for key, value in given.items()}
         self.graders = Graders(self.rewards, self.folder, own)
@@ -249,7 +250,7 @@ class Recipe:
                 known = did_you_mean(name, self.models)
                 raise RecipeError(f"{parameter}: no model '{name}' in models; {known}")
             with at(f"model '{name}'"):
-                self.models[name] = parse_model(name, self.providers)
+                self.models[name] = placed(parse_model(name, self.providers), self.path)
         with at(f"model '{name}'"):
             self.models[name].check()
 

@@ -158,9 +158,9 @@ class FakeLlama:
     loaded = 0
     gate = threading.Event()
 
-    def __init__(self, runtime: object, path: Path) -> None:
+    def __init__(self, runtime: object, path: Path, adapter: Path | None = None) -> None:
         type(self).loaded += 1
-        self.free = SLOTS
+        self.free, self.exact = SLOTS, True
 
     def write(
         self, body: dict[str, Any], go_on: Callable[[], bool], hear: object = None, *, raw: bool

@@ -11,7 +11,6 @@ from conftest import rows_of
 
 import karat
 from karat.recipefile import SHIPPED
-from karat.recipes.weak_to_strong import weak_to_strong
 
 FEW = ["prompts.per_topic=2", "prompts.max_tokens=60", "prompts.tries=1", "respond.n=2",
        "respond.max_tokens=16"]  # fmt: skip
@@ -24,7 +23,9 @@ SMALL = {
     "code": [*FEW, "topics.n=2", "evolve.max_tokens=40", "evolve.tries=1"],
     "distill": [*FEW, "topics.model=null", "topics.n=null", 'topics.given=["tea"]'],
 }
-ELSEWHERE = {"quickstart", "dialogue", "instruction-following", "rag-closed-qa", "curate-existing"}
+ELSEWHERE = {
+    "quickstart", "dialogue", "instruction-following", "rag-closed-qa", "curate-existing", "cycle",
+}  # fmt: skip
 
 
 def test_no_recipe_is_forgotten():
@@ -69,41 +70,3 @@ def test_helpsteer2_is_curated(tmp_path):
         (best,) = row.kept()
         assert best.scores["human.helpfulness"] == 4
     assert run.report["this_run"]["calls"] == 0
-
-
-def test_rounds_accumulate_from_weak_to_strong(tmp_path):
-    few = [*FEW, *TALK, "topics.model=null", "topics.n=null", 'topics.given=["tea","the sea"]',
-           "dialogue.share=0.01", "prompts.revise=false", "constrain.share=0.01"]  # fmt: skip
-    human = tmp_path / "human.jsonl"
-    human.write_text('{"prompt": "Who painted the night watch?", "response": "Rembrandt did."}\n')
-    seen = []
-
-    def train(data, number):
-        seen.append((number, len(data.read_text().splitlines())))
-        return "embedded/smollm2-135m"
-
-    joined = weak_to_strong(
-        ["embedded/smollm2-135m", "none/at-all"], tmp_path / "out", overrides=few, train=train,
-        human=human, share=0.1,
-    )  # fmt: skip
-    rounds = [
-        {row.prompt for row in rows_of(tmp_path / "out" / f"round-{n}" / "accepted.parquet")}
-        for n in (1, 2)
-    ]
-    rows = rows_of(joined.accepted_file)
-    assert all(rounds)
-    assert rounds[0] != rounds[1]
-    prompts = [row.prompt for row in rows]
-    assert len(prompts) == len(set(prompts))
-    assert rounds[0] <= set(prompts)  # nothing of an earlier round is replaced
-    assert set(prompts) - {"Who painted the night watch?"} <= rounds[0] | rounds[1]
-    assert Counter(row.meta.get("round") for row in rows).keys() == {1, 2, None}
-    assert seen == [(1, len(rounds[0]) + 1)]
-    assert joined.report["exports"]["trl-preference"]["rows"] > 0
-
-
-def test_a_recipe_without_a_teacher_has_no_rounds(tmp_path):
-    with pytest.raises(karat.RecipeError, match="names no model 'teacher'"):
-        weak_to_strong(["embedded/smollm2-135m"], tmp_path, recipe="quickstart")
-    with pytest.raises(karat.RecipeError, match="name one a round"):
-        weak_to_strong([], tmp_path)

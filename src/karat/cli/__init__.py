@@ -6,6 +6,7 @@ One file for each group of commands; what they need is imported when a command r
 
 from __future__ import annotations
 
+from karat.cli import cycling as cycling
 from karat.cli import data as data
 from karat.cli import lifting as lifting
 from karat.cli import models as models

@@ -2,7 +2,8 @@
 
 No server to start, no key, no GPU: a first run works on any laptop, and tests exercise a real
 model. The same request gives the same bytes at any concurrency, which is what the kernel promises;
-models/llama.py says how.
+models/llama.py says how. Beside those that karat fetches, a GGUF file of the user's own is such a
+model, and any of them may carry a LoRA adapter: a student that karat trained.
 
 A request that leaves them open gets llama.cpp's sampling defaults (temperature 0.8, top_k 40,
 top_p 0.95, min_p 0.05), not OpenAI's: without them a model this small drifts into noise.
@@ -25,9 +26,11 @@ from typing import Any
 import msgspec
 
 from karat.errors import ProviderError, RecipeError, RunError, did_you_mean
+from karat.models.adapters import Adapter
 from karat.models.embedded_reply import failed, refuse, reply
 from karat.models.embedded_stream import first_heard
-from karat.models.llama import EXACT, SLOTS, Choice, Llama, server_count
+from karat.models.gguf_files import ENDING, LocalFile
+from karat.models.llama import SLOTS, Choice, Llama, server_count
 from karat.models.transport import HttpReply, Stream
 from karat.models.weights import Say, Weights, fetch
 
@@ -46,6 +49,18 @@ MODELS = {  # what karat can run in-process
 }
 
 
+def find_model(name: str) -> Weights | LocalFile:
+    """The weights behind `embedded/NAME`: one of MODELS, or the path of a GGUF file.
+
+    Raises: RecipeError.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if name.endswith(ENDING) or "/" in name:
+        return LocalFile(name)
+    raise RecipeError(f"no embedded model '{name}'; {did_you_mean(name, MODELS)}")
+
+
 def available() -> str | None:
     """Why embedded models cannot run here, or None when they can."""
     if importlib.util.find_spec("xllamacpp") is None:
@@ -61,16 +76,16 @@ class EmbeddedTransport:
     line.
     """
 
-    def __init__(self, model: str, say: Say | None = None) -> None:
-        """`model` is a name in MODELS; `say` gets progress lines. Raises: RecipeError."""
-        if model not in MODELS:
-            raise RecipeError(f"no embedded model '{model}'; {did_you_mean(model, MODELS)}")
-        self.name, self.weights = model, MODELS[model]
+    def __init__(self, model: str, say: Say | None = None, adapter: str | None = None) -> None:
+        """`model` is a name in MODELS or the path of a GGUF file, `adapter` the path of a LoRA
+        adapter on it; `say` gets progress lines. Raises: RecipeError."""
+        self.name, self.weights = model, find_model(model)
+        self.adapter = None if adapter is None else Adapter(adapter)
         self._width = server_count()
         self.concurrency = self._width * SLOTS
         self._say = say
         self._servers: list[Llama] = []
-        self._failure = ""
+        self._failure, self._exact = "", False
         self._loading = threading.Lock()
         self._line = threading.Lock()
         self._freed = threading.Condition()
@@ -81,8 +96,11 @@ class EmbeddedTransport:
 
     @property
     def identity(self) -> str:
-        """The exact weights. Not llama.cpp's version: what it once answered stays an answer."""
-        return f"embedded/{self.name}@{self.weights.sha256[:16]}"
+        """The exact weights, an adapter's too, and not where they lie. Not llama.cpp's version:
+        what it once answered stays an answer."""
+        name = self.weights.path.name if isinstance(self.weights, LocalFile) else self.name
+        trained = "" if self.adapter is None else f"+{self.adapter.digest[:16]}"
+        return f"embedded/{name}@{self.weights.sha256[:16]}{trained}"
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
@@ -163,7 +181,7 @@ class EmbeddedTransport:
             part = {**request, "n": count}
             if isinstance(seed, int):  # llama.cpp gives choice i the seed plus i
                 part["seed"] = seed + first
-            with self._slots(call, count if EXACT else SLOTS) as llama:
+            with self._slots(call, count if self._exact else SLOTS) as llama:
                 answer = llama.write(part, call.go_on, call.hear, raw=call.raw)
             if answer.error is not None:
                 return failed(answer)
@@ -201,13 +219,22 @@ class EmbeddedTransport:
             if self._servers:
                 return
             try:
-                path = fetch(self.weights, self._say, stop=lambda: not self._calls)
-                loaded = [_load_one(path) for _ in range(self._width)]
+                path, lora = self._files()
+                loaded = [_load_one(path, lora) for _ in range(self._width)]
             except RunError as error:
                 if self._calls:  # or it was us who stopped it
                     self._failure = str(error)
                 raise
+            self._exact = all(server.exact for server in loaded)
             self._servers += loaded
+
+    def _files(self) -> tuple[Path, Path | None]:
+        """The model's file and its adapter's. Raises: RunError."""
+        if isinstance(self.weights, LocalFile):
+            path = self.weights.path
+        else:
+            path = fetch(self.weights, self._say, stop=lambda: not self._calls)
+        return path, None if self.adapter is None else self.adapter.file(path)
 
 
 class _Call:
@@ -230,15 +257,16 @@ class _Call:
         return 0.0 if self._last_sign is None else time.monotonic() - self._last_sign
 
 
-def _load_one(path: Path) -> Llama:
+def _load_one(path: Path, adapter: Path | None) -> Llama:
     try:
-        return Llama(importlib.import_module("xllamacpp"), path)
+        return Llama(importlib.import_module("xllamacpp"), path, adapter)
     except ImportError as error:
         raise RunError(
             f"xllamacpp does not load: {error}; pip install 'karat[embedded]'"
         ) from error
-    except (RuntimeError, OSError) as error:
-        raise RunError(f"llama.cpp cannot load {path}: {error}; delete it and run again") from error
+    except (RuntimeError, OSError, ValueError) as error:
+        what = f"{path}" if adapter is None else f"{path} with the adapter {adapter}"
+        raise RunError(f"llama.cpp cannot load {what}: {error}; delete it and run again") from error
 
 
 def _free(servers: list[Llama]) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 
 import msgspec
 
+from karat.models.gguf_files import matrix_types
+
 SLOTS = 8  # sequences one server writes at the same time
 CONTEXT = 2048  # tokens of prompt and answer together, per sequence
 MAX_SERVERS = 8
@@ -28,6 +30,10 @@ PIECE = 63  # tokens read in one go: llama.cpp's tiled attention begins at 64
 # Measured for llama.cpp's x86 build (AVX2, the same code on every x86 machine). Builds for other
 # machines multiply larger batches with other kernels: there a request has a server to itself.
 EXACT = platform.machine() in ("x86_64", "AMD64")
+# Types of matrices (ggml's numbers: Q4_1, Q8_0) whose products were measured to be the same,
+# whatever is computed beside them. Those of floats are not, to the last bit: with them a request
+# has a server to itself as well.
+SAME_ALONE = {3, 8}
 _HANDLERS = threading.Lock()  # signal handlers belong to the process, not to one server
 
 
@@ -100,18 +106,23 @@ class Llama:
     they share its memory.
     """
 
-    def __init__(self, runtime: Any, path: Path) -> None:
-        """`runtime` is the module xllamacpp. Takes half a second, in which it holds the GIL."""
+    def __init__(self, runtime: Any, path: Path, adapter: Path | None = None) -> None:
+        """`runtime` is the module xllamacpp; `adapter` a LoRA adapter in GGUF, applied in full.
+        Takes half a second, in which it holds the GIL."""
         self.free = SLOTS
+        files = [path] if adapter is None else [path, adapter]
+        self.exact = EXACT and set().union(*map(matrix_types, files)) <= SAME_ALONE
         params = runtime.CommonParams()
         params.model.path = str(path)
+        if adapter is not None:
+            params.lora_adapters = [runtime.CommonAdapterLoraInfo(str(adapter), 1.0)]
         params.n_gpu_layers = 0
         params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, SLOTS * CONTEXT, False
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         # What makes an answer independent of what else is in flight (see `write`).
         params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.n_batch, params.n_ubatch = 8 * PIECE, PIECE
-        params.cache_prompt, params.cache_idle_slots, params.cache_ram_mib = EXACT, False, 0
+        params.cache_prompt, params.cache_idle_slots, params.cache_ram_mib = self.exact, False, 0
         # The template's text is the answer's text: nothing is parsed out of it.
         params.force_pure_content_parser = True
         params.verbosity, params.warmup, params.fit_params = -1, False, False
@@ -151,7 +162,7 @@ class Llama:
 
         # Without `stream_options` each choice's last chunk brings its own counts.
         asked = {name: value for name, value in body.items() if name != "stream_options"}
-        request = msgspec.json.encode({**asked, "stream": True, "cache_prompt": EXACT})
+        request = msgspec.json.encode({**asked, "stream": True, "cache_prompt": self.exact})
         try:
             if raw:
                 self._server.handle_completions(request, take)

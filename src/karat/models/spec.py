@@ -36,6 +36,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 DAY_S = 86_400
 BATCH_WIDTH = 10_000  # requests that wait for batches at once, where nobody says
 AZURE = ".openai.azure.com"  # every customer has a host of their own below it
+EMBEDDED = "embedded"  # the wire of models in this process, whose files have paths
 OWN_SERVER = "vllm"  # stands for any server that a user runs
 # What every request says for itself; in `extra` it would win over that or lose to it, unseen.
 SAID = ("model", "messages", "n", "stream", "seed", "stop", "temperature", "top_p", "max_tokens")
@@ -49,16 +50,21 @@ DEFAULTS = (
 class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One model of a recipe.
 
-    `extra` is merged into every request body. `timeout_s` and `attempts` are per request. `rpm` and
-    `tpm` are requests and tokens a minute that the service allows. `stream` reads answers as they
-    are written, which measures the time to the first token. `batch` buys chat through the service's
-    batch API: half the price (`price` stays that of a direct call), up to a day of waiting;
-    `concurrency` is then how many requests wait at once. `wire` is the format, where a service
-    speaks several. The names of DEFAULTS apply where a step leaves them open. `fallbacks` answer,
-    in their order, while the ones before are down: in a recipe, `[first, second]`.
+    `adapter` is the path of a LoRA adapter on an embedded model: a folder that PEFT wrote, or a
+    GGUF file. `weights` names what a server of one's own serves now, where it may serve others
+    later: the identity then holds this name in place of the address. `extra` is merged into every
+    request body. `timeout_s` and `attempts` are per request. `rpm` and `tpm` are requests and
+    tokens a minute that the service allows. `stream` reads answers as they are written, which
+    measures the time to the first token. `batch` buys chat through the service's batch API: half
+    the price (`price` stays that of a direct call), up to a day of waiting; `concurrency` is then
+    how many requests wait at once. `wire` is the format, where a service speaks several. The names
+    of DEFAULTS apply where a step leaves them open. `fallbacks` answer, in their order, while the
+    ones before are down: in a recipe, `[first, second]`.
     """
 
     model: str
+    adapter: str | None = None
+    weights: str | None = None
     base_url: str | None = None
     key_env: str | None = None
     wire: str | None = None
@@ -133,6 +139,13 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise RecipeError(f"no model '{self.model}'; {did_you_mean(self.model, known)}")
         if self.format not in wires():
             raise RecipeError(f"no wire '{self.format}'; {did_you_mean(self.format, wires())}")
+        if self.adapter is not None and self.format != EMBEDDED:
+            raise RecipeError(
+                f"model '{self.model}': only an embedded model takes an adapter; start your server "
+                "with it instead"
+            )
+        if self.weights is not None and self.base_url is None:
+            raise RecipeError("weights tells apart what a server of your own serves; give base_url")
         if self.base_url is not None:
             check_url(self.base_url)
         if self.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.key_env):
@@ -217,6 +230,8 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     def _address(self) -> str:
         """The model and the server that answers for it, where that is not the service's own."""
+        if self.weights is not None:
+            return f"{self.model}@{self.weights}"
         where = self.base_url or (self.service.base_url if self.service else None)
         return self.model if where is None else f"{self.model} {where.rstrip('/')}"
 

@@ -1,7 +1,7 @@
 """Models that run inside this process: no server, no key, no cost.
 
-`embedded/NAME` speaks OpenAI's format over a transport that never leaves the process, so that it
-shares every line of the client with hosted models.
+`embedded/NAME`, or `embedded/./FILE.gguf`, speaks OpenAI's format over a transport that never
+leaves the process, so that it shares every line of the client with hosted models.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from karat.errors import RecipeError, did_you_mean
 from karat.models.embedded import MODELS, EmbeddedTransport, available
 from karat.models.embedded_table import NAME as TABLE
 from karat.models.embedded_table import TableTransport
+from karat.models.gguf_files import ENDING
 from karat.models.providers.openai import OpenAI
 from karat.models.spec import ModelSpec
 
@@ -25,13 +26,18 @@ TOKENS_PER_S = 7.0  # of one answer among the eight a server writes at once on a
 
 def check(spec: ModelSpec) -> None:
     """Raises: RecipeError when the model is unknown or its runtime is not installed."""
-    if spec.name not in (known := [*MODELS, TABLE]):
-        raise RecipeError(f"no embedded model '{spec.name}'; {did_you_mean(spec.name, known)}")
+    if "/" not in spec.name and not spec.name.endswith(ENDING):
+        if spec.name not in (known := [*MODELS, TABLE]):
+            near = did_you_mean(spec.name, known)
+            raise RecipeError(f"no embedded model '{spec.name}'; {near}, or name a {ENDING} file")
+        if spec.name == TABLE and spec.adapter is not None:
+            raise RecipeError(f"{TABLE} is a table of vectors: it takes no adapter")
     if spec.base_url is not None or spec.key_env is not None:
         raise RecipeError("an embedded model takes no base_url and no key_env")
     reason = None if spec.name == TABLE else available()
     if reason is not None:
         raise RecipeError(reason)
+    _transport(spec)
 
 
 def identity(spec: ModelSpec) -> str:
@@ -45,7 +51,11 @@ def width(spec: ModelSpec, n: int) -> int:
 
 
 def _transport(spec: ModelSpec) -> EmbeddedTransport | TableTransport:
-    return TableTransport() if spec.name == TABLE else EmbeddedTransport(spec.name)
+    return (
+        TableTransport()
+        if spec.name == TABLE
+        else EmbeddedTransport(spec.name, adapter=spec.adapter)
+    )
 
 
 def _slots(spec: ModelSpec, transport: EmbeddedTransport | TableTransport) -> int:
