@@ -174,8 +174,9 @@ LONG = (
     "test_shipped.py", "test_code.py", "test_rag_closed_qa.py", "test_quickstart.py",
     "test_dialogue.py", "test_survey_page.py", "test_rouge.py", "test_transformers.py",
     "test_attacks.py", "test_cycling.py", "test_trl_steps.py", "test_reward_model.py",
-    "test_students.py", "test_lift_run.py", "test_instruction_following.py", "test_near_vectors.py", "test_time.py",
-    "test_collapse.py", "test_math.py", "test_trl.py", "test_reward_head.py", "test_dedupe.py",
+    "test_students.py", "test_lift_run.py", "test_instruction_following.py", "test_near_vectors.py",
+    "test_time.py", "test_collapse.py", "test_math.py", "test_trl.py", "test_reward_head.py",
+    "test_dedupe.py",
 )  # fmt: skip
 
 
