@@ -80,7 +80,7 @@ class Resamples:
         with np.errstate(divide="ignore", invalid="ignore"):
             sums_K = columns_PK.sum(axis=0)
             value = float(_defined(figure(sums_K[None]), undefined)[0])
-            if self.rows < 2 or math.isnan(value):
+            if self.rows < 3 or math.isnan(value):
                 return Interval(value, -math.inf, math.inf)
             drawn_B = _defined(figure(self._sums(columns_PK)), undefined)
             drawn_B = np.sort(drawn_B[~np.isnan(drawn_B)])

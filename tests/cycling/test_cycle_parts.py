@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from conftest import environment, wait_for
 
 from karat.cycling import measures
 from karat.cycling.asked import Asked
+from karat.cycling.lineage import Cycle, Round, verdict
 from karat.cycling.measures import Graded
 from karat.cycling.options import options_of
-from karat.cycling.serving import Server
+from karat.cycling.serving import Server, _arguments
 from karat.errors import RecipeError, RunError
+from karat.intervals import Interval
 from karat.models.embedded import available
 from karat.row import Message, Response, Row
 from karat.table import SCHEMA, to_batch
@@ -27,15 +30,24 @@ from karat.table import SCHEMA, to_batch
 TOY = Path(__file__).with_name("toy_server.py")
 RECIPE = """
 seed: 1
-models: {teacher: embedded/smollm2-135m, other: vllm/other}
+models:
+  teacher: embedded/smollm2-135m
+  other: vllm/other
+  third: vllm/third
+  third-warm: {model: vllm/third, temperature: 0.9}
 rewards:
   mine: embedded/helpsteer2
+  copy: embedded/./copy.npz
+  asked: {reward: judge/third}
+  warmer: {reward: judge/third-warm, ask: pairwise}
+  both: {reward: panel/mean, of: [mine.reward, theirs.reward]}
   ours: {reward: judge/teacher}
   theirs: {reward: judge/other}
 steps:
   - read: {path: prompts.jsonl}
   - respond: {models: [teacher], n: 2}
   - grade: {reward: mine}
+  - grade: {reward: asked}
   - reject: {by: mine.reward}
 """
 
@@ -44,6 +56,8 @@ steps:
 def recipe(tmp_path: Path) -> Path:
     for name in ("prompts", "held", "human"):
         (tmp_path / f"{name}.jsonl").write_text('{"prompt": "why", "response": "so"}\n')
+    head = resources.files("karat.rewards.assets") / "helpsteer2.npz"
+    (tmp_path / "copy.npz").write_bytes(head.read_bytes())
     (tmp_path / "r.yaml").write_text(RECIPE)
     return tmp_path / "r.yaml"
 
@@ -54,6 +68,9 @@ def recipe(tmp_path: Path) -> Path:
     [
         ({"judge": "mine"}, "is what 'mine' selects by"),
         ({"judge": "embedded/helpsteer2"}, "is what 'mine' selects by"),
+        ({"judge": "copy"}, "is what 'mine' selects by"),
+        ({"judge": "warmer"}, "is what 'asked' selects by"),
+        ({"judge": "both"}, "is what 'mine' selects by"),
         ({"judge": ""}, "does not select"),
         ({"judge": "ours"}, "asks the model 'teacher', which every round replaces"),
         ({"judge": "thiers"}, "did you mean 'theirs'"),
@@ -129,6 +146,42 @@ def test_a_server_that_does_not_come_is_told(
         Server("no-such-program {model}", {"model": "m"}, tmp_path / "log", lambda _: None)
 
 
+def test_no_proxy_stands_before_this_machine_and_no_answer_is_too_odd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    command = f"{sys.executable} {TOY} {{model}} {{port}} "
+    for how in ("odd", "cut"):
+        with pytest.raises(RunError, match="no answer within"):
+            Server(command + how, {"model": "m"}, tmp_path / "log", lambda _: None, 1.5)
+    server = Server(command, {"model": "served"}, tmp_path / "log", lambda _: None, 30)
+    server.stop()
+    assert server.model == "served"
+
+
+def test_a_path_is_put_in_as_it_is() -> None:
+    words = _arguments("a {model} --port={port}", {"model": "/x {port}/$(y) {model}", "port": "5"})
+    assert words == ["a", "/x {port}/$(y) {model}", "--port=5"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child")
+def test_ctrl_c_while_it_ends_leaves_no_server(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, threading; from pathlib import Path\n"
+        "from karat.cycling.serving import Server\n"
+        f"s = Server('{sys.executable} {TOY} {{model}} {{port}} stubborn',"
+        " {'model': sys.argv[1]}, Path(sys.argv[1]) / 'log', print)\n"
+        "threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\ns.stop()"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment(), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert "KeyboardInterrupt" in found.stderr
+    assert str(TOY) not in _running(str(tmp_path))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child")
 def test_a_server_ends_with_karat_however_that_ends(tmp_path: Path) -> None:
     code = (
@@ -192,6 +245,20 @@ def test_the_guard_trips_where_a_round_says_less_and_not_for_its_subject(tmp_pat
     assert "round 2" in found.says
     silent = measures.guard(tmp_path / "data.parquet", [], 2, seed=1)
     assert not silent.trips
+
+
+def test_many_rounds_are_many_chances_and_two_prompts_no_interval_of_percentiles() -> None:
+    found = Cycle(name="x", recipe_hash="", base="b", objective="sft", judge="j", selected_by=[])
+    found.rounds = [Round(number=n, reward=Interval(n, n, n)) for n in range(3)]
+    found.held_out_prompts = 99
+    assert verdict(found).startswith("No round was shown to be better than the base")
+    found.best = 2
+    assert "2 rounds were tried, each with one chance in forty" in verdict(found)
+    few = measures.gain(Graded({"a": 1.0, "b": 1.1}, []), Graded({"a": 0.0, "b": 0.0}, []), seed=1)
+    assert few.low > 0  # 1.05 ± 12.7 · 0.05
+    assert (
+        not measures.gain(Graded({"a": 1.0, "b": 1.4}, []), Graded({"a": 0, "b": 0}, []), 1).low > 0
+    )
 
 
 def row(text: str, source: str, number: int) -> Row:

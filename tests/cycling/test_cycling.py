@@ -17,7 +17,7 @@ from tiny_gguf import tiny_gguf
 
 from karat.cycling.loop import cycle
 from karat.cycling.options import options_of
-from karat.errors import RecipeError
+from karat.errors import RecipeError, RunError
 from karat.models.adapters import Adapter
 from karat.models.embedded import available
 
@@ -47,8 +47,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A cycle that has run."""
     folder = tmp_path_factory.mktemp("cycle")
     base, _ = tiny_gguf(folder, quantised=True)
-    write(folder, "prompts.jsonl", [{"prompt": f"What is {i}, and why?"} for i in range(4)])
-    write(folder, "held-out.jsonl", [{"prompt": f"Say more about {i}."} for i in range(4)])
+    write(folder, "prompts.jsonl", [{"prompt": f"What is {i}, and why?"} for i in range(5)])
+    told = {"role": "system", "content": "You are kind and brief, whoever asks you for whatever."}
+    write(folder, "held-out.jsonl", [
+        *({"prompt": f"Say more about {i}."} for i in range(4)),
+        {"messages": [told, {"role": "user", "content": "What is 4, and why?"}]},
+    ])  # fmt: skip
     write(folder, "human.jsonl", [
         {"prompt": f"Who wrote book {i}?", "response": f"Author {i} did."} for i in range(9)
     ])  # fmt: skip
@@ -118,8 +122,22 @@ def test_rounds_accumulate_and_human_rows_keep_their_share(made: Made) -> None:
         assert one["rows"]["set"] == len(found) == one["student"]["lines"]
         assert one["human_share"] == pytest.approx(one["rows"]["human"] / len(found))
         assert one["human_share"] >= 0.2
-    held = {f"Say more about {i}." for i in range(4)}
+    # Without the system message it is held out with, the last of the five prompts is one of them.
+    held = {*(f"Say more about {i}." for i in range(4)), "What is 4, and why?"}
     assert held.isdisjoint(prompt for prompt, _ in sets[1])
+    assert "What is 3, and why?" in {prompt for prompt, _ in sets[1]}
+
+
+def test_a_student_changed_since_it_wrote_is_not_told_as_the_one_that_did(made: Made) -> None:
+    weights = made.out / "round-1" / "student" / "adapter_model.safetensors"
+    kept, told = weights.read_bytes(), (made.out / "cycle.json").read_bytes()
+    weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        with pytest.raises(RunError, match="were changed since they were trained"):
+            cycle(made.folder / "recipe.yaml", options_of(made.options), made.out)
+    finally:
+        weights.write_bytes(kept)
+    assert (made.out / "cycle.json").read_bytes() == told
 
 
 def test_the_verdict_is_the_interval_s(made: Made) -> None:
@@ -129,7 +147,7 @@ def test_the_verdict_is_the_interval_s(made: Made) -> None:
         assert one["reward"]["low"] <= one["reward"]["value"] <= one["reward"]["high"]
     best = max((one["number"] for one in rounds if one["helps"]), default=0)
     assert made.tree["best"] == best
-    assert made.tree["held_out_prompts"] == 4
+    assert made.tree["held_out_prompts"] == 5
     assert made.tree["stopped"]
     for name in ("cycle.html", "README.md"):
         text = (made.out / name).read_text()

@@ -1,13 +1,16 @@
 """A chat server of an afternoon: its answers tell the weights it was started with, and the prompt.
 
 `python toy_server.py MODEL PORT [how]`: how is `slow` (it answers after a second), `broken` (it
-says why and ends), `silent` (it never listens) or `parent` (its child serves, as vLLM's do).
+says why and ends), `silent` (it never listens), `odd` or `cut` (it says what is no answer),
+`stubborn` (it ends by force alone) or `parent` (its child serves, as vLLM's do).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +43,10 @@ def main(model: str, port: int, how: str = "") -> None:
     if how == "parent":
         subprocess.run([sys.executable, __file__, model, str(port)], check=False)
         return
+    if how in ("odd", "cut"):
+        odd(port, how)
+    if how == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if how in ("slow", "silent"):
         time.sleep(1 if how == "slow" else 600)
     weights = hashlib.sha256()
@@ -48,6 +55,17 @@ def main(model: str, port: int, how: str = "") -> None:
     Handler.said = weights.hexdigest()[:6]
     Handler.model = model
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+
+
+def odd(port: int, how: str) -> None:
+    """No HTTP, or less of an answer than it says."""
+    words = b"HELLO\r\n\r\n" if how == "odd" else b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        while True:
+            one, _ = listening.accept()
+            with one:
+                one.recv(1000)
+                one.sendall(words)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 
 import pytest
 from lifted import ROWS, WORDS, answers_of, lift_run
@@ -155,5 +156,10 @@ def test_references_are_helpful_answers(tmp_path):
 def test_the_reward_that_chose_may_not_judge(run, tmp_path):
     with pytest.raises(RecipeError, match="its own taste"):
         other_reward("embedded/helpsteer2", run, BY)
-    # By its weights, not by its name; and a check of the answers is no reward.
+    # By its weights, not by its name, and also where a sum of scores chose; a check is no reward.
+    head = resources.files("karat.rewards.assets") / "helpsteer2.npz"
+    (tmp_path / "another.npz").write_bytes(head.read_bytes())
+    for name, by in ((f"embedded/{tmp_path}/another.npz", BY), ("embedded/helpsteer2", "weighted")):
+        with pytest.raises(RecipeError, match="its own taste"):
+            other_reward(name, run, by)
     assert other_reward("embedded/helpsteer2", run, "verifier.instructions").note == ""

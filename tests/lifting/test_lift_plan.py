@@ -21,7 +21,7 @@ from karat.lifting.plan import (
 from karat.lifting.report import markdown, page
 from karat.lifting.result import ArmTold, Lift
 from karat.lifting.sizing import FEWEST_PROMPTS, FEWEST_ROWS, Speeds, fit, minutes_of
-from karat.lifting.verdict import cautions, told_p, verdict
+from karat.lifting.verdict import cautions, moved, shorter, told_p, verdict
 
 ARMS = ("best", "random", "longest", "base")
 ASKED = Asked(
@@ -128,13 +128,25 @@ def measured(shift, seed=0, role="primary", name="share"):
 def test_nothing_shown_is_said_first_and_with_what_could_have_been():
     said = verdict(measured(0.0))
     assert said.startswith("Nothing was shown: best-by-reward − random-of-n = ")
-    assert "could not have been seen." in said
+    assert "would have been missed more than one time in five." in said
     assert "Holm p = " in said
 
 
 def test_what_is_shown_says_in_which_direction():
     assert verdict(measured(0.2)).startswith("Shown: best-by-reward − random-of-n = +")
     assert verdict(measured(-0.2)).startswith("Shown to be worse: ")
+    once = {arm: [[shift] * 11 + [0.0] * 9] for arm, shift in (("best", 1.0), ("random", 0.0))}
+    one = measure("share", "primary", once, [("best", "random")], 100.0, "points")
+    assert verdict(one).startswith("Shown of these two students alone: best-by-reward")
+
+
+def test_a_handful_of_prompts_shows_nothing_however_alike_they_are():
+    few = {"best": [[1.0] * 4] * 3, "random": [[0.0] * 4] * 3}
+    one = measure("share", "primary", few, [("best", "random")], 100.0, "points")
+    assert verdict(one).startswith(
+        "Nothing was shown: best-by-reward − random-of-n = +100.0 points"
+    )
+    assert "4 prompts are too few" in verdict(one)
 
 
 def test_students_that_do_the_same_tell_nothing():
@@ -159,6 +171,30 @@ def test_a_measure_that_does_not_decide_is_named_as_one():
     assert any(
         "does nothing" in line for line in cautions(plan(base_mean=0.0), [measured(0.0)], [])
     )
+    two = cautions(plan(seeds=(1, 2)), [measured(0.0)], [])
+    assert any("for one of 3 up to 25%" in line for line in two)
+
+
+def test_arms_that_lost_prompts_are_named():
+    assert shorter(plan(), {"best": 40, "random": 40}) == []
+    (told,) = shorter(plan(), {"best": 40, "longest": 37})
+    assert told.startswith("arms are not of the same prompts: of 40, longest 37 had")
+
+
+def test_libraries_that_changed_on_the_way_are_named():
+    begun = plan(versions={"karat": "0", "torch": "1"})
+    assert moved(begun, {"karat": "1", "torch": "1", "peft": "2"}) == []
+    (told,) = moved(begun, {"karat": "0", "torch": "2"})
+    assert told.endswith("torch 1, now 2")
+
+
+def test_seeds_that_move_more_than_prompts_are_told():
+    values = {
+        arm: [[level] * 20 + [level + 0.1] * 20 for level in levels]
+        for arm, levels in (("best", (0.1, 0.5, 0.9)), ("random", (0.9, 0.2, 0.1)))
+    }
+    one = measure("share", "primary", values, [("best", "random")], 100.0, "points")
+    assert any("seeds differ more than prompts do" in line for line in cautions(plan(), [one], []))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +206,7 @@ def test_p_is_written_as_journals_do(p, told):
 
 def test_pages_begin_with_the_sentence_and_hold_every_measure():
     measures = [measured(0.0), measured(0.1, 1, "secondary", "o<b>.reward")]
-    arms = {arm: ArmTold(None, 0, 0, 0, []) for arm in ARMS}
+    arms = {arm: ArmTold(None, 0, 0, 0, 0, []) for arm in ARMS}
     made = Lift(verdict(measures[0]), plan(), "now", measures, arms, {}, ["a & b"], 60.0, 0.0)
     text, html = markdown(made), page(made)
     assert text.startswith(f"**{made.verdict}**")

@@ -59,6 +59,23 @@ def test_a_reward_trained_on_the_pool_is_refused_unless_that_is_known(tmp_path):
         pool_lift(path, REWARD)
     made = pool_lift(path, REWARD, contaminated=True)
     assert "(trained on helpsteer2/ratings.jsonl: it knew the answers)" in made.verdict
+    # Under another name nothing is claimed; and a panel knows what its members know.
+    renamed = pool_lift(write(tmp_path / "copy.jsonl", rated), REWARD)
+    assert any("by the files' names alone" in line for line in print_lines(renamed))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"rewards: {{all: {{reward: panel/mean, of: [{REWARD}.reward, {REWARD}.helpfulness]}}}}\n"
+        "steps: [{read: {path: x}}]\n"
+    )
+    with pytest.raises(RecipeError, match=r"was trained on helpsteer2/ratings\.jsonl"):
+        pool_lift(path, "all", recipe=recipe)
+
+
+def test_an_answer_of_several_rankings_has_their_mean_in_any_order(tmp_path):
+    pairs = [{"prompt": "q", "chosen": a, "rejected": b} for a, b in ("ab", "bc")]
+    for records in (pairs, pairs[::-1]):
+        found = read_pool(write(tmp_path / "pool.jsonl", records)).prompts[0].answers
+        assert {one.text: one.human for one in found} == {"a": 1.0, "b": 0.5, "c": 0.0}
 
 
 @pytest.mark.parametrize(

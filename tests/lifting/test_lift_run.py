@@ -66,6 +66,7 @@ def test_a_lift_from_plan_to_page(tmp_path, monkeypatch):
     assert made.plan.made == plan["made"]
     assert set(made.arms) == {"best", "random"}
     assert made.arms["best"].tokens > 0
+    assert made.arms["best"].rows == len(WORDS) == made.plan.rows
     names = [one.name for one in made.measures]
     assert names[0] == "share of instructions followed (strict)"
     assert "log-likelihood of human references" in names
@@ -77,6 +78,10 @@ def test_a_lift_from_plan_to_page(tmp_path, monkeypatch):
 
     again = lift(run.path, **asked)
     assert again.measures == made.measures
+    unknown = tmp_path / "unknown.jsonl"
+    unknown.write_text("".join(f'{{"question": "{w}?", "answer": ""}}\n' for w in WORDS))
+    with pytest.raises(RecipeError, match="can decide on 0 of the base's 12 answers"):
+        lift(run.path, **{**asked, "held": unknown, "out": tmp_path / "other"})
     with pytest.raises(RecipeError, match="planned otherwise"):
         lift(run.path, **{**asked, "max_tokens": 9})
 

@@ -159,9 +159,10 @@ def test_weights_are_read_as_safetensors_reads_them(tmp_path: Path) -> None:
     assert found.keys() == kept.keys()
     for name, tensor in kept.items():
         assert np.array_equal(found[name], tensor.float().numpy())
-    (tmp_path / "x.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0hello")
-    with pytest.raises(ValueError, match="damaged"):
-        read_safetensors(tmp_path / "x.safetensors")
+    for damaged in (b"hello", b"[1]"):
+        (tmp_path / "x.safetensors").write_bytes(len(damaged).to_bytes(8, "little") + damaged)
+        with pytest.raises(ValueError, match=r"damaged|sequence"):
+            read_safetensors(tmp_path / "x.safetensors")
 
 
 def test_its_identity_is_what_was_trained(tiny: Tiny, tmp_path: Path) -> None:
@@ -205,6 +206,13 @@ def test_what_llama_cpp_has_no_form_for_is_refused(tiny: Tiny, tmp_path: Path) -
         (made / "adapter_config.json").write_text(json.dumps({**config, key: value}))
         with pytest.raises(RecipeError, match=key):
             Adapter(made)
+    for begun in ("pissa", "pissa_niter_4", "OLoRA", "corda", "loftq"):
+        changed = {**config, "init_lora_weights": begun}
+        (made / "adapter_config.json").write_text(json.dumps(changed))
+        with pytest.raises(RecipeError, match="changes the base's weights too"):
+            Adapter(made)
+    (made / "adapter_config.json").write_text(json.dumps({**config, "init_lora_weights": "eva"}))
+    assert Adapter(made)
     (made / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "IA3"}))
     with pytest.raises(RecipeError, match="LoRA only"):
         Adapter(made)
@@ -216,9 +224,16 @@ def test_what_llama_cpp_has_no_form_for_is_refused(tiny: Tiny, tmp_path: Path) -
 def test_an_adapter_of_another_model_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     shape = head(tiny.file)
     with pytest.raises(ValueError, match="trained on another model"):
-        converted({"x.layers.0.self_attn.q_proj.lora_B.weight": np.zeros((6, 2), "f4")}, shape)
+        converted({"model.layers.0.self_attn.q_proj.lora_B.weight": np.zeros((6, 2), "f4")}, shape)
     with pytest.raises(ValueError, match="lm_head"):
         converted({"base_model.model.lm_head.lora_A.weight": np.zeros((2, 8), "f4")}, shape)
+    eyes = "base_model.model.model.vision_tower.vision_model.encoder.layers.0.self_attn.q_proj"
+    with pytest.raises(ValueError, match="vision_tower"):
+        converted({f"{eyes}.lora_B.weight": np.zeros((64, 2), "f4")},
+                  {"general.architecture": "gemma3"})  # fmt: skip
+    for heads in ({}, {"llama.attention.head_count": 0}):
+        with pytest.raises(ValueError, match="how many attention heads"):
+            converted({}, {"general.architecture": "llama", **heads})
     with pytest.raises(ValueError, match="does not know how"):
         converted({}, {"general.architecture": "mamba"})
     wider = tiny_adapter(tmp_path / "w", _wider(tmp_path / "hf"))

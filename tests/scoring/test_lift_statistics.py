@@ -100,7 +100,26 @@ def test_the_same_values_give_no_error_and_no_difference():
     found = effect(arm, arm)
     assert (found.difference.value, found.error, found.p) == (0, 0, 1)
     certain = effect(arm + 1, arm)
-    assert (certain.difference.low, certain.p) == (1, 0)
+    assert (certain.difference.low, certain.p) == (1, 2 * 0.5**10)
+
+
+@pytest.mark.parametrize(("differ", "shown"), [(2, False), (5, False), (6, True)])
+def test_a_few_prompts_show_no_more_than_their_signs(differ, shown):
+    """Two prompts that differ alike have no spread at all, and are a coin's work half the time."""
+    for prompts in (differ, 100):
+        arm = np.zeros((3, prompts))
+        arm[:, :differ] = 1
+        found = effect(arm, np.zeros((3, prompts)))
+        assert found.p >= 2 * 0.5**differ
+        assert (found.p < 0.05) is shown
+
+
+def test_chance_is_no_more_often_a_difference_on_a_handful_of_prompts():
+    random, wrong = np.random.default_rng(9), 0
+    for _ in range(400):
+        arms = [np.tile(random.integers(0, 2, 2).astype(float), (3, 1)) for _ in range(2)]
+        wrong += effect(*arms, resamples=50).p < 0.05
+    assert wrong == 0  # it was 49
 
 
 def test_a_seed_of_draws_repeats_itself():

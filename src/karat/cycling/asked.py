@@ -19,10 +19,10 @@ from karat.cycling.rows import ranked, rounds
 from karat.cycling.trees import slot_of, without_mix, written
 from karat.errors import RecipeError
 from karat.models.gguf_files import file_digest
-from karat.models.spec import EMBEDDED
+from karat.models.spec import EMBEDDED, parse_model
 from karat.recipe import Recipe, recipe_hash
 from karat.recipefile import at, dump
-from karat.rewards.base import is_remote
+from karat.rewards.base import is_asking, is_remote
 from karat.row import SEED_RANGE, canonical, digest
 from karat.rundir import write_atomic
 from karat.step import StepCall, find
@@ -155,7 +155,7 @@ class Asked:
             return
         except (OSError, ValueError) as error:
             raise RecipeError(f"{file} cannot be read ({error}); name another --out") from None
-        differ = [key for key in tree if before.get(key) != tree[key]]
+        differ = [key for key in tree if key in before and before[key] != tree[key]]
         if differ:
             raise RecipeError(
                 f"{folder} holds another cycle: other {', '.join(differ)}; name another directory "
@@ -172,6 +172,11 @@ class Asked:
             **{k: v for k, v in options.items() if k not in ("rounds", "patience", "settings")},
             "settings": self.options.settings.that_matter(self.options.objective),
             "files": {str(p): file_digest(p) for p in paths if p.is_file()},
+            "models": {  # by their weights: a path may hold others tomorrow
+                name: spec.identity()
+                for name, spec in self.recipe.models.items()
+                if spec.provider == EMBEDDED and not spec.fallbacks
+            },
         }
         found: dict[str, Any] = orjson.loads(canonical(tree))
         return found
@@ -253,13 +258,18 @@ class Asked:
                 )
 
     def _graders(self, name: str) -> set[str]:
-        """What tells apart a reward's own judgement, and that of all it asks."""
-        models = self.recipe.models
-        return {
-            f"{r.identity} {[models[m].meaning() if m in models else m for m in r.models]}"
-            if not is_remote(r) else r.identity
-            for r in self.recipe.graders.behind(name).values()
-        }  # fmt: skip
+        """What tells apart whatever judges in the end: weights by their hash, whatever their file
+        is called, and models, whatever they are asked. A panel is its members."""
+        found: set[str] = set()
+        for one in self.recipe.graders.behind(name).values():
+            if is_remote(one):
+                found |= {one.identity, one.spec.identity()}
+            elif not is_asking(one):
+                found.add(one.identity.rpartition("@")[2])
+            for model in () if is_remote(one) else one.models:
+                spec = self.recipe.models.get(model) or parse_model(model)
+                found |= {each.identity() for each in spec.route()}
+        return found
 
     def _check_held_out(self) -> None:
         path = self.options.held_out

@@ -132,14 +132,20 @@ def verdict(found: Cycle) -> str:
     said = (
         f"Round {best.number} is the best: {_interval(best.reward)}"
         if best.number
-        else f"No round is better than the base: {_interval(best.reward)}"
+        else f"No round was shown to be better than the base: {_interval(best.reward)}"
     )
+    tried = len(found.rounds) - 1
+    many = (
+        f" {tried} rounds were tried, each with one chance in forty to look better without being "
+        "so."
+        if best.number and tried > 1 else ""
+    )  # fmt: skip
     few = (
         f" {found.held_out_prompts:,} held-out prompts are few: a gain of less than the interval's "
         "width cannot be seen; name more in --held-out."
         if found.held_out_prompts < FEW else ""
     )  # fmt: skip
-    return f"{said}. {found.stopped}{few}".strip()
+    return f"{said}. {found.stopped}{many}{few}".strip()
 
 
 def cells(one: Round) -> dict[str, str]:

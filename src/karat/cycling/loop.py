@@ -126,9 +126,9 @@ class _Loop:
             gain = done.gain
             assert gain is not None
             return (
-                f"It stopped after round {done.number}, which did not help: the difference of its "
-                f"held-out reward to round {done.against} is {gain.value:+.3f}, and its interval "
-                f"({gain.low:+.3f} … {gain.high:+.3f}) does not lie above zero."
+                f"It stopped after round {done.number}, which was not shown to help: the "
+                f"difference of its held-out reward to round {done.against} is {gain.value:+.3f}, "
+                f"and its interval ({gain.low:+.3f} … {gain.high:+.3f}) does not lie above zero."
             )
         return ""
 
@@ -180,7 +180,8 @@ class _Loop:
                 f"{len(lines)} held-out prompts are too few to compare rounds by: name more in "
                 "--held-out"
             )
-        asked = [" \n".join(m["content"] for m in one["messages"]) for one in lines]
+        # With its system message a prompt may be little like itself without.
+        asked = [text for one in lines for text in _texts(one["messages"])]
         _lines(self.folder / "held-out.jsonl", [{"question": text} for text in asked])
         _lines(to, lines)
         return to
@@ -239,6 +240,13 @@ class _Loop:
             place = self.folder / "human" / str(number)
             places.append(self._once(recipe, place, "").path)
         return places
+
+
+def _texts(messages: Sequence[Mapping[str, str]]) -> list[str]:
+    """A held-out prompt as one text, and without its system message."""
+    kept = [messages, [m for m in messages if m["role"] != "system"]]
+    texts = (" \n".join(m["content"] for m in one) for one in kept)
+    return list(dict.fromkeys(text for text in texts if text.strip()))
 
 
 def _rows(report: Mapping[str, Any], joined: Run) -> dict[str, int]:

@@ -1,9 +1,10 @@
 """Students behind a server of their own: started by a command, waited for, ended whatever happens.
 
 The server is a child of this process in a session of its own, so that it and its workers can be
-ended together, and the kernel ends it where karat itself is killed. Nothing of it is shared with
-what runs on the machine already: the port is free, and the answers are known by the weights that
-gave them, not by the port, so a server started anew buys nothing twice.
+ended together, and the kernel ends it where karat itself is killed (the command alone: of `sh -c`
+not what that started, but for `exec`). Nothing of it is shared with what runs here already: the
+port is free, and the answers are known by the weights that gave them, not by the port, so a server
+started anew buys nothing twice.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import atexit
 import ctypes
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -20,10 +22,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from karat.errors import RecipeError, RunError
 from karat.row import digest
@@ -32,6 +35,8 @@ Say = Callable[[str], None]
 WAIT_S = 900.0  # large models load for minutes
 POLL_S = 0.2
 GRACE_S = 20.0  # to end by itself
+ANSWER_S = 5.0  # to say what it serves
+LONGEST = 1 << 20  # bytes of what it says it serves
 TAIL = 15  # lines of its log that an error shows
 PORTS = range(20_000, 32_000)  # below those that systems hand out
 
@@ -65,14 +70,16 @@ class Server:
 
     def stop(self) -> None:
         """Ends it and all it has started; once more does nothing."""
-        atexit.unregister(self.stop)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(GRACE_S)
-        with suppress(ProcessLookupError, PermissionError):  # workers that outlived it
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE_S)
+        finally:  # where Ctrl-C is pressed again as well
+            with suppress(ProcessLookupError, PermissionError):  # workers that outlived it
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            atexit.unregister(self.stop)
 
     def _wait(self, wait_s: float) -> str:
         """The name it serves its model under. Raises: RunError."""
@@ -80,7 +87,8 @@ class Server:
         while time.monotonic() < end:
             if (status := self._process.poll()) is not None:
                 raise RunError(f"the server ended with status {status}: {self._tail()}")
-            if names := _models(self.base_url):
+            names = _models(self.base_url)
+            if names and self._process.poll() is None:
                 return names[0]
             time.sleep(POLL_S)
         raise RunError(f"the server gave no answer within {wait_s:g} s: {self._tail()}")
@@ -114,20 +122,29 @@ def _arguments(command: str, values: Mapping[str, str]) -> list[str]:
         words = shlex.split(command)
     except ValueError as error:
         raise RecipeError(f"--serve {command!r}: {error}") from None
-    for name, value in values.items():
-        words = [word.replace(f"{{{name}}}", value) for word in words]
-    return words
+    # All at once: a path may hold "{port}" itself.
+    place = re.compile("|".join(re.escape(f"{{{name}}}") for name in values))
+    return [place.sub(lambda found: values[found[0][1:-1]], word) for word in words]
 
 
 def _models(base_url: str) -> list[str]:
     """What it says it serves; nothing while it does not answer."""
     request = Request(f"{base_url}/models", headers={"Accept": "application/json"})
     try:
-        with urlopen(request, timeout=5) as reply:
-            said: Any = json.load(reply)
+        end, read = time.monotonic() + ANSWER_S, b""
+        with _DIRECT.open(request, timeout=ANSWER_S) as reply:
+            while piece := reply.read1(LONGEST):
+                read += piece
+                if len(read) > LONGEST or time.monotonic() > end:
+                    return []
+        said: Any = json.loads(read)
         return [str(one["id"]) for one in said["data"]]
-    except (URLError, OSError, ValueError, KeyError, TypeError):
+    except (URLError, OSError, HTTPException, ValueError, KeyError, TypeError):
         return []
+
+
+# This machine's own address is no business of a proxy's.
+_DIRECT = build_opener(ProxyHandler({}))
 
 
 def _with_parent() -> None:

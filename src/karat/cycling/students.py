@@ -17,12 +17,13 @@ from karat.models.adapters import Adapter
 from karat.models.gguf_files import file_digest
 from karat.recipefile import parse
 from karat.row import digest
-from karat.rundir import Run
+from karat.rundir import Run, write_atomic
 from karat.training.student_source import lessons
 from karat.training.students import base_model, train_preference, train_sft
 
 Say = Callable[[str], None]
 PAPERS = "karat.json"  # of a student, as karat.training.students writes it
+WEIGHTS = "weights.sha256"  # of a round, what its student's were once they were trained
 
 
 class Student(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +66,7 @@ class Students:
             )  # fmt: skip
         facts = self.facts(number)
         return Student(
-            folder=f"round-{number}/student", weights=self.weights(number)[:16],
+            folder=f"round-{number}/student", weights=self._kept(number)[:16],
             base=facts["base"], base_identity=facts["base_identity"], data_sha=facts["data_sha"],
             lines=facts["rows"], steps=facts["steps"], tokens=facts["tokens"],
         )  # fmt: skip
@@ -92,6 +93,20 @@ class Students:
             return Adapter(self.place(number)).digest
         files = sorted(self.place(number).glob("*.safetensors"))
         return digest(*(file_digest(path) for path in files)).hex()
+
+    def _kept(self, number: int) -> str:
+        """The weights as they were when they were trained: what they have written since is told
+        as theirs. Raises: RunError where they are others now."""
+        now, file = self.weights(number), self.folder / f"round-{number}" / WEIGHTS
+        if not file.is_file():
+            write_atomic(file, now.encode())
+        if file.read_text().strip() != now:
+            raise RunError(
+                f"the weights in {self.place(number)} were changed since they were trained, and "
+                "what was written by those before is no longer told as it was: put them back, or "
+                "name another directory in --out"
+            )
+        return now
 
     def model(self, number: int) -> dict[str, Any]:
         """A round's student as a recipe names it; its server is started where it has one."""

@@ -18,7 +18,8 @@ from karat.lifting.held_out import Asked
 from karat.lifting.workshop import Student
 from karat.models.budget import NANO
 from karat.models.endpoint import Asker
-from karat.rewards.base import Candidates
+from karat.recipe import Recipe
+from karat.rewards.base import Candidates, is_asking, is_remote
 from karat.rundir import Run
 from karat.together import all_of
 
@@ -43,15 +44,14 @@ def other_reward(name: str, run: Run, by: str) -> Other:
     tree = written(run.recipe).tree
     place = find(name, run.recipe)
     chose = by.rpartition(".")[0]
-    named = dict(tree.get("rewards") or {})
-    # A sum, or a score without its lean: whatever of the recipe it is made of may have chosen.
-    choosers = [chose] if chose in named or "/" in chose else list(named)
-    choosers = [] if chose == VERIFIER else choosers
-    mine = set(_identities(place))
+    # A sum, or what was passed on: whatever the steps have graded by may have chosen.
+    known = chose in (tree.get("rewards") or {}) or "/" in chose
+    choosers = [] if chose == VERIFIER else [chose] if known else _graded_by(run)
+    mine = _marks(place)
     note = ""
     for chooser in choosers:
         theirs = find(chooser, run.recipe)
-        if mine & set(_identities(theirs)):
+        if mine & _marks(theirs):
             raise RecipeError(
                 f"--reward {name} is, or asks, what chose the answers ({by}): it would judge its "
                 "own taste; name a reward that had no part in it"
@@ -60,8 +60,24 @@ def other_reward(name: str, run: Run, by: str) -> Other:
     return Other(place, main_attribute(place.reward), note)
 
 
-def _identities(place: Place) -> list[str]:
-    return [one.identity for one in place.graders.behind(place.name).values()]
+def _graded_by(run: Run) -> list[str]:
+    """The rewards that the run's steps name."""
+    steps = Recipe.load(run.recipe).steps
+    return list(dict.fromkeys(name for call in steps for _, name in call.named("reward")))
+
+
+def _marks(place: Place) -> set[str]:
+    """What tells apart whatever judges in the end: weights by their hash, whatever their file is
+    called, and models, whatever they are asked. A panel is its members."""
+    found: set[str] = set()
+    for one in place.graders.behind(place.name).values():
+        if is_remote(one):
+            found |= {one.identity, one.spec.identity()}
+        elif not is_asking(one):
+            found.add(one.identity.rpartition("@")[2])
+        for model in () if is_remote(one) else one.models:
+            found |= {spec.identity() for spec in place.spec(model).route()}
+    return found
 
 
 def _in_common(one: Place, other: Place) -> str:

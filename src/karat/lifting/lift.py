@@ -35,7 +35,7 @@ from karat.lifting.plan import Asked, Plan
 from karat.lifting.report import write_report
 from karat.lifting.result import ArmTold, Lift
 from karat.lifting.sizing import fit
-from karat.lifting.verdict import cautions, verdict
+from karat.lifting.verdict import cautions, moved, shorter, verdict
 from karat.lifting.workshop import Student, Workshop
 from karat.rundir import Lock, Run
 from karat.training.student_identity import versions
@@ -135,6 +135,11 @@ def _planned(shop: Workshop, ground: _Ground, asked: Asked, command: str) -> Pla
     ground = _sized(ground, rows, prompts, human)
     values = verified(ground.held, shop.answers_of_base(ground.held.items))
     base_P = np.array([share for share, _ in values])
+    if (known := int(np.isfinite(base_P).sum())) < 2:
+        raise RecipeError(
+            f"{asked.held_out}: the verifier '{ground.held.verifier}' can decide on {known} of the "
+            f"base's {len(base_P):,} answers; give prompts that say what is right"
+        )
     numbers = tuple(range(1, seeds + 1))
     pairs = planning.contrasts_of(asked.arms)
     plan = planning.sealed(Plan(
@@ -215,8 +220,12 @@ def _result(
     for more in (measured.by_likelihood(students, pairs), measured.by_length(students, pairs)):
         measures += [more] if more is not None else []
     measures.sort(key=lambda one: measured.ROLES.index(one.role))
+    arms = _told(ground, plan, students)
+    notes += moved(plan, versions()) + shorter(
+        plan, {name: arm.rows for name, arm in arms.items() if arm.data}
+    )
     return Lift(
-        verdict(measures[0]), plan, planning.now(), measures, _told(ground, plan, students),
+        verdict(measures[0]), plan, planning.now(), measures, arms,
         ground.found.left_out, cautions(plan, measures, notes), round(seconds, 1), cost,
     )  # fmt: skip
 
@@ -228,8 +237,8 @@ def _told(ground: _Ground, plan: Plan, students: Sequence[Student]) -> dict[str,
         data = None if arm == BASE else described(ground.found.prompts, arm, plan.seeds)
         means = [
             float(np.mean([getattr(one, name) for one in mine]))
-            for name in ("tokens", "train_seconds", "measure_seconds")
+            for name in ("rows", "tokens", "train_seconds", "measure_seconds")
         ]
         losses = [one.losses for one in mine if one.losses is not None]
-        found[arm] = ArmTold(data, means[0], means[1], means[2], losses)
+        found[arm] = ArmTold(data, means[0], means[1], means[2], means[3], losses)
     return found

@@ -24,7 +24,7 @@ from karat.lifting.plan import now
 from karat.lifting.pool_files import UNITS, Pool, Pooled, read_pool
 from karat.models.endpoint import Asker
 from karat.report.recommendation import plain
-from karat.rewards.base import Candidates
+from karat.rewards.base import Candidates, is_asking
 from karat.rundir import write_atomic
 from karat.scoring.lift_pool import ModelFigures, Rung, agreement, by_model, rungs
 from karat.together import all_of
@@ -36,7 +36,8 @@ HALF = 0.5  # of all prompts: the largest n that so many have makes the headline
 
 
 class PoolLift(msgspec.Struct, frozen=True):
-    """The result. `trained_on`: files of the pool's name that the reward was trained on."""
+    """The result. `trained_on`: files of the pool's name that the reward was trained on, of all
+    its `data`, where that is `known`."""
 
     verdict: str
     pool: str
@@ -51,6 +52,7 @@ class PoolLift(msgspec.Struct, frozen=True):
     models: dict[str, ModelFigures]
     trained_on: list[str]
     known: bool
+    data: list[str]
     made: str
     command: str
 
@@ -72,8 +74,8 @@ def pool_lift(
     set; RunError.
     """
     pool, place = read_pool(Path(path)), find(reward, recipe)
-    data = getattr(getattr(place.reward, "head", None), "meta", {}).get("data")
-    trained_on = sorted(name for name in data or () if name == pool.name)
+    data, known = _data_of(place)
+    trained_on = [name for name in data if name == pool.name]
     if trained_on and not contaminated:
         raise RecipeError(
             f"{reward} was trained on {trained_on[0]}, so that it knows what people said there: "
@@ -89,12 +91,23 @@ def pool_lift(
         graded = drive(_graded(place, pool, Path(out)))
     if len(graded.prompts) < 2:
         raise RecipeError(f"{reward} graded the answers of {len(graded.prompts)} prompts of {path}")
-    made = _measured(pool, place, graded, trained_on, data is not None, command)
+    made = _measured(pool, place, graded, trained_on, (data, known), command)
     if out is not None:
         tree = msgspec.json.format(msgspec.json.encode(made), indent=1)
         write_atomic(Path(out) / "pool.json", tree)
         write_atomic(Path(out) / "pool.md", "\n".join(_markdown(made)).encode() + b"\n")
     return made
+
+
+def _data_of(place: Place) -> tuple[list[str], bool]:
+    """Files that the reward, or one that it asks, was trained on, and whether these are all."""
+    found: set[str] = set()
+    known = True
+    for one in place.graders.behind(place.name).values():
+        data = getattr(getattr(one, "head", None), "meta", {}).get("data")
+        found |= set(data or ())
+        known &= data is not None or (is_asking(one) and bool(one.rewards))
+    return sorted(found), known
 
 
 async def _graded(place: Place, pool: Pool, folder: Path) -> _Graded:
@@ -126,8 +139,9 @@ async def _graded(place: Place, pool: Pool, folder: Path) -> _Graded:
 
 
 def _measured(
-    pool: Pool, place: Place, graded: _Graded, trained_on: list[str], known: bool, command: str
-) -> PoolLift:
+    pool: Pool, place: Place, graded: _Graded, trained_on: list[str],
+    data: tuple[list[str], bool], command: str,
+) -> PoolLift:  # fmt: skip
     if all(len({a.human for a in prompt.answers}) == 1 for prompt in graded.prompts):
         raise RecipeError(f"{pool.name}: people found all answers to each prompt equally good")
     flat = [answer for prompt in graded.prompts for answer in prompt.answers]
@@ -140,7 +154,7 @@ def _measured(
     made = PoolLift(
         "", pool.name, name, UNITS[pool.kind], len(graded.prompts), len(flat), pool.alone,
         graded.ungraded, agreement(counts_P, graded.scores_R, human_R), steps, models, trained_on,
-        known, now(), command,
+        data[1], data[0], now(), command,
     )  # fmt: skip
     return msgspec.structs.replace(made, verdict=_verdict(made))
 
@@ -188,6 +202,9 @@ def _markdown(made: PoolLift) -> Iterator[str]:
     yield f"- in people's order: {_share(made.agreement)} of pairs that people do not tie"
     if not made.known:
         yield f"- whether {made.reward} was trained on these prompts is not known"
+    elif not made.trained_on:
+        yield f"- {made.reward} was trained on {', '.join(made.data)}: that none of these is this "
+        yield "  pool is known by the files' names alone"
     yield from ("", "| best of n | prompts | by the reward | longest | by people | wins |")
     yield "|---|---|---|---|---|---|"
     for rung in made.rungs:

@@ -68,7 +68,8 @@ def read_pool(path: Path) -> Pool:
             ) from None
     if len(kinds) > 1:
         raise RecipeError(f"{path} holds values of {len(kinds)} kinds; put each in its own file")
-    every = [Pooled(messages, _distinct(answers)) for messages, answers in held.items()]
+    kind = next(iter(kinds), "")
+    every = [Pooled(messages, _distinct(answers, kind)) for messages, answers in held.items()]
     found = [one for one in every if len(one.answers) > 1]
     if not found:
         raise RecipeError(f"{path}: no prompt has two different answers with a value")
@@ -76,13 +77,18 @@ def read_pool(path: Path) -> Pool:
     return Pool(name, kinds.pop(), found, len(every) - len(found))
 
 
-def _distinct(answers: Sequence[Answer]) -> tuple[Answer, ...]:
-    """Each text once, the first."""
-    kept: dict[str, Answer] = {}
+def _distinct(answers: Sequence[Answer], kind: str) -> tuple[Answer, ...]:
+    """Each text once: with its first value, or of rankings, in which it may have met others each
+    time, the mean."""
+    kept: dict[str, list[Answer]] = {}
     for one in answers:
         if one.text.strip() and math.isfinite(one.human):
-            kept.setdefault(" ".join(one.text.split()), one)
-    return tuple(kept.values())
+            kept.setdefault(" ".join(one.text.split()), []).append(one)
+    if kind != "ranked":
+        return tuple(same[0] for same in kept.values())
+    return tuple(
+        same[0]._replace(human=sum(one.human for one in same) / len(same)) for same in kept.values()
+    )
 
 
 Found = tuple[str, tuple[Message, ...], list[Answer]]

@@ -52,11 +52,16 @@ def method(made: Lift) -> list[str]:
     lines = [
         f"The plan {plan.digest[:12]} was written on {plan.made}, before any student was trained.",
         *(f"Planned: {line}." for line in in_words(plan)[:-1]),
-        f"All arms answer the same {plan.rows:,} prompts, and train with the same settings "
-        f"({settings}) from {plan.asked.student}; seeds {', '.join(map(str, plan.seeds))}. The "
-        f"arm of random answers draws again for each seed. Answers were ranked by {plan.ranking}.",
-        "Arms have the same number of examples, not of tokens: longer answers are more to train "
-        "on. The table says how many.",
+        f"All arms are drawn from answers to the same {plan.rows:,} prompts, and train with the "
+        f"same settings ({settings}) from {plan.asked.student}; seeds "
+        f"{', '.join(map(str, plan.seeds))}. The arm of random answers draws again for each "
+        f"seed. Answers were ranked by {plan.ranking}.",
+        (
+            "Arms have the same number of examples, not of tokens"
+            if _even(made)
+            else "Arms have neither the same number of examples nor of tokens"
+        )
+        + ": longer answers are more to train on. The table says how many.",
         f"All students write greedily, {plan.asked.max_tokens} tokens at most, to the same prompts "
         "of " + Path(plan.asked.held_out).name + ".",
         "Differences are paired by prompt; their error is that of a bootstrap of prompts, nested "
@@ -70,6 +75,10 @@ def method(made: Lift) -> list[str]:
         left = ", ".join(f"{count:,} {reason}" for reason, count in made.left_out.items())
         lines.insert(3, f"Rows of the run that train nobody: {left}.")
     return lines + ([f"Command: {plan.command}"] if plan.command else [])
+
+
+def _even(made: Lift) -> bool:
+    return all(arm.rows == made.plan.rows for arm in made.arms.values() if arm.data is not None)
 
 
 def _taken(made: Lift) -> str:
@@ -87,7 +96,7 @@ def arm_cells(arm: ArmTold) -> list[str]:
     if arm.data is None:
         return ["–"] * len(HEADINGS)
     return [
-        f"{arm.data.prompts:,}", f"{arm.tokens:,.0f}", plain(arm.data.score, 3),
+        f"{arm.rows:,.0f}", f"{arm.tokens:,.0f}", plain(arm.data.score, 3),
         f"{arm.data.characters:,.0f}", f"{arm.data.as_best:.0%}", f"{arm.train_seconds:,.0f} s",
     ]  # fmt: skip
 

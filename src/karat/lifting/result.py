@@ -10,9 +10,11 @@ from karat.lifting.plan import Plan
 
 
 class ArmTold(msgspec.Struct, frozen=True):
-    """What an arm was trained on, and what that took; means over its students."""
+    """What an arm was trained on, and what that took; means over its students. `rows`: what was
+    left of its prompts where an answer is longer than a student reads."""
 
     data: Trained | None
+    rows: float
     tokens: float
     train_seconds: float
     measure_seconds: float

@@ -6,7 +6,7 @@ the page is told beside it and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from karat.intervals import LEVEL, Interval
 from karat.lifting.arms import TOLD
@@ -62,17 +62,20 @@ def verdict(primary: Measure) -> str:
     figure = f"{names} = {plus}{value}{unit} ({low} to {high}), Holm {told_p(first.p_holm)}"
     if is_shown(first):
         better = first.effect.difference.value > 0
-        return f"{'Shown' if better else 'Shown to be worse'}: {figure}."
-    if first.effect.error == 0:
+        alone = " of these two students alone" if first.effect.seeds == (1, 1) else ""
+        return f"{'Shown' if better else 'Shown to be worse'}{alone}: {figure}."
+    if first.effect.error == 0 and first.effect.difference.value == 0:
         return (
             f"Nothing was shown: {_name(first.first)} and {_name(first.second)} did the same on "
             f"every one of {primary.prompts:,} prompts, which cannot tell them apart."
         )
+    if first.effect.error == 0:
+        return f"Nothing was shown: {figure}; {primary.prompts:,} prompts are too few to say more."
     least = least_seen(first, len(primary.contrasts))
     seen = plain(primary.unit * least, digits_of(primary))
     return (
-        f"Nothing was shown: {figure}; a true difference under {seen}{unit} could not have been "
-        "seen."
+        f"Nothing was shown: {figure}; a true difference under {seen}{unit} would have been missed "
+        "more than one time in five."
     )
 
 
@@ -101,7 +104,14 @@ def cautions(plan: Plan, measures: Sequence[Measure], notes: Sequence[str]) -> l
         )
     if len(plan.seeds) == 2:
         found.append(
-            "with two seeds chance is taken for a difference up to 10% of the time, not 5%"
+            "with two seeds chance is taken for a difference up to 10% of the time, not 5%, and "
+            f"for one of {len(primary.contrasts)} up to 25%, Holm's correction or not"
+        )
+    elif any(one.effect.seeds_error > one.effect.prompts_error for one in primary.contrasts):
+        found.append(
+            "seeds differ more than prompts do: with so few of them, one of "
+            f"{len(primary.contrasts)} differences is taken from chance up to 10% of the time, not "
+            "5%, Holm's correction or not"
         )
     if plan.base_mean in (0.0, 1.0):
         every = "everything" if plan.base_mean else "nothing"
@@ -130,6 +140,31 @@ def cautions(plan: Plan, measures: Sequence[Measure], notes: Sequence[str]) -> l
             f"{primary.name} decides"
         )
     return found
+
+
+def shorter(plan: Plan, rows: Mapping[str, float]) -> list[str]:
+    """Of arms that lost prompts, as their answers are longer than a student reads: size is then a
+    difference beside the choice."""
+    lost = [f"{arm} {count:,.0f}" for arm, count in rows.items() if count < plan.rows]
+    if not lost:
+        return []
+    return [
+        f"arms are not of the same prompts: of {plan.rows:,}, {', '.join(lost)} had an answer "
+        f"short enough to train on ({plan.asked.settings.get('max_length')} tokens); say "
+        "--max-length in a new lift"
+    ]
+
+
+def moved(plan: Plan, versions: Mapping[str, str]) -> list[str]:
+    """Of a lift that went on with other libraries than it began with."""
+    other = [
+        f"{name} {plan.versions[name]}, now {version}"
+        for name, version in versions.items()
+        if name != "karat" and plan.versions.get(name, version) != version
+    ]
+    if not other:
+        return []
+    return [f"students may not be of the same libraries: it was planned with {'; '.join(other)}"]
 
 
 def _name(arm: str) -> str:

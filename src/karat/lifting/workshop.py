@@ -24,6 +24,7 @@ from karat.lifting.held_out import Asked, Reference
 from karat.lifting.sizing import Speeds
 from karat.row import digest
 from karat.rundir import write_atomic
+from karat.training.student_folder import FACTS
 from karat.training.student_settings import Settings
 from karat.training.students import Source, train_sft
 from karat.training.writing import Writer
@@ -36,12 +37,14 @@ WRITING_SEED = 7  # of every student alike: with a temperature, answers differ b
 
 class Student(msgspec.Struct, frozen=True):
     """One student, measured: its answers to the held-out prompts, nats per token of references
-    (empty without any), tokens trained on, seconds of training and of measuring, last losses."""
+    (empty without any), rows and tokens trained on, seconds of training and of measuring, last
+    losses."""
 
     arm: str
     seed: int
     answers: list[str]
     nats: list[float]
+    rows: int
     tokens: int
     train_seconds: float
     measure_seconds: float
@@ -93,7 +96,7 @@ class Workshop:
         """Trained where it is not, measured where it was not. Raises: RecipeError, RunError."""
         folder = folder_of(self.out, arm, seed)
         who = arm if arm == BASE else f"{arm}, seed {seed}"
-        tokens, seconds, losses = 0, 0.0, None
+        rows, tokens, seconds, losses = 0, 0, 0.0, None
         if arm != BASE:
             lines = lines_of(prompts, arm, seed)
             made = train_sft(
@@ -101,6 +104,8 @@ class Workshop:
                 lambda text: self.say(f"{who}: {text}"),
                 source=Source(name=f"{self.source}, {who}"),
             )  # fmt: skip
+            # The trainer leaves out what is longer than a student reads.
+            rows = int(orjson.loads((folder / FACTS).read_bytes())["rows"])
             tokens, seconds = made.tokens, made.seconds
             losses = (made.curve[0][1], made.curve[-1][1]) if made.curve else None
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +113,7 @@ class Workshop:
         answers = self._answers(folder, items, writer, who)
         nats = self._nats(folder, references, writer, who)
         found = self._seconds(folder, time.monotonic() - start if writer.made else None)
-        return Student(arm, seed, answers, nats, tokens, seconds, found, losses)
+        return Student(arm, seed, answers, nats, rows, tokens, seconds, found, losses)
 
     def answers_of_base(self, items: Sequence[Asked]) -> list[str]:
         """What the base answers, written once: a plan starts from it."""

@@ -50,8 +50,16 @@ PLAIN = {
     "trainable_token_indices": (None, []), "alpha_pattern": (None, {}),
     "lora_bias": (False, None), "layer_replication": (None, []), "target_parameters": (None, []),
     "alora_invocation_tokens": (None, []), "use_qalora": (False, None), "fan_in_fan_out": (False,),
+    "use_bdlora": (None, False),
 }  # fmt: skip
-_NAME = re.compile(r"(?:.*\.)?layers\.(\d+)\.(.+)\.lora_([AB])(?:\.default)?\.weight")
+# How matrices begin that leave the base as it was. Others (pissa, olora, corda, loftq, lora_ga)
+# take their start off its weights, and what is trained goes with what is left of them.
+BEGIN = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+# The text model's own: those of a model of images have layers of the same names.
+_NAME = re.compile(
+    r"(?:base_model\.)?(?:model\.|language_model\.)*layers\.(\d+)\.(.+)"
+    r"\.lora_([AB])(?:\.default)?\.weight"
+)
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -161,9 +169,7 @@ def converted(weights: dict[str, Floats], shape: dict[str, Any]) -> dict[str, Fl
     kind = str(shape.get("general.architecture"))
     if kind not in (*PERMUTED, *KEEPING):
         raise ValueError(f"karat does not know how llama.cpp lays out '{kind}'")
-    heads = int(shape[f"{kind}.attention.head_count"])
-    kv_heads = int(shape.get(f"{kind}.attention.head_count_kv", heads))
-    turned = {"attn_q": heads, "attn_k": kv_heads} if kind in PERMUTED else {}
+    turned = _heads(shape, kind) if kind in PERMUTED else {}
     found: dict[str, Floats] = {}
     for name, matrix in weights.items():
         match = _NAME.fullmatch(name)
@@ -180,6 +186,15 @@ def converted(weights: dict[str, Floats], shape: dict[str, Any]) -> dict[str, Fl
     if not found:
         raise ValueError("it holds no weights")
     return found
+
+
+def _heads(shape: dict[str, Any], kind: str) -> dict[str, int]:
+    """Of queries and of keys. Raises: ValueError where the head does not say how many."""
+    heads = shape.get(f"{kind}.attention.head_count")
+    found = {"attn_q": heads, "attn_k": shape.get(f"{kind}.attention.head_count_kv", heads)}
+    if not all(isinstance(count, int) and count > 0 for count in found.values()):
+        raise ValueError("the model's file does not say how many attention heads it has")
+    return {name: int(count) for name, count in found.items() if count is not None}
 
 
 def permuted(matrix: Floats, heads: int) -> Floats:
@@ -205,7 +220,7 @@ def read_safetensors(path: Path) -> dict[str, Floats]:
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     try:
-        table = orjson.loads(data[8:start])
+        table = dict(orjson.loads(data[8:start]))
         found: dict[str, Floats] = {}
         for name, entry in table.items():
             if name == "__metadata__":
@@ -229,6 +244,12 @@ def _config(path: Path) -> dict[str, Any]:
         raise RecipeError(f"adapter: {path} cannot be read: {error}") from None
     if kind != "LORA" or not isinstance(alpha, int | float):
         raise RecipeError(f"adapter: {path} is {kind}; an embedded model takes LoRA only")
+    begin = tree.get("init_lora_weights")
+    if (begin.lower() if isinstance(begin, str) else begin) not in BEGIN:
+        raise RecipeError(
+            f"adapter: {path} began as {begin!r}, which changes the base's weights too: save it as "
+            "plain LoRA (PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
+        )
     for key, plain in PLAIN.items():
         if key in tree and tree[key] not in plain:
             raise RecipeError(

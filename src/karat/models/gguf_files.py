@@ -21,6 +21,7 @@ from karat.errors import RecipeError, did_you_mean
 
 MAGIC = b"GGUF"
 ENDING = ".gguf"
+LONGEST = 1 << 24  # bytes of a text in a head; a chat template has some ten thousand
 _TEXT, _ARRAY = 8, 9
 _FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
@@ -108,7 +109,10 @@ def _number(file: IO[bytes], form: str) -> Any:
 
 
 def _text(file: IO[bytes]) -> str:
-    return file.read(_number(file, "Q")).decode("utf-8", "replace")
+    length = _number(file, "Q")
+    if length > LONGEST:  # or a damaged file would ask for all memory there is
+        raise ValueError(f"the head is damaged: a text of {length} bytes")
+    return file.read(length).decode("utf-8", "replace")
 
 
 def _value(file: IO[bytes], kind: int) -> Any:
@@ -118,9 +122,11 @@ def _value(file: IO[bytes], kind: int) -> Any:
     if kind != _ARRAY:
         return _number(file, _FIXED[kind])
     inner, count = _number(file, "I"), _number(file, "Q")
-    if inner in (_TEXT, _ARRAY):
+    if inner == _ARRAY:
+        raise ValueError("the head is damaged: an array of arrays")
+    if inner == _TEXT:
         for _ in range(count):
-            _value(file, inner)
+            _text(file)
     else:
         file.seek(count * struct.calcsize(f"<{_FIXED[inner]}"), 1)
     return None
