@@ -1,8 +1,9 @@
 """Lines of an export as rows of tokens, and how many are left out, for what reason.
 
 What a trainer takes without a word and learns nonsense from is left out here and counted: an answer
-that is empty, two that are equal, a pair whose better one scored lower, and what is longer than the
-student reads. Nothing is cut: a cut answer teaches a student to stop in the middle.
+that is empty, two that are equal, a pair whose better one scored lower, what the chat template does
+not take, and what is longer than the student reads. Nothing is cut: a cut answer teaches a student
+to stop in the middle.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from karat.errors import RecipeError
+from karat.errors import RecipeError, RowError
 from karat.training.chat_tokens import ChatTokens
 from karat.training.rpo import GAP
 
@@ -44,7 +45,11 @@ def sft_rows(lines: Iterable[Line], chat: ChatTokens, max_length: int) -> Rows:
         if not answer.strip():
             made.leave_out("with an empty answer")
             continue
-        found = chat.pair(prompt, answer)
+        try:
+            found = chat.pair(prompt, answer)
+        except RowError as error:
+            made.leave_out(str(error))
+            continue
         if len(found) > max_length:
             made.leave_out(f"longer than {max_length} tokens")
             continue
@@ -76,7 +81,12 @@ def preference_rows(
         elif gap is not None and gap <= 0:
             made.leave_out("with the rejected answer not below the chosen")
         else:
-            _add(made, [chat.pair(prompt, answer) for answer in answers], gap, spread, max_length)
+            try:
+                both = [chat.pair(prompt, answer) for answer in answers]
+            except RowError as error:
+                made.leave_out(str(error))
+                continue
+            _add(made, both, gap, spread, max_length)
     return made
 
 

@@ -103,8 +103,28 @@ _OURS = {
     "output_dir": "-o", "num_train_epochs": "--epochs", "learning_rate": "--lr",
     "per_device_train_batch_size": "--device-batch", "seed": "--seed", "beta": "--beta",
     "gradient_accumulation_steps": "--batch-size", "max_length": "--max-length",
-    "use_cpu": "--device",
+    "use_cpu": "--device", "auto_find_batch_size": "--device-batch", "bf16": "--device",
 }  # fmt: skip
+# What karat's promises hang on: a killed training goes on to the same weights, a loss that is no
+# number is seen, and papers that are given away hold no secret.
+_KEPT = {
+    "hub_token": "it would stand in the student's papers: log in with `hf auth login`",
+    **dict.fromkeys(
+        ("ignore_data_skip", "save_only_model", "resume_from_checkpoint", "save_strategy",
+         "restore_callback_states_from_checkpoint", "load_best_model_at_end"),
+        "karat keeps checkpoints itself, so that a killed training goes on as it would have",
+    ),
+    **dict.fromkeys(
+        ("logging_steps", "logging_strategy", "logging_first_step", "logging_nan_inf_filter"),
+        "karat reads the loss of every step",
+    ),
+}  # fmt: skip
+# Of DPO's loss: RPO has one of its own, and `ld_alpha` would change the reference's side alone.
+_DPO_ALONE = (
+    "loss_type", "loss_weights", "label_smoothing", "ld_alpha", "f_divergence_type",
+    "f_alpha_divergence_coef", "discopop_tau", "use_weighting", "precompute_ref_log_probs",
+    "precompute_ref_batch_size",
+)  # fmt: skip
 
 
 def _further(more: tuple[str, ...], objective: Objective) -> dict[str, Any]:
@@ -121,6 +141,10 @@ def _further(more: tuple[str, ...], objective: Objective) -> dict[str, Any]:
             raise RecipeError(f"--set {text}: write key=value")
         if key in _OURS:
             raise RecipeError(f"--set {key}: say it with {_OURS[key]}")
+        if key in _KEPT:
+            raise RecipeError(f"--set {key}: {_KEPT[key]}")
+        if objective == "rpo" and key in _DPO_ALONE:
+            raise RecipeError(f"--set {key}: it is of DPO's loss, which RPO does not have")
         if key not in known:
             raise RecipeError(
                 f"--set {key}: the trainer has no such field; {did_you_mean(key, known)}"

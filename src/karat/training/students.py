@@ -9,6 +9,7 @@ so; a folder that holds another student is never touched.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,10 +43,11 @@ from karat.training.student_settings import Objective, config_class
 from karat.training.student_settings import Settings as Settings
 from karat.training.student_source import Source as Source
 from karat.training.telling import Telling
-from karat.training.torch_side import Loaded, device_of, imported, load, quiet
+from karat.training.torch_side import Loaded, device_of, ends_of, imported, load, quiet, writing_to
 
 Say = Callable[[str], None]
 Lines = Sequence[Line]
+FEW_STEPS = 10
 _CURVE = 200  # points of the loss curve that are kept
 
 
@@ -125,13 +127,17 @@ class _Work:
         if self.objective == "rpo":
             self.spread = reward_spread(lines)
         rows = self._rows(lines, chat)
-        parts = {name: self._rows(part, chat) for name, part in held_out.items()}
+        if not chat.stops(ends_of(loaded.model)):
+            self.say("the chat template ends no turn: the student will not learn to stop")
+        parts = {name: self._rows(part, chat, name) for name, part in held_out.items()}
         parts = {name: part for name, part in parts.items() if part.rows}
         telling = Telling(self.say, rows.tokens, self.settings.save_every_s)
         with quiet():
             trainer = self._trainer(loaded, rows, telling)
             datasets = {name: _dataset(part.rows) for name, part in parts.items()}
-            before = started.get("before") or self._losses(trainer, datasets)
+            before = started.get("before") or {}
+            if set(before) != set(datasets):
+                before = self._losses(trainer, datasets)
             spent = float(started.get("seconds", 0.0))
             note(self.out, {**what, "before": before, "seconds": spent})
 
@@ -142,7 +148,8 @@ class _Work:
             self._fit(trainer)
             after = self._losses(trainer, datasets)
             seconds = spent + time.monotonic() - clock
-            self._save(trainer, loaded)
+            with writing_to(self.out):
+                self._save(trainer, loaded)
         found = Trained(
             self.out, self.base.name, trainer.state.global_step,
             round(rows.tokens * trainer.state.epoch), round(seconds, 1), telling.curve(_CURVE),
@@ -152,16 +159,16 @@ class _Work:
         shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
         return found
 
-    def _rows(self, lines: Lines, chat: ChatTokens) -> Rows:
-        """Raises: RecipeError where none is left."""
+    def _rows(self, lines: Lines, chat: ChatTokens, measured: str = "") -> Rows:
+        """Raises: RecipeError where none is left, unless they are only `measured`."""
         most = self.settings.max_length
         if self.objective == "sft":
             made = sft_rows(lines, chat, most)
         else:
             made = preference_rows(lines, chat, most, self.spread)
         if made.left_out:
-            self.say(f"left out: {made.reasons()}")
-        if not made.rows:
+            self.say(f"left out{measured and f' of {measured}'}: {made.reasons()}")
+        if not made.rows and not measured:
             raise RecipeError(
                 f"nothing is left to train on: {made.reasons()}"
                 + ("; --max-length reads longer ones" if "longer" in made.reasons() else "")
@@ -170,7 +177,7 @@ class _Work:
 
     def _trainer(self, loaded: Loaded, rows: Rows, telling: Telling) -> Any:
         """TRL's trainer for the objective. Raises: RecipeError for settings it refuses."""
-        trl, settings = imported("trl"), self.settings
+        torch, trl, settings = imported("torch"), imported("trl"), self.settings
         more: dict[str, Any] = {}
         if not settings.full:
             more["peft_config"] = imported("peft").LoraConfig(
@@ -183,39 +190,48 @@ class _Work:
             if self.objective == "rpo":
                 more |= {"eta": settings.eta, "sft_coefficient": settings.sft_coefficient}
             if settings.full:
-                more["ref_model"] = load(self.base.source, self.device).model
+                # In the numbers of what is trained, or the two differ before the first step.
+                more["ref_model"] = load(self.base.source, self.device, torch.float32).model
         try:
             made = kind(
-                model=loaded.model, args=self._arguments(), train_dataset=_dataset(rows.rows),
+                model=loaded.model, args=self._arguments(len(rows.rows)),
+                train_dataset=_dataset(rows.rows),
                 processing_class=loaded.tokenizer, callbacks=[telling.callback()], **more,
             )  # fmt: skip
-        except (ValueError, NotImplementedError) as error:
+        except (ValueError, NotImplementedError, ImportError, OSError) as error:
             raise RecipeError(f"the trainer refuses these settings: {error}") from error
         made.remove_callback(imported("transformers").PrinterCallback)
         return made
 
-    def _arguments(self) -> Any:
+    def _arguments(self, rows: int) -> Any:
         """TRL's configuration. Raises: RecipeError."""
         settings, on_cpu = self.settings, self.device == "cpu"
         wanted = settings.batch_size or 1
         most = min(settings.device_batch or (1 if on_cpu else 8), wanted)
         at_once = next(size for size in range(most, 0, -1) if wanted % size == 0)
+        steps = math.ceil(rows / wanted) * (settings.epochs or 1)
         given: dict[str, Any] = {
             "output_dir": str(self.out / CHECKPOINTS), "num_train_epochs": settings.epochs,
             "learning_rate": settings.learning_rate, "lr_scheduler_type": "cosine",
-            "warmup_steps": 0.1, "per_device_train_batch_size": at_once,
-            "per_device_eval_batch_size": at_once,
+            # The first step of a warm-up has a rate of 0: of few steps none is given away.
+            "warmup_steps": 0.1 if steps >= FEW_STEPS else 0,
+            "per_device_train_batch_size": at_once, "per_device_eval_batch_size": at_once,
             "gradient_accumulation_steps": wanted // at_once,
             "max_length": None, "seed": settings.seed, "use_cpu": on_cpu,
             "bf16": self.device.startswith("cuda"), "gradient_checkpointing": not on_cpu,
             "logging_steps": 1, "logging_nan_inf_filter": False, "save_strategy": "no",
             "save_total_limit": 2, "report_to": "none", "disable_tqdm": True,
         }  # fmt: skip
-        if self.objective != "sft":
+        if self.objective == "sft":
+            # Left alone TRL drops the mask of rows that are tokens already, and learns the prompts.
+            given["completion_only_loss"] = True
+        else:
             given["beta"] = settings.beta
         try:
-            return config_class(self.objective)(**{**given, **settings.more})
-        except (ValueError, TypeError) as error:
+            made = config_class(self.objective)(**{**given, **settings.more})
+            made._n_gpu = min(made.n_gpu, 1)  # DataParallel would take a batch for each device
+            return made
+        except (ValueError, TypeError, ImportError, OSError) as error:
             raise RecipeError(f"the trainer refuses these settings: {error}") from error
 
     def _losses(self, trainer: Any, parts: Mapping[str, Any]) -> dict[str, float]:
@@ -231,7 +247,8 @@ class _Work:
         if last is not None:
             self.say(f"going on from step {last.name.rpartition('-')[2]}")
         try:
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+            with writing_to(self.out):
+                trainer.train(resume_from_checkpoint=None if last is None else str(last))
         except RuntimeError as error:
             if "out of memory" not in str(error).lower():
                 raise

@@ -130,6 +130,28 @@ def load(source: str | Path, device: str = "cpu", dtype: Any = None) -> Loaded:
     return Loaded(model.to(device), tokenizer)
 
 
+def ends_of(model: Any) -> list[int]:
+    """The tokens of which the model's own files say that they end what it writes."""
+    own = model.generation_config.eos_token_id
+    return [token for token in (own if isinstance(own, list) else [own]) if token is not None]
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """What a disk refuses is said in words, whichever library was writing. Raises: RunError."""
+    refused: Any = imported("safetensors").SafetensorError
+    try:
+        yield
+    except (OSError, RuntimeError, refused) as error:
+        torchs = isinstance(error, RuntimeError) and "inline_container" in str(error)
+        if not torchs and not isinstance(error, OSError | refused):
+            raise
+        why = "it takes no more" if torchs else getattr(error, "strerror", None) or error
+        raise RunError(
+            f"{folder} cannot be written: {why}; make room, and the same command goes on"
+        ) from error
+
+
 def _base_of(adapter: Path) -> str:
     """The base an adapter was trained on: as karat knows it where karat trained it, since the path
     PEFT notes down is of the machine it was trained on."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from karat.row import Message, digest
 from karat.training.chat_tokens import ChatTokens
-from karat.training.torch_side import device_of, dtype_of, imported, load, quiet
+from karat.training.torch_side import device_of, dtype_of, ends_of, imported, load, quiet
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]
@@ -51,6 +51,10 @@ class Writer:
         source = path if (path / "adapter_config.json").is_file() else base_model(str(model), _mute)
         self.model, self.tokenizer = load(source, self.device, dtype_of(dtype, self.device))
         self.model.eval()
+        # What ends a turn: the tokenizer's end and the model's own.
+        self._ends = sorted({self.tokenizer.eos_token_id, *ends_of(self.model)})
+        # What it names (a repetition penalty, words to suppress) fills every gap in ours.
+        self.model.generation_config = imported("transformers").GenerationConfig()
         kind = "cpu" if self.device == "cpu" else "gpu"
         self._budget, self._most = batch_tokens or _BATCH_TOKENS[kind], _MOST[kind]
         self._chat = ChatTokens(self.tokenizer)
@@ -61,7 +65,8 @@ class Writer:
     ) -> list[list[str]]:  # fmt: skip
         """n answers to each prompt. `temperature` 0 takes the likeliest token each time.
 
-        Raises: RunError where the model cannot write.
+        Raises: RunError where the model cannot write; RowError for a prompt that its chat template
+        does not take.
         """
         with quiet():
             encoded = [self._chat.prompt(prompt) for prompt in prompts]
@@ -125,7 +130,7 @@ class Writer:
             generation_config=self._plain_config(max_tokens),
             logits_processor=[sampler] if sampler else None,
         )  # fmt: skip
-        ends = set(self._ends())
+        ends = set(self._ends)
         written: list[list[int]] = []
         for row in out[:, longest:].tolist():
             stop = next((i for i, token in enumerate(row) if token in ends), len(row))
@@ -135,15 +140,9 @@ class Writer:
     def _plain_config(self, max_tokens: int) -> Any:
         """Greedy, without what the model's own configuration would add."""
         return imported("transformers").GenerationConfig(
-            max_new_tokens=max_tokens, do_sample=False, eos_token_id=self._ends(),
+            max_new_tokens=max_tokens, do_sample=False, eos_token_id=self._ends,
             pad_token_id=self.tokenizer.pad_token_id,
         )  # fmt: skip
-
-    def _ends(self) -> list[int]:
-        """What ends a turn: the tokenizer's end and the model's own."""
-        own = self.model.generation_config.eos_token_id
-        own = own if isinstance(own, list) else [own]
-        return sorted({self.tokenizer.eos_token_id, *(token for token in own if token is not None)})
 
     def _sampler(self, uniforms_BT: Floats, start: int, temperature: float, top_p: float) -> Any:
         torch = self.torch
@@ -172,14 +171,16 @@ class Writer:
         rows = [[*one.prompt, *one.answer] for one in batch]
         ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=self.device)
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-        first = min(len(one.prompt) for one in batch)
+        # Nothing says how likely the very first token is: without a prompt it does not count.
+        starts = [max(1, len(one.prompt)) for one in batch]
+        first = min(starts)
         out = self.model(
             input_ids=ids, attention_mask=mask.to(self.device), use_cache=False,
             logits_to_keep=longest - first + 1,
         )  # fmt: skip
         found = []
-        for row, one, logits in zip(ids, batch, out.logits, strict=True):
-            start, stop = len(one.prompt), len(one)
+        for row, one, start, logits in zip(ids, batch, starts, out.logits, strict=True):
+            stop = len(one)
             at = logits[start - first : stop - first].float().log_softmax(-1)
             found.append(float(at.gather(1, row[start:stop, None]).double().sum()))
         return found

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karat.errors import RecipeError, RowError
+from karat.rewards.head import ATTRIBUTES
 from karat.row import Message
 from karat.training.finetune.reader import Reader
 from karat.training.finetune.settings import Objective, RewardSettings
@@ -108,6 +109,25 @@ def part(data: HumanData, settings: RewardSettings) -> Parts:
             {groups[g]: name for g, name in zip(rng.permutation(count), names, strict=True)}
         )
     return Parts(**{name: _only(data, place, name) for name in ("train", "validation", "held_out")})
+
+
+def check_rated(train: HumanData, settings: RewardSettings) -> None:
+    """Raises: RecipeError where the one reward weighs an attribute that nobody rated: its output
+    is never trained and stays what chance drew."""
+    ratings_RA = np.array([row.ratings for row in train.rated]).reshape(-1, len(ATTRIBUTES))
+    weights_A = settings.attribute_weights()
+    none = [
+        name
+        for name, rated, weight in zip(
+            ATTRIBUTES, np.isfinite(ratings_RA).any(axis=0), weights_A, strict=True
+        )
+        if weight and not rated
+    ]
+    if none and len(ratings_RA):
+        raise RecipeError(
+            f"weights: {settings.weights} weighs {', '.join(none)}, which nobody rated in this "
+            "data; helpfulness weighs itself alone (--set weights=helpfulness)"
+        )
 
 
 def _only(data: HumanData, place: dict[str, str], name: str) -> HumanData:

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from karat.errors import RecipeError, RunError
+from karat.errors import RecipeError
 from karat.training.finetune.reader import padding
 from karat.training.finetune.settings import RewardSettings
-from karat.training.torch_side import imported, quiet
+from karat.training.torch_side import imported, quiet, writing_to
 
 HEADS = ("score", "classifier")
 
@@ -170,24 +170,21 @@ def fold(model: Any, weights_A: Sequence[float]) -> None:
 def save(model: Any, tokenizer: Any, out: Path, dtype: Any, base: str) -> Any:
     """Write the whole model to `out`, and its adapter to `out/adapter` where it has one, in
     `dtype`; returns the model as written. Raises: RunError for a disk that takes nothing."""
-    try:
-        with quiet():
-            if hasattr(model, "merge_and_unload"):
-                for config in model.peft_config.values():
-                    config.base_model_name_or_path = base
-                model.save_pretrained(str(out / "adapter"))
-                (out / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty form
-                model = model.merge_and_unload()
-            torch = imported("torch")
-            head = head_of(model)
-            if isinstance(head, torch.nn.Linear):
-                head.__class__ = torch.nn.Linear
-            model = model.to(dtype)
-            model.config.get_text_config().use_cache = True
-            model.save_pretrained(str(out))
-            tokenizer.save_pretrained(str(out))
-    except OSError as error:
-        raise RunError(f"{out} cannot be written: {error.strerror or error}") from error
+    with quiet(), writing_to(out):
+        if hasattr(model, "merge_and_unload"):
+            for config in model.peft_config.values():
+                config.base_model_name_or_path = base
+            model.save_pretrained(str(out / "adapter"))
+            (out / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty form
+            model = model.merge_and_unload()
+        torch = imported("torch")
+        head = head_of(model)
+        if isinstance(head, torch.nn.Linear):
+            head.__class__ = torch.nn.Linear
+        model = model.to(dtype)
+        model.config.get_text_config().use_cache = True
+        model.save_pretrained(str(out))
+        tokenizer.save_pretrained(str(out))
     return model
 
 

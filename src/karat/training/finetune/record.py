@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,13 @@ def attribute_line(a: Attribute) -> str:
 
 
 def identity(data: HumanData, base: str, settings: RewardSettings) -> str:
-    """16 hex digits of what the weights depend on: data, base model, settings."""
+    """16 hex digits of what the weights depend on: data, base model, settings, and the text of a
+    template that is named."""
     fields = {k: v for k, v in msgspec.structs.asdict(settings).items() if k not in _FREE}
     items = [repr(item) for item in (*data.rated, *data.pairs)]
+    if settings.template is not None:
+        with suppress(OSError):  # whoever reads it says so
+            items.append(Path(settings.template).read_text("utf-8", errors="replace"))
     return digest(base, canonical(fields), *items, size=8).hex()
 
 

@@ -25,11 +25,12 @@ from msgspec import structs
 from karat.rewards import transformers as reward_kind
 from karat.rewards._checkpoint import Checkpoint, find, fingerprint
 from karat.rewards.transformers import TransformersReward
+from karat.rundir import Lock, Run
 from karat.training.bases import base_model
 from karat.training.finetune import ensemble, heldout, record, same
 from karat.training.finetune import model as models
 from karat.training.finetune.card import card_of
-from karat.training.finetune.examples import Examples, Parts, examples, part
+from karat.training.finetune.examples import Examples, Parts, check_rated, examples, part
 from karat.training.finetune.reader import Reader, template_of
 from karat.training.finetune.record import RewardModel
 from karat.training.finetune.settings import RewardSettings, labels_of
@@ -37,7 +38,7 @@ from karat.training.finetune.trainer import Course, Loop, run
 from karat.training.ratings import HumanData, read_human
 from karat.training.reward_card import licence_of
 from karat.training.reward_figures import Figure
-from karat.training.torch_side import device_of, dtype_of, imported, quiet
+from karat.training.torch_side import device_of, dtype_of, imported, quiet, writing_to
 
 Say = Callable[[str], None]
 SCORES = "held_out.npz"
@@ -92,28 +93,45 @@ def train_reward_model(
         imported(package)
     human = read_human(data)
     parts = part(human, settings)
-    held = {_test_name(test): read_human([test]) for test in tests}
+    if settings.objective.startswith("regression"):
+        check_rated(parts.train, settings)
+    held = _tests(tests)
     source = str(base_model(model, say))
     found = find(source, Path(), None)
     mark = record.identity(human, fingerprint(found, ()), settings)
     out = Path(out)
     command = record.command_of(data, model, out, settings, tests)
     job = _Job(human, parts, held, source, model, found, settings, command, say)
-    if settings.members == 1:
-        return _one(job, out, mark)
     record.check_free(out, mark)
+    with Lock(Run(out)):
+        return _one(job, out, mark) if settings.members == 1 else _members(job, out)
+
+
+def _members(job: _Job, out: Path) -> ensemble.Ensemble:
+    """One after the other, and what they are worth together."""
     members = []
-    for number in range(1, settings.members + 1):
-        say(f"member {number} of {settings.members}")
-        own = record.settings_of_member(settings, number)
-        folder = out / f"member-{number}"
-        mine = replace(job, settings=own, say=_named(say, number))
-        members.append(_one(mine, folder, record.identity(human, fingerprint(found, ()), own)))
-    return ensemble.together(out, members, parts.held_out, command, SCORES)
+    for number in range(1, job.settings.members + 1):
+        job.say(f"member {number} of {job.settings.members}")
+        own = record.settings_of_member(job.settings, number)
+        mine = replace(job, settings=own, say=_named(job.say, number))
+        mark = record.identity(job.data, fingerprint(job.found, ()), own)
+        members.append(_one(mine, out / f"member-{number}", mark))
+    return ensemble.together(out, members, job.parts.held_out, job.command, SCORES)
 
 
 def _named(say: Say, number: int) -> Say:
     return lambda text: say(f"member {number}: {text}")
+
+
+def _tests(tests: Sequence[str | Path]) -> dict[str, HumanData]:
+    """The sets that are only measured, under names that differ."""
+    found: dict[str, HumanData] = {}
+    for test in tests:
+        stem, number = _test_name(test), 1
+        while (name := f"{stem} {number}" if number > 1 else stem) in found:
+            number += 1
+        found[name] = read_human([test])
+    return found
 
 
 def _test_name(test: str | Path) -> str:
@@ -125,6 +143,9 @@ def _one(job: _Job, out: Path, mark: str) -> RewardModel:
     """Train, save, measure; or return what is there."""
     if (done := record.claim(out, mark)) is not None:
         job.say(f"{out} is trained: nothing to do")
+        if missing := job.tests.keys() - {figure.name for figure in done.tests}:
+            names = ", ".join(sorted(missing))
+            job.say(f"not measured on {names}: karat reward eval transformers/{out} --on FILE")
         return done
     settings = job.settings
     trained = (
@@ -139,11 +160,12 @@ def _one(job: _Job, out: Path, mark: str) -> RewardModel:
         scored = heldout.score(reward, job.parts.held_out, weights_A)
         measured = heldout.measure(scored, job.parts.held_out, weights_A)
         tests = tuple(_test(reward, name, test, job) for name, test in job.tests.items())
-    np.savez(
-        out / SCORES, rated=scored.rated_RA, chosen=scored.chosen_P, rejected=scored.rejected_P
-    )
     result = _result(job, out, trained, measured, tests)
-    (out / record.CARD).write_text(card_of(result), encoding="utf-8")
+    with writing_to(out):
+        np.savez(
+            out / SCORES, rated=scored.rated_RA, chosen=scored.chosen_P, rejected=scored.rejected_P
+        )
+        (out / record.CARD).write_text(card_of(result), encoding="utf-8")
     record.finish(out, mark, result)
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return result

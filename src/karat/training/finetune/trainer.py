@@ -21,7 +21,7 @@ from karat.errors import RunError
 from karat.training.finetune.examples import Example, Ids, micro_batches
 from karat.training.finetune.losses import count, loss_sum
 from karat.training.finetune.settings import Objective, RewardSettings
-from karat.training.torch_side import imported, quiet
+from karat.training.torch_side import imported, quiet, writing_to
 
 Say = Callable[[str], None]
 _SAY_EVERY_S = 5.0
@@ -67,7 +67,8 @@ def run(model: Any, loop: Loop, say: Say) -> Course:
             _here(checkpoint)
             say(f"going on from {checkpoint.name.replace('checkpoint-', 'step ')}")
         try:
-            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            with writing_to(loop.folder):
+                trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         except RuntimeError as error:
             full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
             if not full:
@@ -77,8 +78,6 @@ def run(model: Any, loop: Loop, say: Say) -> Course:
                 "(batch_tokens), gradient checkpointing, LoRA, or a shorter max_length; the same "
                 "command goes on"
             ) from error
-        except OSError as error:
-            raise RunError(f"{loop.folder}: {error.strerror or error}") from error
     history = trainer.state.log_history
     losses = [(int(one["step"]), float(one["loss"])) for one in history if "loss" in one]
     checks = {int(one["step"]): float(one["eval_loss"]) for one in history if "eval_loss" in one}
