@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_commands_are_commands(name, body):
     from karat.cli import main
 
     for line in body.splitlines():
-        words = line.split("#")[0].split()
+        words = shlex.split(line, comments=True)
         if words[:1] == ["karat"]:
             command = main
             for word in words[1:]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,24 +19,74 @@ def reward() -> None:
     """Train, calibrate and check reward models."""
 
 
+_OBJECTIVES = ("regression", "regression+scaled", "bt", "margin", "scaled")
+_TRAIN = (
+    click.argument("data", nargs=-1, required=True),
+    click.option(
+        "-o", "--out", type=click.Path(path_type=Path),
+        help="NAME.npz; with --model a folder (default: in the run).",
+    ),
+    click.option("--test", "tests", multiple=True, metavar="SET", help="Only measured."),
+    click.option(
+        "--objective", type=click.Choice(_OBJECTIVES),
+        help="Ratings: regression, then pairs (+scaled). Pairs alone: Bradley-Terry, plain, with "
+        "margin or scaled by strength; one reward, comparable within a prompt.",
+    ),
+    click.option(
+        "--members", type=click.IntRange(1),
+        help="So many that differ by chance, whose spread is the uncertainty (head 10, model 1).",
+    ),
+    click.option("--seed", default=7, show_default=True),
+    click.option(
+        "--representation", type=click.Choice(["surface", "static", "surface+static"]),
+        help="Of a head: surface features, static embeddings, or both.",
+    ),
+    click.option(
+        "--search", is_flag=True, help="Of a head: compare those not given, and take the best."
+    ),
+    click.option(
+        "--debias", type=click.Choice(["none", "length"]),
+        help="Of a head: take the reward's taste for length out.",
+    ),
+    click.option("--folds", type=click.IntRange(2), help="Of a head (default 5)."),
+    click.option("--repeats", type=click.IntRange(1), help="Of a head (default 2)."),
+    click.option("--jobs", type=click.IntRange(1), help="Of a head: processes (one a core)."),
+    click.option(
+        "--model", help="Fine-tune this instead: embedded/NAME, a folder, OWNER/NAME of a hub."
+    ),
+    click.option("--lora", is_flag=True, help="Of a model: adapters, saved with the merged model."),
+    click.option(
+        "--set", "words", multiple=True, metavar="KEY=VALUE",
+        help="Of a model: learning_rate=1e-5, epochs=1, batch=64, max_length=2048 …",
+    ),
+)  # fmt: skip
+
+
+def _train_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_TRAIN):
+        command = option(command)
+    return command
+
+
 @reward.command("train")
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="NAME.npz")
-@click.option(
-    "--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Only measured."
-)
-@click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
-@click.option("--repeats", default=4, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=7, show_default=True)
+@_train_options
 def train_reward(
-    data: tuple[Path, ...], out: Path, tests: tuple[Path, ...], folds: int, repeats: int, seed: int
+    data: tuple[str, ...],
+    out: Path | None,
+    tests: tuple[str, ...],
+    model: str | None,
+    **options: Any,
 ) -> None:
-    """Train a reward head on human ratings or preferences in DATA, and write its card."""
-    from karat.training.reward_head import main_train
+    """Train a reward on people's ratings or preferences in DATA, and write its card.
+
+    A head on cheap representations, in minutes and without torch; with --model a whole model. DATA:
+    files, folders, runs, or OWNER/NAME[:SUBSET] of a hub.
+    """
+    from karat.training import reward_command
 
     say = partial(click.echo, err=True)
-    result = main_train(data, out, tests, folds=folds, repeats=repeats, seed=seed, say=say)
-    click.echo(result.summary())
+    command = shlex.join(["karat", *sys.argv[1:]])
+    click.echo(reward_command.train_reward(data, out, tests, model, options, command, say))
 
 
 @reward.command("calibrate")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from karat.cli._base import main
+from karat.cli.rewards import train_reward
 
 _SHARED = (
     click.argument("data", metavar="RUN", type=click.Path(path_type=Path)),
@@ -61,6 +62,9 @@ def train() -> None:
     A student is a LoRA adapter, or a whole model, with a card and its provenance. The same command
     goes on where a killed one stopped.
     """
+
+
+train.add_command(train_reward, "reward")
 
 
 @train.command()

@@ -30,7 +30,7 @@ def trained(objective: Objective, options: dict[str, Any], say: Callable[[str], 
     return train_preference(found.lines, model, folder, settings, say, objective, **how)
 
 
-def place(data: Path, objective: Objective, model: str) -> Path:
+def place(data: Path, objective: str, model: str) -> Path:
     """Where a student goes that is given no folder: into its run, or beside its file."""
     name = re.sub(r"[^\w.-]+", "-", Path(model).name) or "student"
     if data.is_dir():
