@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import karat
-from karat.rewards import features
-from karat.rewards.head import REWARD_WEIGHTS, Head, with_reward
+from karat.rewards.columns import read_raw
+from karat.rewards.head import REWARD_WEIGHTS, Head
 from karat.row import Row
 from karat.step import StepCall
 from karat.steps.grade import grade
@@ -21,8 +21,10 @@ from karat.steps.respond import respond
 from karat.steps.verify import verify
 from karat.table import SCHEMA, from_batch
 from karat.training.ratings import read_human
-from karat.training.reward_figures import folds_of
-from karat.training.reward_fit import Settings, Table, fit_head, table_of
+from karat.training.reward_cross import folds_of
+from karat.training.reward_fit import fit_head
+from karat.training.reward_settings import Settings
+from karat.training.reward_table import Table, table_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -107,31 +109,38 @@ def rated(data: Path) -> tuple[Table, Floats, Floats]:
     fold_R, fold_P = folds_of(table, 5, 7)
     for fold in range(5):
         head = fit_head(table, Settings(), fold_R != fold, fold_P != fold)
-        head_R[fold_R == fold] = with_reward(head.predict(table.x_RF[fold_R == fold]))[:, -1]
+        head_R[fold_R == fold] = graded_by(head, table.raw_RW[fold_R == fold])
     pairs = [rows for rows in map(np.flatnonzero, _members(table)) if len(rows) == 2]
     return table, human_R[np.array(pairs)], head_R[np.array(pairs)]
 
 
+def _prompts(table: Table) -> Ints:
+    """The number of each row's prompt, in the order in which they appear."""
+    _, first, code = np.unique(table.group_R, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[code]
+
+
 def _members(table: Table) -> list[NDArray[np.bool_]]:
-    return [table.prompt_R == prompt for prompt in range(int(table.prompt_R.max()) + 1)]
+    prompt_R = _prompts(table)
+    return [prompt_R == prompt for prompt in range(int(prompt_R.max()) + 1)]
 
 
 def heads(table: Table, sizes: list[int]) -> list[Head]:
     """Heads trained on the first so many prompts, and one trained on the second half of all."""
-    prompts_ = int(table.prompt_R.max()) + 1
+    prompt_R = _prompts(table)
     none = np.zeros(len(table.group_P), np.bool_)
-    masks = [table.prompt_R < size for size in sizes] + [table.prompt_R >= prompts_ // 2]
+    masks = [prompt_R < size for size in sizes] + [prompt_R > int(prompt_R.max()) // 2]
     return [fit_head(table, Settings(), mask, none) for mask in masks]
 
 
-def graded_by(head: Head, x_NF: Floats) -> Floats:
-    """The reward a head gives to responses' features."""
-    found: Floats = with_reward(head.predict(x_NF))[:, -1]
+def graded_by(head: Head, raw_NR: Floats) -> Floats:
+    """The reward a head gives to responses as it reads them."""
+    found: Floats = head.predict(raw_NR.astype(np.float64))[:, -1]
     return found
 
 
 def features_of(rows: list[Row]) -> Floats:
-    """x_NF: of all responses, row after row."""
+    """raw_NR: of all responses, row after row."""
     return np.concatenate(
-        [features.features(row.messages, [r.content for r in row.responses]) for row in rows]
+        [read_raw(row.messages, [r.content for r in row.responses]) for row in rows]
     )

@@ -1,12 +1,14 @@
-"""What else the embedded reward could have been: representation and training data, measured.
+"""What else the embedded reward could have been: representation, objective and data, measured.
 
-Every line is cross-validated by prompt on the same folds of the human-rated HelpSteer2 rows, with
-the same pairs, and compared with the shipped settings pair by pair: on a few hundred pairs, only a
-paired interval that leaves out zero says that one line is better than another.
+Every line is cross-validated by prompt on the same folds and compared with the shipped settings
+pair by pair: on a few hundred pairs, only a paired interval that leaves out zero says that one line
+is better than another. The last lines are the learning curve: the same folds, trained on a share of
+their prompts.
 
-    python benchmarks/reward_head.py [--data ../shared/data] [--repeats 2] [--hidden MODEL.gguf]
+    python benchmarks/reward_head.py [--data ../shared/data] [--repeats 1] [--hidden MODEL.gguf]
+        [--only TEXT]
 
-Needs `karat[reward]`; about four CPU minutes. `--hidden` also measures the hidden states of a small
+Needs `karat[reward]`; about six CPU minutes. `--hidden` also measures the hidden states of a small
 language model (the true shape of Nemotron-4-340B-Reward; needs `karat[embedded]`, and seconds of
 CPU per response) on the first `--prompts` prompts.
 """
@@ -17,109 +19,96 @@ import argparse
 import json
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Ridge
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from karat.rewards import features
-from karat.rewards.head import Floats, HeadReward
+from karat.rewards.columns import RAW, SURFACE
+from karat.rewards.head import HeadReward
+from karat.rewards.head_model import with_reward
+from karat.rewards.head_parts import Curve, Floats, Line, same_line
 from karat.training.ratings import HumanData, read_human
-from karat.training.reward_figures import Figures, cross_validate, interval
-from karat.training.reward_fit import Fit, Mask, Settings, Table, fit_head, table_of
+from karat.training.reward_cross import Fit, Voter, cross_validate
+from karat.training.reward_figures import Figures, figures_of, interval, rated_outcomes
+from karat.training.reward_fit import fit_heads
 from karat.training.reward_head import speed
+from karat.training.reward_settings import Objective, Settings
+from karat.training.reward_table import Mask, Table, table_of
 
-WIDTH = len(features.NAMES)
-FILES = (
-    "helpsteer2/ratings.jsonl",
-    "pairs/hh-helpful.jsonl",
-    "dialogues/open-assistant-trees.jsonl",
-)
+RATINGS = ("helpsteer2/ratings.jsonl", "helpsteer1/ratings.jsonl")
+PAIRS = ("pairs/hh-helpful.jsonl", "dialogues/open-assistant-trees.jsonl")
 HEADER = """\
-| what | pair accuracy (95%) | gap ≥ 2 | against shipped (95%) | r h c coh cpx v \
-| held-out pairs | above spoiled | picks longer | CPU s |
+| what | rated pairs (95%) | gap ≥ 2 | against shipped (95%) | r h c coh cpx v reward \
+| preference pairs | above spoiled | picks longer | CPU s |
 |---|---|---|---|---|---|---|---|---|"""
-Alternative = tuple[str, Table, Settings, Fit]
+SHIPPED: Objective = "regression+scaled"
+Alternative = tuple[str, Table, Settings, Objective, Fit]
 
 
 @dataclass
-class On:
-    """A predictor that sees some columns only."""
+class Plain:
+    """A scikit-learn regressor of the five attributes that sees some raw columns only."""
 
     model: object
     columns: slice
+    rated: bool = True
+    length: Curve | None = None
+    attribute_line: Line = same_line(5)  # noqa: RUF009
 
-    def predict(self, x_NF: Floats, /) -> Floats:
-        return self.model.predict(x_NF[:, self.columns])
+    def votes(self, raw_NR: Floats, *, debiased: bool = True) -> Floats:
+        said = self.model.predict(raw_NR[:, self.columns]) if len(raw_NR) else np.empty((0, 5))
+        return with_reward(said)[:, None]
 
 
-def ratings_only(make: Callable[[], object], columns: slice = slice(0, WIDTH)):
+def ratings_only(
+    make: Callable[[], object],
+    columns: slice,
+    table: Table,
+    settings: Settings,
+    objectives: Sequence[Objective],
+    rated: Mask,
+    paired: Mask,
+) -> Mapping[Objective, Voter]:
     """Fit a scikit-learn regressor on the rated rows alone."""
-
-    def fit(table: Table, settings: Settings, rated: Mask, paired: Mask) -> On:
-        return On(make().fit(table.x_RF[rated][:, columns], table.y_RA[rated]), columns)
-
-    return fit
+    model = make().fit(table.raw_RW[rated][:, columns], table.y_RA[rated])
+    return dict.fromkeys(objectives, Plain(model, columns))
 
 
-@dataclass
-class BradleyTerry:
-    """A linear reward from differences within prompts; all five columns hold the same score."""
+def on_share(
+    share: float,
+    table: Table,
+    settings: Settings,
+    objectives: Sequence[Objective],
+    rated: Mask,
+    paired: Mask,
+) -> Mapping[Objective, Voter]:
+    """Fit on a share of the prompts that a fold trains on."""
+    groups = sorted(set(table.group_R[rated].tolist()) | set(table.group_P[paired].tolist()))
+    rng = np.random.default_rng(settings.seed)
+    kept = set(rng.permutation(groups)[: round(share * len(groups))].tolist())
+    few_R = rated & np.array([group in kept for group in table.group_R.tolist()])
+    few_P = paired & np.array([group in kept for group in table.group_P.tolist()], dtype=bool)
+    return fit_heads(table, settings, objectives, few_R, few_P)
 
-    scaler: StandardScaler
-    weight_F: Floats
 
-    def predict(self, x_NF: Floats, /) -> Floats:
-        return np.repeat((self.scaler.transform(x_NF[:, :WIDTH]) @ self.weight_F)[:, None], 5, 1)
-
-
-def bradley_terry(table: Table, settings: Settings, rated: Mask, paired: Mask) -> BradleyTerry:
-    """Logistic regression on the differences of rated pairs and of preference pairs."""
-    scaler = StandardScaler().fit(table.x_RF[rated][:, :WIDTH])
-    first = np.flatnonzero(rated)[::2]  # HelpSteer2's neighbours share a prompt
-    sign = np.sign(table.y_RA[first, 0] - table.y_RA[first + 1, 0])[:, None]
-    better = np.concatenate(
-        [scaler.transform(table.x_RF[first]), scaler.transform(table.chosen_PF[paired])]
+def only_rows(table: Table) -> Table:
+    """The table without its preference pairs."""
+    none = np.empty((0, RAW), np.float32)
+    return replace(
+        table,
+        chosen_PW=none,
+        rejected_PW=none,
+        strength_P=np.empty(0),
+        group_P=np.empty(0, dtype=np.str_),
     )
-    worse = np.concatenate(
-        [scaler.transform(table.x_RF[first + 1]), scaler.transform(table.rejected_PF[paired])]
-    )
-    sign = np.concatenate([sign, np.ones((int(paired.sum()), 1))])
-    step = ((better - worse) * sign)[sign[:, 0] != 0]
-    model = LogisticRegression(C=0.003, fit_intercept=False, max_iter=2000)
-    model.fit(np.concatenate([step, -step]), np.repeat([1, 0], len(step)))
-    return BradleyTerry(scaler, model.coef_[0])
-
-
-def with_columns(table: Table, extra_RD: Floats) -> Table:
-    """The table with D more columns for rated rows, and no pairs or spoiled copies."""
-    return replace(table, x_RF=np.column_stack([table.x_RF, extra_RD]), **without(table))
-
-
-def without(table: Table) -> dict[str, object]:
-    """What to replace in a table so that only its rated rows remain."""
-    none = np.empty((0, WIDTH))
-    return {
-        "spoiled_KRF": {},
-        "chosen_PF": none,
-        "rejected_PF": none,
-        "group_P": np.empty(0, dtype=np.str_),
-    }
-
-
-def n_grams(data: HumanData) -> Floats:
-    """128 principal components of hashed character n-grams of each response."""
-    counts = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=2**15)
-    texts = [row.response[:8000] for row in data.rated]
-    return TruncatedSVD(128, random_state=0).fit_transform(counts.transform(texts))
 
 
 def hidden_states(model: Path, data: HumanData) -> tuple[Floats, float]:
@@ -150,33 +139,28 @@ def hidden_states(model: Path, data: HumanData) -> tuple[Floats, float]:
     return np.array(states), (time.process_time() - start) / len(states)
 
 
-def line(name: str, figures: Figures, chosen: Figures | None, seconds: float) -> str:
+def line(name: str, figures: Figures, gain: tuple[float, float, float] | None, cpu: float) -> str:
     """One row of the table."""
     all_pairs, wide = figures.pairs[:2]
-    r = " ".join(f"{f.value:.2f}" for f in figures.attributes)
+    r = " ".join(f"{f.value:.2f}" for f in figures.attributes) or "–"
     sound = f"{np.mean([f.value for f in figures.spoiled]):.3f}" if figures.spoiled else "–"
     other = next((f"{f.value:.3f}" for f in figures.pairs[2:]), "–")
-    gain = ""
-    if chosen is not None:
-        gap = figures.rated.win_P - chosen.rated.win_P
-        gain = "{:+.3f} ({:+.3f} to {:+.3f})".format(
-            gap.mean(), *interval(gap, figures.rated.group_P)
-        )
+    against = "" if gain is None else "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain)
     accuracy = f"{all_pairs.value:.3f} ({all_pairs.low:.3f} to {all_pairs.high:.3f})"
     return (
         f"| {name} | {accuracy} | {wide.value:.3f} |"
-        f" {gain} | {r} | {other} | {sound} | {figures.picks_longer:.2f} | {seconds:.0f} |"
+        f" {against} | {r} | {other} | {sound} | {figures.picks_longer:.2f} | {cpu:.0f} |"
     )
 
 
-def ridge(alpha: float) -> Callable[[], object]:
-    """Makes standardised ridge regressions."""
-    return lambda: make_pipeline(StandardScaler(), Ridge(alpha))
+def ridge() -> object:
+    """A standardised ridge regression."""
+    return make_pipeline(StandardScaler(), Ridge(300))
 
 
 def trees() -> object:
     """The forest that suits ratings alone best."""
-    return ExtraTreesRegressor(200, min_samples_leaf=3, max_features=0.33, random_state=7)
+    return ExtraTreesRegressor(100, min_samples_leaf=3, max_features=0.33, random_state=7)
 
 
 def boosted() -> object:
@@ -186,37 +170,64 @@ def boosted() -> object:
     )
 
 
-def alternatives(data: HumanData, table: Table) -> list[Alternative]:
+def alternatives(data: HumanData) -> list[Alternative]:
     """What is compared; the first is what karat ships."""
-    own = Settings()
+    table, own = table_of(data, 7), Settings()
+    rows = only_rows(table)
     plain = replace(own, spoiled_weight=0.0)
-    rows = replace(table, **without(table))
-    no_pairs = replace(rows, spoiled_KRF=table.spoiled_KRF)
-    grams = with_columns(table, n_grams(data))
-    more, both = slice(WIDTH, None), slice(None)
-    return [
-        ("**shipped**: surface, ridge + trees, all data", table, own, fit_head),
-        ("the same without spoiled copies", table, plain, fit_head),
-        ("the same without pairs", no_pairs, own, fit_head),
-        ("the same, ratings alone", rows, plain, fit_head),
-        ("surface, trees, ratings alone", table, own, ratings_only(trees)),
-        ("surface, ridge, ratings alone", table, own, ratings_only(ridge(300))),
-        ("surface, boosted trees, ratings alone", table, own, ratings_only(boosted)),
-        ("surface, Bradley-Terry, ratings + pairs", table, own, bradley_terry),
-        ("character n-grams, ridge", grams, own, ratings_only(ridge(300), more)),
-        ("surface + n-grams, trees", grams, own, ratings_only(trees, both)),
+    surface, both = slice(SURFACE), slice(RAW)
+    found: list[Alternative] = [
+        ("**shipped**: surface + static, ratings then pairs", table, own, SHIPPED, fit_heads),
+        ("the same, regression alone", table, own, "regression", fit_heads),
+        ("the same without spoiled copies", table, plain, SHIPPED, fit_heads),
+        ("the same without preference pairs", rows, own, SHIPPED, fit_heads),
+        ("the same, surface alone", table, _with("surface"), SHIPPED, fit_heads),
+        ("the same, static alone", table, _with("static"), SHIPPED, fit_heads),
+        ("one member, regression", table, replace(own, members=1), "regression",
+         fit_heads),
+    ]  # fmt: skip
+    kinds: tuple[Objective, ...] = ("bt", "margin", "scaled")
+    found += [(f"Bradley-Terry alone: {kind}", table, own, kind, fit_heads) for kind in kinds]
+    models = [("trees", trees, surface), ("ridge", ridge, surface), ("boosted", boosted, surface)]
+    models += [
+        ("surface + static, trees", trees, both),
+        ("static, ridge", ridge, slice(SURFACE, RAW)),
     ]
+    found += [
+        (f"{name}, ratings alone", rows, own, "regression", partial(ratings_only, make, columns))
+        for name, make, columns in models
+    ]
+    found += [
+        (
+            f"**shipped** on {share:.0%} of the prompts",
+            table,
+            own,
+            SHIPPED,
+            partial(on_share, share),
+        )
+        for share in (0.25, 0.5, 0.8)
+    ]
+    return found
+
+
+def _with(representation: str) -> Settings:
+    return replace(Settings(), representation=representation)
 
 
 def with_hidden(model: Path, data: HumanData, prompts: int) -> list[Alternative]:
     """Hidden states of a language model, and surface features on the same prompts."""
     few = HumanData(data.rated[: 2 * prompts])
     states, cost = hidden_states(model, few)
-    part, own, more = with_columns(table_of(few, 7), states), Settings(), slice(WIDTH, None)
-    name = f"hidden states of {model.stem}, ridge ({cost:.2f} CPU s each)"
+    own, table = Settings(), table_of(few, 7, spoiled=False)
+    wide = replace(table, raw_RW=np.column_stack([table.raw_RW, states]))
+    name = f"hidden states of {model.stem} ({cost:.2f} CPU s each), ridge"
+    fit = partial(
+        ratings_only, lambda: make_pipeline(StandardScaler(), Ridge(3000)), slice(RAW, None)
+    )
+    surface = partial(ratings_only, trees, slice(SURFACE))
     return [
-        (name, part, own, ratings_only(ridge(3000), more)),
-        ("surface, trees, the same prompts", part, own, ratings_only(trees)),
+        (name, wide, own, "regression", fit),
+        ("surface, trees, the same prompts", wide, own, "regression", surface),
     ]
 
 
@@ -224,28 +235,31 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--hidden", type=Path, help="a GGUF language model")
+    parser.add_argument("--only", default="", help="lines whose name has this in it")
     parser.add_argument("--prompts", type=int, default=150)
     args = parser.parse_args()
-    data = read_human([args.data / name for name in FILES])
-    lines = alternatives(data, table_of(data, 7))
+    data = read_human([args.data / name for name in (*RATINGS, *PAIRS)])
+    lines = alternatives(data)
     if args.hidden:
         lines += with_hidden(args.hidden, data, args.prompts)
+    lines = [one for one in lines if args.only in one[0]]
     print(HEADER)
-    chosen: Figures | None = None
-    for name, on, how, fit in lines:
-        start = time.process_time()
-        figures = cross_validate(on, how, 5, args.repeats, fit=fit)
-        same = chosen is not None and len(chosen.rated.win_P) == len(figures.rated.win_P)
-        seconds = time.process_time() - start
-        print(line(name, figures, chosen if same else None, seconds), flush=True)
-        chosen = chosen or figures
-    base = chosen.pairs[0]
-    print(
-        f"\nlonger wins {base.longer:.3f}, random .500; n = {base.n} pairs of unequal helpfulness"
-    )
-    print(f"{speed(HeadReward().head, data.rated):,.0f} responses per CPU second, one at a time")
+    chosen = None
+    for name, table, how, objective, fit in lines:
+        held = cross_validate(table, how, [objective], repeats=args.repeats, jobs=1, fit=fit)
+        outcomes = rated_outcomes(table, held[objective])
+        chosen = chosen or outcomes
+        gain = None
+        if chosen is not outcomes and len(chosen.win_P) == len(outcomes.win_P):
+            gap_P = outcomes.win_P - chosen.win_P
+            gain = (float(gap_P.mean()), *interval(gap_P, outcomes.group_P))
+        figures = figures_of(table, held[objective])
+        print(line(name, figures, gain, held[objective].cpu_s), flush=True)
+    longer = chosen.figure("").longer
+    print(f"\nlonger wins {longer:.3f}, random .500; n = {len(chosen.win_P)} rated pairs")
+    print(f"{speed(HeadReward().head, data):,.0f} responses per CPU second")
 
 
 if __name__ == "__main__":

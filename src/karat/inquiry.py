@@ -7,10 +7,13 @@ would get.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import base64
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
@@ -22,8 +25,9 @@ from karat.models.client import Client
 from karat.models.services import Service, own_services, parse_service
 from karat.models.spec import ModelSpec, parse_model
 from karat.recipefile import at, checked, find_recipe, override, parse
-from karat.rewards.base import Reward
+from karat.rewards.base import Reward, is_asking
 from karat.rewards.head import BUILTIN
+from karat.training._items import prompt_marks
 
 MAIN = ("reward", "wins", "score", "helpfulness")  # what the figure that ranks is called
 
@@ -135,6 +139,25 @@ def main_attribute(reward: Reward) -> str:
     """The one that ranks: of `MAIN` the first there is, else the reward's first."""
     known = [name for name in MAIN if name in reward.attributes]
     return known[0] if known else next(iter(reward.attributes))
+
+
+def seen_share(place: Place, groups: Iterable[str]) -> float | None:
+    """How much of a set's different prompts the reward, or one that it asks, was trained on: 0 to
+    1; None where that is not known, as no record of its prompts was kept.
+
+    `groups` are first user turns as `training._items.group_of` folds them. A record is `prompts` in
+    a head's meta: whatever a file is called, its prompts are the same. Of a panel of which one
+    member has none, what the others have seen is told, and that they saw nothing is not.
+    """
+    marks = prompt_marks(sorted(set(groups)))
+    seen, known = np.zeros(len(marks), np.bool_), len(marks) > 0
+    for one in place.graders.behind(place.name).values():
+        record = getattr(getattr(one, "head", None), "meta", {}).get("prompts")
+        try:
+            seen |= np.isin(marks, np.frombuffer(base64.b64decode(record), "<u8"))
+        except (TypeError, ValueError):
+            known &= is_asking(one) and bool(one.rewards)
+    return float(seen.mean()) if known or seen.any() else None
 
 
 class Bench(NamedTuple):

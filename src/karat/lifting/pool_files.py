@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 from karat.errors import RecipeError
 from karat.rewards.rated_files import ROLES, chat_of, messages_of, read_records, text_of
 from karat.row import Message
+from karat.training._items import Pair, Rated, group_of
+from karat.training._records import MANGLED, items_of
 
 UNITS = {
     "rated": "helpfulness, 0 to 4", "ranked": "share of the others it is preferred to",
     "given": "value given by people",
 }  # fmt: skip
 VALUES = ("human", "score", "rating", "value")
+ROWS = '{"prompt": …, "responses": [{"content": …, "human": …}, …]}'
 
 
 class Answer(NamedTuple):
@@ -36,6 +39,19 @@ class Pooled(NamedTuple):
     messages: tuple[Message, ...]
     answers: tuple[Answer, ...]
 
+    @property
+    def tied(self) -> bool:
+        """Whether people found all answers equally good."""
+        return len({answer.human for answer in self.answers}) == 1
+
+    @property
+    def group(self) -> str:
+        """Its first user turn, folded, as records of what a head was trained on have it."""
+        try:
+            return group_of(self.messages)
+        except ValueError:
+            return ""
+
 
 class Pool(NamedTuple):
     """`kind` says what values mean: rated, ranked or given. `alone` prompts had one answer."""
@@ -50,10 +66,11 @@ def read_pool(path: Path) -> Pool:
     """A file of HelpSteer's ratings, OpenAssistant's trees, Arena's votes, pairs of chosen and
     rejected, or rows {prompt, responses: [{content, model, human}]}.
 
-    Raises: RecipeError naming the line that is none of them.
+    Raises: RecipeError naming the line that is none of them, or where people found all answers
+    equally good.
     """
     if not path.is_file():
-        raise RecipeError(f"no file {path}")
+        raise RecipeError(f"no file {path}; --pool names one of answers that people have rated")
     kinds: set[str] = set()
     held: dict[tuple[Message, ...], list[Answer]] = {}
     for where, record in read_records(path):
@@ -61,10 +78,11 @@ def read_pool(path: Path) -> Pool:
             for kind, messages, answers in _of(record):
                 kinds.add(kind)
                 held.setdefault(messages, []).extend(answers)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except MANGLED as error:
+            why = f"it has no field {error}" if isinstance(error, KeyError) else error
             raise RecipeError(
-                f"{where}: no rated answers karat knows ({error!r}); write {{prompt, responses: "
-                "[{content, model, human}]}"
+                f"{where}: no answers rated by people that karat knows: {why}. Ratings, pairs of "
+                f"chosen and rejected, rankings and votes are; else write a line a prompt: {ROWS}"
             ) from None
     if len(kinds) > 1:
         raise RecipeError(f"{path} holds values of {len(kinds)} kinds; put each in its own file")
@@ -73,7 +91,12 @@ def read_pool(path: Path) -> Pool:
     found = [one for one in every if len(one.answers) > 1]
     if not found:
         raise RecipeError(f"{path}: no prompt has two different answers with a value")
-    name = f"{path.parent.name}/{path.name}"
+    if all(one.tied for one in found):
+        raise RecipeError(
+            f"{path}: people found all answers to each of the {len(found):,} prompts equally good, "
+            "so no choice among them can be right; take a file in which they preferred some"
+        )
+    name = f"{path.resolve().parent.name}/{path.name}"
     return Pool(name, kinds.pop(), found, len(every) - len(found))
 
 
@@ -106,26 +129,32 @@ def _of(record: dict[str, Any]) -> Iterator[Found]:
         yield "rated", _prompt(record["prompt"]), [one]
     elif "responses_a" in record:
         yield from _vote(record)
-    elif "chosen" in record and "prompt" in record:
-        pair = [_last(record[name]) for name in ("chosen", "rejected")]
-        answers = [Answer(pair[0], "", 1.0), Answer(pair[1], "", 0.0)]
-        yield "ranked", _prompt(record["prompt"]), answers
     elif isinstance(record.get("prompt"), dict):
         yield from _tree(record["prompt"], ())
     else:
-        raise KeyError("responses, helpfulness, responses_a, chosen or prompt.replies")
+        yield from _as_trained_on(record)
+
+
+def _as_trained_on(record: dict[str, Any]) -> Iterator[Found]:
+    """Of every other record that a reward can be trained on."""
+    for item in items_of(record):
+        if isinstance(item, Pair):
+            yield "ranked", item.prompt, [
+                Answer(item.chosen, "", 1.0), Answer(item.rejected, "", 0.0),
+            ]  # fmt: skip
+        elif isinstance(item, Rated):
+            yield "rated", item.prompt, [Answer(item.response, "", item.ratings[0])]
 
 
 def _value(one: dict[str, Any]) -> float:
-    return float(next(one[name] for name in VALUES if one.get(name) is not None))
+    for name in VALUES:
+        if one.get(name) is not None:
+            return float(one[name])
+    raise ValueError(f"a response has none of the fields {', '.join(VALUES)}, a number by people")
 
 
 def _prompt(value: Any) -> tuple[Message, ...]:
     return messages_of(value) if isinstance(value, str) else chat_of(value)
-
-
-def _last(value: Any) -> str:
-    return text_of(value[-1]["content"] if isinstance(value, list) else value)
 
 
 def _vote(record: dict[str, Any]) -> Iterator[Found]:

@@ -6,10 +6,14 @@ whichever files it came from.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from karat.rewards.rated_files import ROLES, chat_of, messages_of, text_of
 from karat.row import Message
@@ -65,6 +69,16 @@ def group_of(messages: Sequence[Message]) -> str:
     if first is None:
         raise ValueError("no user turn in the prompt")
     return " ".join(first.lower().split())
+
+
+def prompt_marks(groups: Iterable[str]) -> NDArray[np.uint64]:
+    """A mark of each `group`, in order: the first 8 bytes, little-endian, of its BLAKE2b hash.
+
+    A reward head carries the marks of what it was trained on, so that anyone can tell whether a
+    prompt is new to it without the prompts themselves.
+    """
+    hashes = (hashlib.blake2b(group.encode("utf-8", "replace"), digest_size=8) for group in groups)
+    return np.frombuffer(b"".join(found.digest() for found in hashes), dtype="<u8")
 
 
 def prompt_of(record: Mapping[str, Any]) -> tuple[Message, ...]:

@@ -14,9 +14,11 @@ from importlib import resources
 
 import jinja2
 
-from karat.rewards import features
+from karat.rewards.head_model import Head
 from karat.training.reward_figures import Figure, Figures
-from karat.training.reward_fit import Settings
+from karat.training.reward_search import Candidate, Search
+from karat.training.reward_settings import Settings
+from karat.training.reward_trust import COVERAGES, Calibrated, Length, Sureness
 
 _SOURCES = {
     "helpsteer2": ("NVIDIA HelpSteer2 human ratings (arXiv 2406.08673)", "CC-BY-4.0"),
@@ -27,6 +29,26 @@ _SOURCES = {
     "llmbar": ("LLMBar adversarial pairs (arXiv 2310.07641)", "MIT"),
     "arena": ("Chatbot Arena human votes (arXiv 2403.04132)", "Apache-2.0"),
 }
+_HOW = {
+    "regression": "regression on ratings; preferences join as pseudo-ratings",
+    "regression+scaled": "regression on ratings, then scaled Bradley-Terry on pairs added to the"
+    " reward",
+    "bt": "Bradley-Terry on pairs",
+    "margin": "Bradley-Terry with margin on pairs",
+    "scaled": "scaled Bradley-Terry on pairs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What cross-validation found, with the settings it found it for."""
+
+    settings: Settings
+    figures: Figures
+    calibrated: tuple[Calibrated, ...]
+    lengths: tuple[Length, ...]
+    sureness: tuple[Sureness, ...]
+    search: Search | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +56,56 @@ class TrainResult:
     """What a training run measured: held-out figures, figures on unseen sets, size and speed."""
 
     name: str
-    figures: Figures
+    measured: Measured
     tests: tuple[Figure, ...]
     data: dict[str, int]
     test_data: dict[str, int]
-    settings: Settings
     folds: int
     repeats: int
     prompts: int
+    head: Head
     head_bytes: int
     responses_per_cpu_s: float
-    cpu_s: float
+    wall_s: float
     command: str
     date: datetime.date
 
+    @property
+    def figures(self) -> Figures:
+        """The held-out figures."""
+        return self.measured.figures
+
+    @property
+    def settings(self) -> Settings:
+        """How the head was fitted."""
+        return self.measured.settings
+
     def summary(self) -> str:
         """Plain text for a terminal: every figure with its interval and its baseline."""
-        lines = [_plain(f) for f in (*self.figures.pairs, *self.tests)]
+        lines = [f"{self.settings.representation}, {self.settings.objective}"]
+        if self.measured.search:
+            lines = [
+                _candidate_text(c, self.measured.search) for c in self.measured.search.candidates
+            ]
+            lines.append(f"chosen: {self.measured.search.chosen.name}")
+        lines += [_plain(f) for f in (*self.figures.pairs, *self.tests)]
+        for source in self.figures.sources:
+            lines.append(source.name)
+            lines += [_plain(f) for f in source.pairs]
+            lines.append("  r " + " ".join(f"{f.name} {f.value:.2f}" for f in source.attributes))
         lines += [
             f"{f.name:32} r {f.value:.3f} [{f.low:.3f}, {f.high:.3f}]"
             for f in self.figures.attributes
         ]
+        lines += [
+            f"{s.name:32} AUROC of its errors {s.auroc.value:.3f}"
+            f" [{s.auroc.low:.3f}, {s.auroc.high:.3f}]"
+            for s in self.measured.sureness
+        ]
         lines += [f"{f.name:32} put below {f.value:.1%}" for f in self.figures.spoiled]
         size, speed = self.head_bytes / 1024, self.responses_per_cpu_s
         lines.append(f"{size:.0f} KiB, {speed:,.0f} responses per CPU second")
-        lines.append(f"made in {self.cpu_s:.0f} CPU seconds")
+        lines.append(f"made in {self.wall_s:.0f} seconds")
         return "\n".join(lines)
 
 
@@ -81,12 +128,39 @@ def card_of(result: TrainResult) -> str:
     ).from_string(text)
     return template.render(
         r=result,
+        m=result.measured,
+        s=result.settings,
         table=_table,
         source_of=source_of,
-        width=len(features.NAMES),
+        how=_HOW[result.settings.objective],
+        columns=_columns(result.head),
+        coverages=COVERAGES[1:],
         kib=f"{result.head_bytes / 1024:.0f}",
-        speed=f"{round(result.responses_per_cpu_s, -2):,.0f}",
+        speed=f"{round(result.responses_per_cpu_s, -1):,.0f}",
     )
+
+
+def _columns(head: Head) -> str:
+    """What it reads, in words."""
+    parts = [
+        f"{len(rows_KD) - 1} principal components of {'their ' if part == 'product' else 'the '}"
+        f"{part}{'' if part == 'product' else chr(8217) + 's static embedding'}"
+        for part, rows_KD in head.columns.axes.items()
+    ]
+    surface = len(head.columns.names) - sum(len(a) - 1 for a in head.columns.axes.values())
+    surface -= bool(parts)
+    said = [f"{surface} surface features of prompt and response"] if surface else []
+    if parts:
+        said.append(", ".join([*parts, "and the cosine of prompt and response"]))
+    return ", ".join(said)
+
+
+def _candidate_text(candidate: Candidate, search: Search) -> str:
+    first = candidate.figures[0]
+    gain = (
+        "" if candidate == search.chosen else "  {:+.3f} [{:+.3f}, {:+.3f}]".format(*candidate.gain)
+    )
+    return f"{candidate.name:34} {first.value:.3f} [{first.low:.3f}, {first.high:.3f}]{gain}"
 
 
 def _table(figures: Sequence[Figure]) -> str:

@@ -1,8 +1,7 @@
 """Held-out figures of a reward head, with intervals, beside the baselines a reader would ask for.
 
-Folds are by prompt and shared by every source, so that no prompt is trained on and tested on. Every
-accuracy has a 95% bootstrap interval over prompts and stands beside "the longer answer wins" on the
-same pairs: on a few hundred pairs a bare percentage says little.
+Every accuracy has a 95% bootstrap interval over prompts and stands beside "the longer answer wins"
+on the same pairs: on a few hundred pairs a bare percentage says little.
 """
 
 from __future__ import annotations
@@ -13,14 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.rewards import features
-from karat.rewards.head import ATTRIBUTES, Floats, Head, with_reward
+from karat.rewards.head_model import ATTRIBUTES, LENGTH, SCALE, Head, goodness
+from karat.rewards.head_parts import Floats
+from karat.training.corruptions import KINDS
 from karat.training.ratings import HumanData
-from karat.training.reward_fit import Fit, Predictor, Settings, Table, fit_head, table_of
+from karat.training.reward_cross import Held, compare
+from karat.training.reward_table import Mask, Names, Table, table_of
 
-Say = Callable[[str], None]
-_LENGTH = features.NAMES.index("log_chars")
 _DRAWS = 2000
+_FEW_DRAWS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,22 @@ class Outcomes:
 
     win_P: Floats
     longer_P: Floats
-    group_P: NDArray[np.str_]
+    group_P: Names
     gap_P: Floats
 
     def where(self, mask_P: NDArray[np.bool_]) -> Outcomes:
         """The outcomes that the mask selects."""
         return Outcomes(
             self.win_P[mask_P], self.longer_P[mask_P], self.group_P[mask_P], self.gap_P[mask_P]
+        )
+
+    def and_then(self, other: Outcomes) -> Outcomes:
+        """These, then the others."""
+        return Outcomes(
+            np.concatenate([self.win_P, other.win_P]),
+            np.concatenate([self.longer_P, other.longer_P]),
+            np.concatenate([self.group_P, other.group_P]),
+            np.concatenate([self.gap_P, other.gap_P]),
         )
 
     def figure(self, name: str) -> Figure:
@@ -62,63 +71,97 @@ class Outcomes:
         value, longer = float(self.win_P.mean()), float(self.longer_P.mean())
         return Figure(name, len(self.win_P), value, low, high, longer, *gain)
 
+    @property
+    def picks_longer(self) -> float:
+        """How often the longer of the two was picked."""
+        agree_P = np.where(self.longer_P == 1, self.win_P, 1 - self.win_P)
+        return float(agree_P.mean()) if len(agree_P) else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file's rated pairs and correlations, where several files were rated."""
+
+    name: str
+    pairs: tuple[Figure, ...]
+    attributes: tuple[Figure, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything measured about one way of fitting; `rated` is there for paired comparisons."""
+    """Everything measured about one way of fitting; `outcomes` is there for paired comparisons."""
 
     pairs: tuple[Figure, ...]
     attributes: tuple[Figure, ...]
     spoiled: tuple[Figure, ...]
     picks_longer: float
-    rated: Outcomes
+    outcomes: Outcomes
+    sources: tuple[Source, ...] = ()
 
 
-def cross_validate(
-    table: Table,
-    settings: Settings,
-    folds: int = 5,
-    repeats: int = 4,
-    fit: Fit = fit_head,
-    say: Say | None = None,
-) -> Figures:
-    """Repeated K-fold by prompt over rated rows, pairs and spoiled copies together."""
-    scores_VRA = np.empty((repeats, len(table.x_RF), len(ATTRIBUTES) + 1))
-    won_VP = np.empty((repeats, len(table.group_P)))
-    spoiled_VKR = np.empty((repeats, len(table.spoiled_KRF), len(table.x_RF)))
-    for v in range(repeats):
-        fold_R, fold_P = folds_of(table, folds, settings.seed + v)
-        for k in range(folds):
-            if say:
-                say(f"repeat {v + 1} of {repeats}, fold {k + 1} of {folds}")
-            head = fit(table, settings, fold_R != k, fold_P != k)
-            held_R, held_P = fold_R == k, fold_P == k
-            scores_VRA[v, held_R] = with_reward(head.predict(table.x_RF[held_R]))
-            won_VP[v, held_P] = _wins(head, table.chosen_PF[held_P], table.rejected_PF[held_P])
-            for i, x_RF in enumerate(table.spoiled_KRF.values()):
-                spoiled_VKR[v, i, held_R] = _wins(head, table.x_RF[held_R], x_RF[held_R])
-    rated = rated_outcomes(table, scores_VRA[:, :, -1])
-    length = _compare(table.chosen_PF[:, _LENGTH], table.rejected_PF[:, _LENGTH])
-    given = Outcomes(won_VP.mean(axis=0), length, table.group_P, np.zeros(len(length)))
-    sound_R = table.y_RA[:, 0] >= 3
-    spoiled = [
-        Figure(
-            kind,
-            int(sound_R.sum()),
-            float(spoiled_VKR[:, i, sound_R].mean()),
-            *interval(spoiled_VKR[:, i, sound_R].mean(axis=0), table.group_R[sound_R]),
-        )
-        for i, kind in enumerate(table.spoiled_KRF)
-    ]
-    pairs = [
-        rated.figure("rated pairs"),
-        rated.where(rated.gap_P >= 2).figure("rated pairs, gap of 2 or more"),
-    ]
-    pairs += [given.figure("preference pairs")] if len(length) else []
-    agree = np.where(rated.longer_P == 1, rated.win_P, 1 - rated.win_P)
+def figures_of(table: Table, held: Held, debiased: bool = False) -> Figures:
+    """Accuracy on pairs, correlation with ratings, order of spoiled copies."""
+    rated, given = rated_outcomes(table, held, debiased), given_outcomes(table, held, debiased)
+    pairs = _by_gap(rated)
+    if len(given.win_P):
+        pairs.append(given.figure("preference pairs"))
+    names = sorted(set(table.source_R.tolist()))
     return Figures(
-        tuple(pairs), _correlations(table, scores_VRA), tuple(spoiled), float(agree.mean()), rated
+        tuple(pairs),
+        correlations(table, held),
+        _spoiled(table, held),
+        rated.and_then(given).picks_longer,
+        rated.and_then(given),
+        tuple(_source(table, held, rated, name) for name in names) if len(names) > 1 else (),
     )
+
+
+def _by_gap(rated: Outcomes) -> list[Figure]:
+    if not len(rated.win_P):
+        return []
+    wide = rated.where(rated.gap_P >= 2)
+    return [rated.figure("rated pairs"), wide.figure("rated pairs, gap of 2 or more")]
+
+
+def _source(table: Table, held: Held, rated: Outcomes, name: str) -> Source:
+    own_R = table.source_R == name
+    return Source(
+        name,
+        tuple(_by_gap(rated.where(own_R[table.better_Q]))),
+        correlations(table, held, own_R),
+    )
+
+
+def rated_outcomes(table: Table, held: Held, debiased: bool = False) -> Outcomes:
+    """Every two responses of one prompt that differ in human helpfulness, mean over V repeats."""
+    reward_VR = held.reward_VRM.mean(axis=2)
+    if debiased:
+        reward_VR = reward_VR - held.taste_VR
+    return _rated(table, reward_VR)
+
+
+def _rated(table: Table, reward_VR: Floats) -> Outcomes:
+    better, worse = table.better_Q, table.worse_Q
+    length_R = table.raw_RW[:, LENGTH]
+    return Outcomes(
+        win_P=compare(reward_VR[:, better], reward_VR[:, worse]).mean(axis=0),
+        longer_P=compare(length_R[better], length_R[worse]),
+        group_P=table.group_R[better],
+        gap_P=table.y_RA[better, 0] - table.y_RA[worse, 0],
+    )
+
+
+def given_outcomes(table: Table, held: Held, debiased: bool = False) -> Outcomes:
+    """The preference pairs, mean over V repeats."""
+    gap_VP = held.chosen_VPM.mean(axis=2) - held.rejected_VPM.mean(axis=2)
+    if debiased:
+        gap_VP = gap_VP - held.taste_VP
+    return _given(table, compare(gap_VP, np.zeros_like(gap_VP)).mean(axis=0))
+
+
+def _given(table: Table, win_P: Floats) -> Outcomes:
+    longer_P = compare(table.chosen_PW[:, LENGTH], table.rejected_PW[:, LENGTH])
+    return Outcomes(win_P, longer_P, table.group_P, np.full(len(win_P), np.nan))
 
 
 def test_figures(head: Head, data: HumanData, name: str, seen: set[str]) -> Figure:
@@ -127,61 +170,15 @@ def test_figures(head: Head, data: HumanData, name: str, seen: set[str]) -> Figu
         rated=[r for r in data.rated if r.group not in seen],
         pairs=[p for p in data.pairs if p.group not in seen],
     )
-    table = table_of(kept, seed=0, spoiled=())
-    reward_VR = with_reward(head.predict(table.x_RF))[None, :, -1]
-    rated = rated_outcomes(table, reward_VR)
-    length = _compare(table.chosen_PF[:, _LENGTH], table.rejected_PF[:, _LENGTH])
-    win = _wins(head, table.chosen_PF, table.rejected_PF)
-    both = Outcomes(
-        np.concatenate([rated.win_P, win]),
-        np.concatenate([rated.longer_P, length]),
-        np.concatenate([rated.group_P, table.group_P]),
-        np.concatenate([rated.gap_P, np.zeros(len(win))]),
+    table = table_of(kept, seed=0, spoiled=False)
+    rows, chosen, rejected = (
+        head.predict(raw.astype(np.float64))[:, -1]
+        for raw in (table.raw_RW, table.chosen_PW, table.rejected_PW)
     )
-    return both.figure(name)
+    return _rated(table, rows[None]).and_then(_given(table, compare(chosen, rejected))).figure(name)
 
 
-def folds_of(table: Table, folds: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The fold of each rated row and of each pair, by prompt, evenly within both kinds of data."""
-    rng = np.random.default_rng(seed)
-    rated = sorted(set(table.group_R.tolist()))
-    others = sorted(set(table.group_P.tolist()) - set(rated))
-    fold: dict[str, int] = {}
-    for names in (rated, others):
-        fold.update({names[g]: i % folds for i, g in enumerate(rng.permutation(len(names)))})
-    fold_R = np.array([fold[g] for g in table.group_R.tolist()], dtype=np.int64)
-    return fold_R, np.array([fold[g] for g in table.group_P.tolist()], dtype=np.int64)
-
-
-def rated_outcomes(table: Table, reward_VR: Floats) -> Outcomes:
-    """Every two responses of one prompt that differ in human helpfulness, mean over V repeats."""
-    y_RA, length_R = table.y_RA, table.x_RF[:, _LENGTH]
-    members: dict[int, list[int]] = {}
-    for i, prompt in enumerate(table.prompt_R.tolist()):
-        members.setdefault(prompt, []).append(i)
-    found = [(i, j) for ids in members.values() for n, i in enumerate(ids) for j in ids[n + 1 :]]
-    a, b = np.array(found, dtype=np.int64).reshape(-1, 2).T
-    gap = y_RA[a, 0] - y_RA[b, 0]
-    better, worse = np.where(gap > 0, a, b)[gap != 0], np.where(gap > 0, b, a)[gap != 0]
-    return Outcomes(
-        win_P=_compare(reward_VR[:, better], reward_VR[:, worse]).mean(axis=0),
-        longer_P=_compare(length_R[better], length_R[worse]),
-        group_P=table.group_R[better],
-        gap_P=np.abs(gap[gap != 0]),
-    )
-
-
-def _compare(left: Floats, right: Floats) -> Floats:
-    return np.asarray((left > right) + 0.5 * (left == right), dtype=np.float64)
-
-
-def _wins(head: Predictor, better_NF: Floats, worse_NF: Floats) -> Floats:
-    if not len(better_NF):
-        return np.empty(0)
-    return _compare(*(with_reward(head.predict(x_NF))[:, -1] for x_NF in (better_NF, worse_NF)))
-
-
-def interval(value_N: Floats, group_N: NDArray[np.str_], seed: int = 0) -> tuple[float, float]:
+def interval(value_N: Floats, group_N: Names, seed: int = 0) -> tuple[float, float]:
     """95% percentile bootstrap of the mean of N values, resampling whole prompts."""
     _, code_N = np.unique(group_N, return_inverse=True)
     sum_G, count_G = np.bincount(code_N, weights=value_N), np.bincount(code_N)
@@ -191,18 +188,59 @@ def interval(value_N: Floats, group_N: NDArray[np.str_], seed: int = 0) -> tuple
     return float(low), float(high)
 
 
-def _correlations(table: Table, scores_VRA: Floats) -> tuple[Figure, ...]:
-    """Pearson r of each attribute with the human rating, interval over prompts."""
-    groups, code_R = np.unique(table.group_R, return_inverse=True)
-    rows: Sequence[NDArray[np.int64]] = [np.flatnonzero(code_R == g) for g in range(len(groups))]
-    rng, figures = np.random.default_rng(0), []
-    draws = [
-        np.concatenate([rows[g] for g in rng.integers(0, len(rows), len(rows))]) for _ in range(300)
+def resampled(
+    statistic: Callable[[NDArray[np.int64]], float], group_N: Names, draws: int = _FEW_DRAWS
+) -> tuple[float, float]:
+    """95% percentile bootstrap of a statistic of row indices, resampling whole prompts."""
+    groups, code_N = np.unique(group_N, return_inverse=True)
+    order, counts = np.argsort(code_N, kind="stable"), np.bincount(code_N)
+    rows: Sequence[NDArray[np.int64]] = np.split(order, np.cumsum(counts)[:-1])
+    rng = np.random.default_rng(0)
+    found = [
+        statistic(np.concatenate([rows[g] for g in rng.integers(0, len(groups), len(groups))]))
+        for _ in range(draws)
     ]
-    for i, name in enumerate(ATTRIBUTES):
-        human_R, score_VR = table.y_RA[:, i], scores_VRA[:, :, i]
-        value = float(np.mean([np.corrcoef(human_R, s_R)[0, 1] for s_R in score_VR]))
-        sampled = [np.corrcoef(human_R[d], score_VR.mean(axis=0)[d])[0, 1] for d in draws]
-        low, high = np.percentile(sampled, [2.5, 97.5])
-        figures.append(Figure(name, len(human_R), value, float(low), float(high)))
+    known = [value for value in found if np.isfinite(value)]
+    low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def correlations(table: Table, held: Held, rows: Mask | None = None) -> tuple[Figure, ...]:
+    """Pearson r of each attribute, and of the reward, with what people said of these rows."""
+    human_RA = np.column_stack([table.y_RA, goodness(table.y_RA)])
+    said_VRA = np.concatenate(
+        [held.attributes_VRA, held.reward_VRM.mean(axis=2, keepdims=True)], axis=2
+    )
+    figures = []
+    for a, name in enumerate((*ATTRIBUTES, "reward")):
+        human_R, said_VR = human_RA[:, a], np.clip(said_VRA[:, :, a], *SCALE)
+        known = np.isfinite(human_R) & np.isfinite(said_VR).all(axis=0)
+        known &= True if rows is None else rows
+        if known.sum() < 3 or np.isnan(held.attributes_VRA).any():
+            continue
+        human, said = human_R[known], said_VR[:, known]
+
+        def mean_r(rows: NDArray[np.int64], human: Floats = human, said: Floats = said) -> float:
+            return float(np.mean([pearson(human[rows], said_R[rows]) for said_R in said]))
+
+        value = mean_r(np.arange(len(human)))
+        figures.append(Figure(name, len(human), value, *resampled(mean_r, table.group_R[known])))
     return tuple(figures)
+
+
+def pearson(x_N: Floats, y_N: Floats) -> float:
+    """Pearson's r; NaN where there is no spread."""
+    x_N, y_N = x_N - x_N.mean(), y_N - y_N.mean()
+    scale = float(np.sqrt((x_N * x_N).sum() * (y_N * y_N).sum()))
+    return float((x_N * y_N).sum()) / scale if scale > 0 else float("nan")
+
+
+def _spoiled(table: Table, held: Held) -> tuple[Figure, ...]:
+    group_N = table.group_R[table.tested_N]
+    if not len(group_N):
+        return ()
+    win_KN = held.spoiled_VKN.mean(axis=0)
+    return tuple(
+        Figure(kind, len(group_N), float(win_N.mean()), *interval(win_N, group_N))
+        for kind, win_N in zip(KINDS, win_KN, strict=True)
+    )

@@ -1,221 +1,220 @@
-"""Fits a reward head: a linear map and a forest on ratings, preferences and spoiled responses.
+"""Fits a reward head: members on resampled prompts, each a linear map and a forest.
 
-Preferences say nothing on a 0–4 scale, so they join in a second round as pseudo-ratings: the head
-of the round before places both responses, and they are moved apart around their midpoint in the
-order a human chose. On held-out HelpSteer2 prompts, pairs and spoiled copies together were worth
-five points of pair accuracy over the same head on ratings alone (`benchmarks/reward_head.py`).
+The linear map is fitted first and the forest on what it leaves, so that the two add up. Preferences
+say nothing on a 0–4 scale, so they join as pseudo-ratings: the linear map of the round before
+places both responses, and they are moved apart around their midpoint in the order a human chose.
+What a member has not seen corrects the whole: each row is out of the bag of a third of the members,
+and on those predictions the recalibration, the taste for length and the step from ratings to
+preferences are learned, without a second round of folds.
+
+Source: out-of-bag estimates, Breiman 1996; scaled Bradley-Terry from a regression start,
+HelpSteer2-Preference (arXiv 2410.01257 §3).
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from karat.errors import RecipeError
-from karat.rewards import features
-from karat.rewards.head import Floats, Forest, Head, Linear
-from karat.row import Message
-from karat.training.corruptions import KINDS, TRAINED, ratings_of, spoil
-from karat.training.ratings import HumanData, Pair
+from karat.rewards.head_model import ATTRIBUTES, LENGTH, Head, goodness
+from karat.rewards.head_parts import Floats, Forest, Line, Linear, same_line
+from karat.training.objectives import PairLoss
+from karat.training.reward_linear import preference, ridge
+from karat.training.reward_sample import Sample, sample_of
+from karat.training.reward_settings import FEWEST_MEMBERS, RATED, Objective, Settings
+from karat.training.reward_table import Mask, Table
+from karat.training.reward_trees import forest_of, sklearn_forest
+from karat.training.reward_unseen import FEWEST_ROWS, line_of, taste, unseen
 
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a head is fitted. Weights are relative to a human-rated row, which weighs 1."""
-
-    trees: int = 100
-    leaf: int = 8
-    tree_features: float = 0.33
-    ridge: float = 300.0
-    rounds: int = 2
-    pair_weight: float = 1.0
-    pair_shift: tuple[float, ...] = (0.6, 0.6, 0.3, 0.0, 0.0)
-    spoiled_weight: float = 0.15
-    spoiled_per_row: int = 2
-    seed: int = 7
+_LEAST_SCALE = 0.3
+_MOST_LEAVES = 2000  # a tree: more data make it surer, and the file no larger
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Human data as features: R rated rows with K spoiled copies each, and P pairs.
+class Base:
+    """A regression, and what its members say about rows they did not draw (NaN: all drew them)."""
 
-    Rows of one `prompt_R` answer the same conversation; those of one `group` begin with the same
-    user turn, and never straddle a split.
+    linear: Linear
+    forest: Forest
+    line: Line
+    oob_RA: Floats
+    oob_PA: tuple[Floats, Floats]
+    oob_SA: Floats
+
+
+def fit_heads(
+    table: Table, settings: Settings, objectives: Sequence[Objective], rated: Mask, paired: Mask
+) -> dict[Objective, Head]:
+    """One head per objective on the rows and pairs that the masks select.
+
+    Every head has its `length` curve where there are members enough to learn it; the caller drops
+    what is not wanted.
     """
-
-    x_RF: Floats
-    y_RA: Floats
-    prompt_R: NDArray[np.int64]
-    group_R: NDArray[np.str_]
-    spoiled_KRF: dict[str, Floats]
-    chosen_PF: Floats
-    rejected_PF: Floats
-    group_P: NDArray[np.str_]
-
-
-def table_of(data: HumanData, seed: int, spoiled: Sequence[str] = KINDS) -> Table:
-    """Compute the features of everything once; about a millisecond per response."""
-    width = len(features.NAMES)
-    rows: list[Floats] = []
-    for i, item in enumerate(data.rated):
-        rng = random.Random(f"{seed}:{i}")
-        others = [
-            o for o in rng.sample(data.rated, min(20, len(data.rated))) if o.group != item.group
-        ]
-        other = others[0].response if others else ""
-        prompt = item.prompt[-1].content if item.prompt else ""
-        copies = spoil(item.response, prompt, other, rng)
-        rows.append(features.features(item.prompt, [item.response, *(copies[k] for k in spoiled)]))
-    x_RKF = np.array(rows) if rows else np.empty((0, 1 + len(spoiled), width))
-    pairs_P2F = pair_features(data.pairs)
-    prompts: dict[tuple[Message, ...], int] = {}
-    return Table(
-        x_RF=x_RKF[:, 0],
-        y_RA=np.array([item.ratings for item in data.rated], dtype=np.float64).reshape(-1, 5),
-        prompt_R=np.array([prompts.setdefault(item.prompt, len(prompts)) for item in data.rated]),
-        group_R=np.array([item.group for item in data.rated], dtype=np.str_),
-        spoiled_KRF={kind: x_RKF[:, k] for k, kind in enumerate(spoiled, start=1)},
-        chosen_PF=pairs_P2F[:, 0],
-        rejected_PF=pairs_P2F[:, 1],
-        group_P=np.array([item.group for item in data.pairs], dtype=np.str_),
-    )
-
-
-def pair_features(pairs: Sequence[Pair]) -> Floats:
-    """x_P2F: the features of the chosen and of the rejected response of each pair."""
-    if not pairs:
-        return np.empty((0, 2, len(features.NAMES)))
-    return np.array([features.features(p.prompt, [p.chosen, p.rejected]) for p in pairs])
+    sample = sample_of(table, settings, rated, paired)
+    base = _regression(sample, settings) if set(objectives) & set(RATED) else None
+    heads: dict[Objective, Head] = {}
+    for objective in objectives:
+        if objective == "regression" and base:
+            heads[objective] = _rated_head(sample, settings, base, None)
+        elif objective == "regression+scaled" and base:
+            heads[objective] = _rated_head(sample, settings, base, _tuned(sample, settings, base))
+        elif objective in ("bt", "margin", "scaled"):
+            heads[objective] = _paired_head(sample, settings, objective)
+    return heads
 
 
 def fit_head(table: Table, settings: Settings, rated: Mask, paired: Mask) -> Head:
-    """Fit on the rows and pairs that the masks select."""
-    x_RF, y_RA, weight_R = _rated_rows(table, settings, rated)
-    head = _fit(x_RF, y_RA, weight_R, settings)
-    if not paired.any():
-        return head
-    chosen_PF, rejected_PF = table.chosen_PF[paired], table.rejected_PF[paired]
-    x_all, weight_all = (
-        np.concatenate([x_RF, chosen_PF, rejected_PF]),
-        np.full(2 * paired.sum(), settings.pair_weight),
+    """The head of these settings on the rows and pairs that the masks select."""
+    head = fit_heads(table, settings, [settings.objective], rated, paired)[settings.objective]
+    return head if settings.debias else replace(head, length=None)
+
+
+def _regression(sample: Sample, settings: Settings) -> Base:
+    maps, forests = [], []
+    texts = (sample.x_R, *sample.x_P, sample.x_S)
+    seen = [np.zeros((len(x), 1)) for x in texts]
+    sums = [np.zeros((len(x), len(ATTRIBUTES))) for x in texts]
+    for m in range(settings.members):
+        linear, trees = _member(sample, settings, m)
+        maps.append(linear)
+        forests.append(trees)
+        counts = (sample.count_MR[m], *[sample.count_MP[m]] * 2, sample.count_MS[m])
+        for k, x in enumerate(texts):
+            out = counts[k] == 0
+            if out.any():
+                z = sample.standard(x[out])
+                sums[k][out] += z @ linear[0] + linear[1] + trees.predict(x[out])
+                seen[k][out] += 1
+    with np.errstate(invalid="ignore"):
+        oob = [total / times for total, times in zip(sums, seen, strict=True)]
+    return Base(
+        Linear(np.array([w for w, _ in maps]), np.array([b for _, b in maps])),
+        forest_of(forests),
+        line_of(oob[0], sample.y_RA),
+        oob[0],
+        (oob[1], oob[2]),
+        oob[3],
     )
+
+
+def _member(sample: Sample, settings: Settings, m: int) -> tuple[tuple[Floats, Floats], Any]:
+    """One member: its share of a ridge regression, and the forest on what that leaves."""
+    counts = (
+        sample.count_MR[m],
+        settings.spoiled_weight * sample.count_MS[m],
+        *[settings.pair_weight * sample.count_MP[m]] * 2,
+    )
+    parts = (sample.x_R, sample.x_S, *sample.x_P)
+    kept = [count > 0 for count in counts]
+    x_NF = np.concatenate([x[k] for x, k in zip(parts, kept, strict=True)])
+    weight_N = np.concatenate([count[k] for count, k in zip(counts, kept, strict=True)])
+    z_NF = sample.standard(x_NF)
+    y_NA = np.concatenate([sample.y_RA[kept[0]], sample.y_SA[kept[1]]])
+    human = len(y_NA)
+    found = ridge(z_NF[:human], y_NA, weight_N[:human], settings.ridge)
+    pairs = int(kept[2].sum())
     shift_A = np.array(settings.pair_shift)
-    for _ in range(settings.rounds):
-        middle_PA = (head.predict(chosen_PF) + head.predict(rejected_PF)) / 2
-        y_all = np.concatenate([y_RA, middle_PA + shift_A, middle_PA - shift_A])
-        head = _fit(x_all, y_all, np.concatenate([weight_R, weight_all]), settings)
-    return head
-
-
-def _rated_rows(table: Table, settings: Settings, rated: Mask) -> tuple[Floats, Floats, Floats]:
-    rng = np.random.default_rng(settings.seed)
-    kinds = [kind for kind in TRAINED if kind in table.spoiled_KRF]
-    per_row = min(settings.spoiled_per_row, len(kinds)) if settings.spoiled_weight else 0
-    x, y = [table.x_RF[rated]], [table.y_RA[rated]]
-    for r in np.flatnonzero(rated):
-        for k in rng.choice(len(kinds), per_row, replace=False) if per_row else ():
-            x.append(table.spoiled_KRF[kinds[k]][r][None])
-            y.append(ratings_of(kinds[k], table.y_RA[r])[None])
-    human = int(rated.sum())
-    x_all, y_all = np.concatenate(x), np.concatenate(y)
-    weight = np.where(np.arange(len(x_all)) < human, 1.0, settings.spoiled_weight)
-    return x_all, y_all, weight
-
-
-def _fit(x_NF: Floats, y_NA: Floats, weight_N: Floats, settings: Settings) -> Head:
-    trees = sklearn_forest(settings)
-    trees.fit(x_NF, y_NA, sample_weight=weight_N)
-    return Head(fit_linear(x_NF, y_NA, weight_N, settings.ridge), forest_of(trees), {})
-
-
-def sklearn_forest(settings: Settings) -> Any:
-    """The unfitted scikit-learn forest of these settings.
-
-    Raises:
-        RecipeError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.ensemble import ExtraTreesRegressor
-    except ImportError as error:
-        raise RecipeError(
-            "training a reward head needs scikit-learn: pip install 'karat[reward]'"
-        ) from error
-    return ExtraTreesRegressor(
-        settings.trees,
-        min_samples_leaf=settings.leaf,
-        max_features=settings.tree_features,
-        random_state=settings.seed,
-        n_jobs=1,
+    for _ in range(settings.rounds if pairs else 0):
+        guess_NA = np.clip(z_NF[human:] @ found[0] + found[1], 0, 4)
+        middle_PA = (guess_NA[:pairs] + guess_NA[pairs:]) / 2
+        y_all = np.concatenate([y_NA, middle_PA + shift_A, middle_PA - shift_A])
+        found = ridge(z_NF, y_all, weight_N, settings.ridge)
+    y_all = y_all if pairs and settings.rounds else y_NA
+    share = settings.linear_share
+    linear = (share * found[0], share * found[1])
+    rest_NA = y_all - (z_NF[: len(y_all)] @ linear[0] + linear[1])
+    rows = len(y_all)
+    leaf = max(settings.leaf, rows // _MOST_LEAVES)
+    trees = sklearn_forest(
+        settings.trees_each, leaf, settings.tree_features, settings.seed + 1000 * m
     )
+    # What nobody rated is no surprise: it leaves the linear map's word as it is.
+    filled_NA = np.where(np.isfinite(rest_NA), rest_NA, (1 - share) * _mean(y_NA))
+    # Rounded, for a library that adds in another order must not turn a tie between two splits.
+    trees.fit(x_NF[:rows], np.round(filled_NA, 6), sample_weight=weight_N[:rows])
+    return linear, trees
 
 
-def fit_linear(x_NF: Floats, y_NA: Floats, weight_N: Floats, ridge: float) -> Linear:
-    """Weighted ridge regression on clipped, standardised features, in closed form."""
-    low_F, high_F = np.percentile(x_NF, [1, 99], axis=0)
-    clipped_NF = np.clip(x_NF, low_F, high_F)
-    scale_F = clipped_NF.std(axis=0) + 1e-9
-    none = np.zeros((x_NF.shape[1], y_NA.shape[1]))
-    mean_F = np.asarray(clipped_NF.mean(axis=0), dtype=np.float64)
-    shape = Linear(low_F, high_F, mean_F, scale_F, none, none[0])
-    z_NF = shape.standardise(x_NF)
-    z_mean_F = np.average(z_NF, axis=0, weights=weight_N)
-    y_mean_A = np.average(y_NA, axis=0, weights=weight_N)
-    centred_NF = z_NF - z_mean_F
-    gram_FF = centred_NF.T @ (centred_NF * weight_N[:, None]) + ridge * np.eye(x_NF.shape[1])
-    right_FA = centred_NF.T @ ((y_NA - y_mean_A) * weight_N[:, None])
-    weight_FA = np.asarray(np.linalg.solve(gram_FF, right_FA), dtype=np.float64)
-    bias_A = y_mean_A - z_mean_F @ weight_FA
-    return Linear(low_F, high_F, mean_F, scale_F, weight_FA, bias_A)
+def _mean(y_NA: Floats) -> Floats:
+    given = np.isfinite(y_NA)
+    total_A = np.where(given, y_NA, 0).sum(axis=0)
+    return np.asarray(total_A / np.maximum(given.sum(axis=0), 1), dtype=np.float64)
 
 
-def forest_of(trees: Any) -> Forest:
-    """A fitted scikit-learn forest as arrays that predict the same without scikit-learn."""
-    parts = [_tree_arrays(estimator.tree_) for estimator in trees.estimators_]
-    sizes = [len(part[0]) for part in parts]
-    roots_T = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    return Forest(
-        roots_T=roots_T,
-        feature_K=np.concatenate([p[0] for p in parts]).astype(np.int32),
-        threshold_K=np.concatenate([p[1] for p in parts]),
-        child_K=np.concatenate([p[2] + r for p, r in zip(parts, roots_T, strict=True)]).astype(
-            np.int32
-        ),
-        value_KA=np.concatenate([p[3] for p in parts]),
-        depth=max(int(e.tree_.max_depth) for e in trees.estimators_),
+def _tuned(sample: Sample, settings: Settings, base: Base) -> Linear | None:
+    """What scaled Bradley-Terry adds to a regression's reward, per member, in points of reward."""
+    reward_R, chosen_P, rejected_P, reward_S = (
+        goodness(base.line(oob)) for oob in (base.oob_RA, *base.oob_PA, base.oob_SA)
     )
+    gap_V = sample.gaps(reward_R, (chosen_P, rejected_P), reward_S)
+    step_VF, strength_V, count_MV = sample.steps, sample.strengths, sample.draws
+    known = np.isfinite(gap_V)
+    if settings.members < FEWEST_MEMBERS or known.sum() < FEWEST_ROWS:
+        return None
+    width = step_VF.shape[1]
+    step_VF, strength_V, count_MV = step_VF[known], strength_V[known], count_MV[:, known]
+    gap_V = gap_V[known]
+    once_V = sample.weights[known]
+    penalty_F = np.append(np.full(width, settings.pair_ridge), 1e-3)
+    # How many logits a point of the regression's reward is worth, then what is missing from it.
+    both_VF = np.column_stack([step_VF, gap_V])
+    found_F = preference(both_VF, strength_V, once_V, penalty_F, "scaled")
+    scale = max(float(found_F[-1]), _LEAST_SCALE)
+    weight_MF = [
+        preference(
+            step_VF, strength_V, count_V, penalty_F[:-1], "scaled",
+            gap_P=scale * gap_V, start_F=found_F[:-1],
+        )
+        for count_V in count_MV
+    ]  # fmt: skip
+    return Linear(np.array(weight_MF)[:, :, None] / scale, np.zeros((settings.members, 1)))
 
 
-def _tree_arrays(tree: Any) -> tuple[NDArray[Any], Floats, NDArray[Any], Floats]:
-    """Nodes reordered so that siblings are neighbours, the left one first."""
-    order, position = [0], 0
-    child = np.empty(tree.node_count, dtype=np.int64)
-    while position < len(order):
-        node = order[position]
-        leaf = tree.children_left[node] < 0
-        child[position] = position if leaf else len(order)
-        if not leaf:
-            order += [tree.children_left[node], tree.children_right[node]]
-        position += 1
-    leaf_K = tree.children_left[order] < 0
-    feature_K = np.where(leaf_K, 0, tree.feature[order])
-    threshold_K = np.where(leaf_K, np.inf, tree.threshold[order])
-    value_KA = np.where(leaf_K[:, None], tree.value[order][:, :, 0], 0.0)
-    return feature_K, threshold_K, child, value_KA
+def _rated_head(sample: Sample, settings: Settings, base: Base, paired: Linear | None) -> Head:
+    reward_R = goodness(base.line(base.oob_RA))
+    reward_line = same_line(1)
+    if paired is not None:
+        reward_R = reward_R + unseen(paired, sample.standard(sample.x_R), sample.count_MR)
+        reward_line = line_of(reward_R[:, None], goodness(sample.y_RA)[:, None])
+        reward_R = reward_line(reward_R[:, None])[:, 0]
+    length = None
+    known = np.isfinite(reward_R)
+    if settings.members >= FEWEST_MEMBERS and known.sum() >= FEWEST_ROWS:
+        place = np.zeros(int(known.sum()), np.int64)
+        length = taste(reward_R[known], place, sample.raw_RW[known, LENGTH], within=False)
+    return Head(
+        sample.columns, sample.standard, base.linear, base.forest, paired, base.line, reward_line,
+        length, {},
+    )  # fmt: skip
 
 
-class Predictor(Protocol):
-    """Anything that turns features x_NF into ratings y_NA, 0–4."""
-
-    def predict(self, x_NF: Floats, /) -> Floats:
-        """y_NA for x_NF."""
-        ...
-
-
-Fit = Callable[[Table, Settings, Mask, Mask], Predictor]
+def _paired_head(sample: Sample, settings: Settings, kind: PairLoss) -> Head:
+    step_VF, strength_V = sample.steps, sample.strengths
+    penalty_F = np.full(step_VF.shape[1], settings.pair_ridge)
+    whole_F = preference(step_VF, strength_V, sample.weights, penalty_F, kind)
+    weight_MF = np.array(
+        [
+            preference(step_VF, strength_V, count_V, penalty_F, kind, start_F=whole_F)
+            for count_V in sample.draws
+        ]
+    )
+    paired = Linear(weight_MF[:, :, None], np.zeros((settings.members, 1)))
+    raw = np.concatenate([sample.raw_RW[sample.better_Q], sample.raw_RW[sample.worse_Q]])
+    x = np.concatenate([sample.x_R[sample.better_Q], sample.x_R[sample.worse_Q], *sample.x_P])
+    count_MN = np.concatenate(
+        [*[sample.count_MR[:, sample.better_Q]] * 2, *[sample.count_MP] * 2], axis=1
+    )
+    log_chars = np.concatenate([raw[:, LENGTH], *(p[:, LENGTH] for p in sample.raw_PW)])
+    implied, given = np.arange(len(sample.better_Q)), np.arange(len(sample.strength_P))
+    place = np.concatenate([implied, implied, given + len(implied), given + len(implied)])
+    reward = unseen(paired, sample.standard(x), count_MN)
+    known = np.isfinite(reward)
+    length = None
+    if settings.members >= FEWEST_MEMBERS and known.sum() >= FEWEST_ROWS:
+        length = taste(reward[known], place[known], log_chars[known], within=True)
+    return Head(
+        sample.columns, sample.standard, None, None, paired, same_line(0), same_line(1), length, {}
+    )

@@ -1,0 +1,45 @@
+"""How a reward head is fitted: objectives, representations, and the numbers that were settled.
+
+The numbers were chosen on held-out HelpSteer prompts, among about sixty, and the card says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Objective = Literal["regression", "regression+scaled", "bt", "margin", "scaled"]
+Representation = Literal["surface", "static", "surface+static"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+REPRESENTATIONS: tuple[Representation, ...] = get_args(Representation)
+RATED: tuple[Objective, ...] = ("regression", "regression+scaled")
+FEWEST_MEMBERS = 5  # for what is learned out of the bag
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a head is fitted. Weights are relative to a human-rated row, which weighs 1.
+
+    `trees` are those of all `members` together. `debias` takes the reward's taste for length out.
+    """
+
+    objective: Objective = "regression+scaled"
+    representation: Representation = "surface+static"
+    members: int = 10
+    trees: int = 80
+    leaf: int = 4
+    tree_features: float = 0.33
+    linear_share: float = 0.7
+    ridge: float = 300.0
+    pair_ridge: float = 2000.0
+    rounds: int = 2
+    pair_weight: float = 0.25
+    pair_shift: tuple[float, ...] = (0.6, 0.6, 0.3, 0.0, 0.0)
+    spoiled_weight: float = 0.3
+    debias: bool = False
+    seed: int = 7
+
+    @property
+    def trees_each(self) -> int:
+        """Trees of one member."""
+        return max(1, self.trees // self.members)
