@@ -25,12 +25,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from karat.curation.embedding import DIMENSIONS
 from karat.rewards.columns import RAW, SURFACE
 from karat.rewards.head import HeadReward
 from karat.rewards.head_model import with_reward
@@ -43,7 +46,7 @@ from karat.training.reward_head import speed
 from karat.training.reward_settings import Objective, Settings
 from karat.training.reward_table import Mask, Table, table_of
 
-RATINGS = ("helpsteer2/ratings.jsonl", "helpsteer1/ratings.jsonl")
+RATINGS = ("helpsteer2/ratings.jsonl",)
 PAIRS = ("pairs/hh-helpful.jsonl", "dialogues/open-assistant-trees.jsonl")
 HEADER = """\
 | what | rated pairs (95%) | gap ≥ 2 | against shipped (95%) | r h c coh cpx v reward \
@@ -163,6 +166,16 @@ def trees() -> object:
     return ExtraTreesRegressor(100, min_samples_leaf=3, max_features=0.33, random_state=7)
 
 
+def plain_trees(leaf: int) -> object:
+    """A forest on the surface and 48 principal components of the response, and nothing else."""
+    response = slice(SURFACE, SURFACE + DIMENSIONS)
+    axes = ColumnTransformer(
+        [("surface", "passthrough", slice(SURFACE)), ("response", PCA(48), response)]
+    )
+    forest = ExtraTreesRegressor(300, min_samples_leaf=leaf, max_features=0.33, random_state=7)
+    return make_pipeline(axes, forest)
+
+
 def boosted() -> object:
     """One boosted regressor per attribute."""
     return MultiOutputRegressor(
@@ -191,6 +204,8 @@ def alternatives(data: HumanData) -> list[Alternative]:
     models = [("trees", trees, surface), ("ridge", ridge, surface), ("boosted", boosted, surface)]
     models += [
         ("surface + static, trees", trees, both),
+        ("surface + 48 axes, trees, leaf 8", partial(plain_trees, 8), both),
+        ("surface + 48 axes, trees, leaf 3", partial(plain_trees, 3), both),
         ("static, ridge", ridge, slice(SURFACE, RAW)),
     ]
     found += [

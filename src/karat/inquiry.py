@@ -154,9 +154,11 @@ def seen_share(place: Place, groups: Iterable[str]) -> float | None:
     for one in place.graders.behind(place.name).values():
         record = getattr(getattr(one, "head", None), "meta", {}).get("prompts")
         try:
-            seen |= np.isin(marks, np.frombuffer(base64.b64decode(record), "<u8"))
-        except (TypeError, ValueError):
+            theirs = np.frombuffer(base64.b64decode(record or "?", validate=True), "<u8")
+        except (TypeError, ValueError):  # none, or no marks
             known &= is_asking(one) and bool(one.rewards)
+        else:
+            seen |= np.isin(marks, theirs)
     return float(seen.mean()) if known or seen.any() else None
 
 

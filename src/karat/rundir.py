@@ -56,7 +56,7 @@ class Run:
         """An existing run. Raises: RecipeError when the directory holds none."""
         run = cls(path)
         if not run.recipe.is_file():
-            raise RecipeError(f"{path} is not a run: it has no recipe.yaml (`karat run` makes one)")
+            raise RecipeError(f"{path} is not a run: {_instead(run.path)}")
         return run
 
     @property
@@ -83,6 +83,15 @@ class Run:
         """The dropped rows with their reasons."""
         with _opened(self.dropped_file) as file:
             return file.read()
+
+
+def _instead(path: Path) -> str:
+    """What a directory is that is no run, and what to open in it."""
+    if (path / "asked.json").is_file():
+        return f"it is a cycle; open {path / 'cycle.html'}, or `karat show {path / 'round-1/run'}`"
+    if (path / "plan.json").is_file():
+        return f"it is a lift; open {path / 'lift.html'}"
+    return "it has no recipe.yaml (`karat run` makes one)"
 
 
 @contextmanager

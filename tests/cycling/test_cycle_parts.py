@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,11 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import environment, wait_for
+from conftest import environment, rows_of, wait_for
 
+import karat
 from karat.cycling import measures
-from karat.cycling.asked import Asked
+from karat.cycling.asked import FIXED, Asked
+from karat.cycling.held_out import reading, too_few
 from karat.cycling.lineage import Cycle, Round, verdict
+from karat.cycling.loop import cycle
 from karat.cycling.measures import Graded
 from karat.cycling.options import options_of
 from karat.cycling.serving import Server, _arguments
@@ -25,7 +29,10 @@ from karat.errors import RecipeError, RunError
 from karat.intervals import Interval
 from karat.models.embedded import available
 from karat.row import Message, Response, Row
+from karat.rundir import REPORT_KEYS, Run
+from karat.steps.read import read
 from karat.table import SCHEMA, to_batch
+from karat.training import torch_side
 
 TOY = Path(__file__).with_name("toy_server.py")
 RECIPE = """
@@ -118,6 +125,87 @@ def test_a_recipe_s_own_mix_is_lifted_over_all_rounds(recipe: Path, tmp_path: Pa
     assert mixed.params["share"] == 0.3
     tested = asked.test(tmp_path / "held.jsonl", {"model": "vllm/x"}, tmp_path / "out" / "t.yaml")
     assert [c.params.get("reward") for c in tested.steps][-1] == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ([{"category": "writing", "turns": ["Why?", "And then?"]}], {"prompt": "turns.0"}),
+        ([{"turns": [{"role": "user", "content": "Why?"}]}], {"messages": "turns"}),
+        ([{"messages": [{"role": "user", "content": "Why?"}]}], {}),
+        ([{"question": "Why?"}], {}),
+        ([{"id": 1, "request": "Why?"}], {"prompt": "request"}),
+        ([{"category": "x", "text": "Why?"}], {"prompt": "text"}),
+        ([{"one": "Why?", "two": "How?"}], "which column holds the prompts is not clear"),
+    ],
+)
+def test_held_out_prompts_are_found_whatever_they_are_called(
+    tmp_path: Path, lines: list[dict[str, Any]], wanted: dict[str, str] | str
+) -> None:
+    path = tmp_path / "held.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if isinstance(wanted, str):
+        with pytest.raises(RecipeError, match=wanted):
+            reading(path)
+        return
+    assert reading(path) == wanted
+    run = karat.run(karat.Recipe([read(path=str(path), **wanted)], name="x"), tmp_path / "run")
+    assert [row.prompt for row in rows_of(run.accepted_file)] == ["Why?"]
+
+
+def test_held_out_prompts_may_be_named_anew_until_some_are_fixed(
+    recipe: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("xllamacpp")
+    recipe.write_text(recipe.read_text() + "  - split: {}\n")
+    given = {"judge": "theirs", "held_out": None}
+    asked = [Asked(recipe, options_of(given))]
+    for name in ("held.jsonl", "more.jsonl"):
+        (tmp_path / name).write_text('{"prompt": "why"}\n')
+        asked.append(Asked(recipe, options_of({**given, "held_out": tmp_path / name})))
+    out = tmp_path / "out"
+    out.mkdir()
+    for one in asked:
+        one.hold(out)
+    kept = json.loads((out / "asked.json").read_text())
+    assert kept["held_out"] == str(tmp_path / "more.jsonl")
+    assert str(tmp_path / "more.jsonl") in kept["files"]
+    with pytest.raises(RecipeError, match="other objective"):
+        Asked(recipe, options_of({**given, "objective": "dpo"})).hold(out)
+    (out / FIXED).write_text("")
+    asked[-1].hold(out)
+    with pytest.raises(RecipeError, match="holds another cycle: other files, held_out"):
+        asked[1].hold(out)
+
+
+def test_too_few_held_out_prompts_are_told_with_the_reason(tmp_path: Path) -> None:
+    funnel = [{"label": "verify", "dropped": {"truncation": 9, "empty": 2}}]
+    told = dict.fromkeys(REPORT_KEYS) | {"funnel": funnel, "rows": {"accepted": 1, "dropped": 11}}
+    (tmp_path / "report.json").write_text(json.dumps(told))
+    assert (
+        "1 held-out prompt is too few to compare rounds by, which are the test part of round 1: "
+        "round 1 accepted 1 row, 11 dropped, most by verify: truncation; `karat show "
+    ) in str(too_few(1, Run(tmp_path)))
+    assert "0 held-out prompts are too few" in str(too_few(0, None))
+
+
+def test_nothing_is_spent_where_training_could_not_begin(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+    options = options_of({"judge": "theirs", "held_out": tmp_path / "held.jsonl"})
+    monkeypatch.setattr(torch_side, "NEEDED", ("torch", "no_such_module"))
+    with pytest.raises(RecipeError, match=r"training needs .*no_such_module: pip install"):
+        cycle(recipe, options, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(torch_side, "NEEDED", ())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "accepted.parquet").write_text("a run's")
+    with pytest.raises(RecipeError, match="is not empty: name a folder of its own"):
+        cycle(recipe, options, tmp_path / "out")
+    (tmp_path / "out" / "asked.json").write_text("{}")
+    with pytest.raises(RecipeError, match=r"it is a cycle; open .*cycle\.html"):
+        Run.open(tmp_path / "out")
 
 
 def test_a_server_is_waited_for_and_ended_with_all_it_started(tmp_path: Path) -> None:

@@ -9,17 +9,22 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from conftest import environment, rows_of
 from tiny_gguf import tiny_gguf
 
+from karat.cycling.lineage import Cycle, Round
 from karat.cycling.loop import cycle
 from karat.cycling.options import options_of
+from karat.cycling.shown import places
 from karat.errors import RecipeError, RunError
 from karat.models.adapters import Adapter
 from karat.models.embedded import available
+from karat.recipe import Recipe
 
 for needed in ("trl", "peft", "gguf", "datasets"):
     pytest.importorskip(needed)
@@ -153,6 +158,29 @@ def test_the_verdict_is_the_interval_s(made: Made) -> None:
         text = (made.out / name).read_text()
         assert "embedded/helpsteer2" in text
         assert made.tree["stopped"].split(",")[0] in text
+
+
+def test_the_end_says_where_everything_is(made: Made) -> None:
+    found = Cycle(**{**made.tree, "rounds": [msgspec.convert(one, Round) for one in
+                                             made.tree["rounds"]]})  # fmt: skip
+    for best in (0, 1):
+        found.best = best
+        told = "\n".join(places(found, made.out))
+        assert f"page    {made.out / 'cycle.html'}" in told
+        assert str(made.out / f"round-{best or 2}" / "student") in told
+    assert f"  models:\n    student: {{model: embedded/{made.folder}/tiny.gguf, adapter: " in told
+    use = told.partition("in a recipe:")[2]
+    (made.folder / "use.yaml").write_text(
+        f"{dedent(use)}\nsteps:\n  - read: {{path: prompts.jsonl}}\n"
+        "  - respond: {models: [student]}\n"
+    )
+    assert Recipe.load(made.folder / "use.yaml").models["student"].adapter is not None
+    page = (made.out / "cycle.html").read_text()
+    for place in ("round-1/run/", "round-1/student/", "round-0/test/"):
+        assert f'<a href="{place}">' in page
+        assert (made.out / place).is_dir()
+    assert page.count("<svg") > 4
+    assert "Held-out reward" in page
 
 
 def test_run_again_it_pays_nothing_and_says_the_same(made: Made) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
 import sys
+from importlib import resources
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -20,10 +23,16 @@ from server import Server
 from servers import VllmServer
 
 from karat.errors import RecipeError, RunError
-from karat.evaluating.evaluate import HTML, JSON, evaluate_reward, remembered
+from karat.evaluating.evaluate import HTML, JSON, evaluate_reward
+from karat.evaluating.folders import default_name
+from karat.evaluating.items import EvalSet
+from karat.evaluating.remembered import remembered
 from karat.evaluating.sets import read_set
 from karat.evaluating.shown import evaluation_text
 from karat.inquiry import find
+from karat.training._items import prompt_marks
+from karat.training.finetune.record import note_prompts
+from karat.training.ratings import HumanData, Pair
 
 PAIRS = 40
 QUICK = {"resamples": 400}
@@ -214,15 +223,55 @@ def test_ratings_beside_people(tmp_path):
     assert human.sets[0].attributes[0].pearson.value == pytest.approx(1.0)
 
 
-def test_a_set_it_was_trained_on_is_told(tmp_path, pairs):
-    folder = tmp_path / "helpsteer2"
+def trained_on(path, prompts):
+    """The head of the package, with the marks of other prompts in its file."""
+    with np.load(resources.files("karat.rewards") / "assets/helpsteer2.npz") as file:
+        held = dict(file)
+    meta = json.loads(bytes(held["meta"]))
+    marks = prompt_marks([" ".join(text.lower().split()) for text in prompts])
+    meta["prompts"] = base64.b64encode(marks.tobytes()).decode()
+    held["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(path, **held)
+    return f"embedded/{path}"
+
+
+def test_a_set_it_was_trained_on_is_told_whatever_its_file_is_called(tmp_path, pairs):
+    lines = read(pairs)
+    fresh = [{**line, "prompt": f"Else, {line['prompt']}"} for line in lines]
+    folder = tmp_path / "helpsteer2"  # as a file of the head's training
     folder.mkdir()
-    write(folder / "ratings.jsonl", read(pairs))
+    write(folder / "ratings.jsonl", fresh)
+    more = write(tmp_path / "more.jsonl", [{**f, "chosen": f["chosen"] + "!"} for f in fresh])
+    head = trained_on(tmp_path / "mine.npz", [line["prompt"] for line in lines[: PAIRS // 2]])
+    said = []
     made = evaluate_reward(
-        "embedded/helpsteer2", [str(folder)], out=tmp_path / "out", **QUICK
+        head, [pairs, str(folder), more], against="embedded/helpsteer2", out=tmp_path / "out",
+        say=said.append, **QUICK,
     )  # fmt: skip
-    assert any("was trained on helpsteer2/ratings.jsonl" in text for text in made.warnings)
-    assert "how well it remembers" in shown(made)
+    (warning,) = made.warnings
+    assert "was trained on 50% of the prompts of mine: " in warning
+    assert not any("trained on" in text for text in said)  # told once, with the figures
+    assert [list(one.trained_on.values()) for one in made.sets] == [[0.5], [], []]
+    assert (made.overall.label, made.overall.n) == ("all sets but mine", 2 * PAIRS)
+    page = (tmp_path / "out" / HTML).read_text(encoding="utf-8")
+    assert page.count("(trained on it).") == 1
+    assert "was trained on it" in shown(made)
+    two = evaluate_reward(
+        head, [pairs, more], against="embedded/helpsteer2", out=tmp_path / "two", **QUICK
+    )
+    assert two.overall is None
+
+
+def test_an_evaluation_on_other_sets_goes_elsewhere(tmp_path, pairs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = write(tmp_path / "ot her.jsonl", read(pairs)[:1])
+    evaluate_reward("embedded/helpsteer2", [pairs], **QUICK)
+    one = evaluate_reward("embedded/helpsteer2", [other], **QUICK)
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert names == ["eval-embedded-helpsteer2-on-mine", "eval-embedded-helpsteer2-on-ot-her"]
+    assert "()" not in shown(one)  # no interval of one pair
+    long = default_name("a/b", "c", [EvalSet(f"set number {n}", "pairs", []) for n in range(20)])
+    assert len(long) <= 60 + len("eval-a-b-against-c-on-")
 
 
 def test_a_model_that_karat_trained_says_on_what(tmp_path, pairs):
@@ -230,14 +279,16 @@ def test_a_model_that_karat_trained_says_on_what(tmp_path, pairs):
     folder.mkdir()
     config = {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
     chat = {"chat_template": "{% for m in messages %}{{ m.role }} {{ m.content }}{% endfor %}"}
-    noted = {"identity": "", "result": {"data": {f"{tmp_path.name}/mine.jsonl": 40}}}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(chat), encoding="utf-8")
     (folder / "model.safetensors").write_bytes(b"")
-    (folder / "training.yaml").write_text(yaml.safe_dump(noted), encoding="utf-8")
     place = find(f"transformers/{folder}", overrides=["device=cpu"])
-    (warning,) = remembered(place, [read_set(pairs)])
-    assert "was trained on" in warning
+    asked = read_set(pairs)
+    assert not [*remembered(place, [asked])]  # no record
+    data = HumanData(pairs=[Pair(i.prompt, "a", "b", i.group) for i in asked.items[:10]])
+    note_prompts(folder, data, HumanData())
+    (known,) = remembered(place, [asked])
+    assert known.share == 0.25
 
 
 @pytest.mark.parametrize(

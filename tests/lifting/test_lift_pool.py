@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 
 import pytest
 
 from karat.errors import RecipeError
+from karat.inquiry import find, seen_share
 from karat.lifting.pool import pool_lift, print_lines
 from karat.lifting.pool_files import read_pool
+from karat.rewards.head import HeadReward
+from karat.rewards.head_file import pack
+from karat.training._items import prompt_marks
 
 REWARD = "embedded/helpsteer2"
 
@@ -47,28 +53,97 @@ def test_a_reward_that_agrees_with_people_is_shown_to(tmp_path):
     assert print_lines(made)[0] == made.verdict
 
 
-def test_a_reward_trained_on_the_pool_is_refused_unless_that_is_known(tmp_path):
-    rated = [
-        {"prompt": f"What is thing {i}?", "response": text, "helpfulness": h}
-        for i in range(25)
-        for h, text in ((1, f"It is {i}."), (3, f"Thing {i} is a tool that people use at home."))
-    ]
+def head(path, groups=None, data=("helpsteer2/ratings.jsonl",)):
+    """The embedded head with the record of these prompts, or as older ones are, with none."""
+    made = HeadReward("helpsteer2").head
+    meta = {key: value for key, value in made.meta.items() if key != "prompts"}
+    if groups is not None:
+        meta["prompts"] = base64.b64encode(prompt_marks(sorted(groups)).tobytes()).decode()
+    meta["data"] = dict.fromkeys(data, 1)
+    path.write_bytes(pack(replace(made, meta=meta)))
+    return f"embedded/{path}"
+
+
+RATED = [
+    {"prompt": f"What is thing {i}?", "response": text, "helpfulness": h}
+    for i in range(25)
+    for h, text in ((1, f"It is {i}."), (3, f"Thing {i} is a tool that people use at home."))
+]  # fmt: skip
+
+
+def test_a_reward_trained_on_these_prompts_is_refused_whatever_the_file_is_called(tmp_path):
+    path = write(tmp_path / "unseen.jsonl", RATED)
+    trained = head(tmp_path / "knows.npz", [f"what is thing {i}?" for i in range(5)])
+    with pytest.raises(RecipeError, match="was trained on 20% of this pool's prompts"):
+        pool_lift(path, trained, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    made = pool_lift(path, trained, contaminated=True)
+    assert "(trained on 20% of these prompts: it knew those answers)" in made.verdict
+    # Nor is it refused for a name alone where the record says otherwise.
     (tmp_path / "helpsteer2").mkdir()
-    path = write(tmp_path / "helpsteer2/ratings.jsonl", rated)
-    with pytest.raises(RecipeError, match=r"was trained on helpsteer2/ratings\.jsonl"):
-        pool_lift(path, REWARD)
-    made = pool_lift(path, REWARD, contaminated=True)
-    assert "(trained on helpsteer2/ratings.jsonl: it knew the answers)" in made.verdict
-    # Under another name nothing is claimed; and a panel knows what its members know.
-    renamed = pool_lift(write(tmp_path / "copy.jsonl", rated), REWARD)
-    assert any("by the files' names alone" in line for line in print_lines(renamed))
+    same = write(tmp_path / "helpsteer2/ratings.jsonl", RATED)
+    other = head(tmp_path / "new.npz", [f"what is thing {i}?" for i in range(24, 400)])
+    made = pool_lift(same, other)
+    assert made.seen == 0.04
+    assert any("was trained on 4.0% of these prompts" in line for line in print_lines(made))
+
+
+def test_a_share_is_known_where_every_head_kept_a_record(tmp_path):
+    groups = ["a", "b", "c", "d"]
+    knows, old = head(tmp_path / "knows.npz", ["a", "x"]), head(tmp_path / "old.npz")
+    assert seen_share(find(knows), groups) == 0.25
+    assert seen_share(find(knows), ["y"]) == 0
+    assert seen_share(find(old), groups) is None
+    assert seen_share(find(knows), []) is None
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
-        f"rewards: {{all: {{reward: panel/mean, of: [{REWARD}.reward, {REWARD}.helpfulness]}}}}\n"
+        f"rewards: {{all: {{reward: panel/mean, of: [{knows}.reward, {old}.reward]}}}}\n"
+        "steps: [{read: {path: x}}]\n"
+    )
+    assert seen_share(find("all", recipe), groups) == 0.25
+    assert seen_share(find("all", recipe), ["y"]) is None
+    assert seen_share(find("judge/ollama/x"), groups) is None
+
+
+def test_of_a_head_without_a_record_the_name_tells_and_another_name_nothing(tmp_path):
+    (tmp_path / "helpsteer2").mkdir()
+    path, old = write(tmp_path / "helpsteer2/ratings.jsonl", RATED), head(tmp_path / "old.npz")
+    with pytest.raises(RecipeError, match=r"was trained on helpsteer2/ratings\.jsonl"):
+        pool_lift(path, old)
+    made = pool_lift(path, old, contaminated=True)
+    assert "(trained on helpsteer2/ratings.jsonl: it knew those answers)" in made.verdict
+    renamed = pool_lift(write(tmp_path / "copy.jsonl", RATED), old)
+    assert renamed.seen is None
+    assert any("on these prompts is not known" in line for line in print_lines(renamed))
+    # A panel knows what its members know.
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"rewards: {{all: {{reward: panel/mean, of: [{old}.reward, {old}.helpfulness]}}}}\n"
         "steps: [{read: {path: x}}]\n"
     )
     with pytest.raises(RecipeError, match=r"was trained on helpsteer2/ratings\.jsonl"):
         pool_lift(path, "all", recipe=recipe)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    path = write(tmp_path / "pool.jsonl", rows())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/accepted.parquet").write_text("a run's")
+    with pytest.raises(RecipeError, match="is not empty: name a folder of its own"):
+        pool_lift(path, REWARD, out=tmp_path / "out")
+
+
+def test_pairs_without_a_prompt_are_read_as_training_reads_them(tmp_path):
+    asked = "\n\nHuman: What is tin?\n\nAssistant: "
+    found = read_pool(
+        write(tmp_path / "hh.jsonl", [
+            {"chosen": f"{asked}A metal.", "rejected": f"{asked}No idea."},
+            {"prompt": "q", "response_1": "x", "response_2": "y", "preference_strength": 2},
+        ])
+    )  # fmt: skip
+    assert [[a.human for a in one.answers] for one in found.prompts] == [[1.0, 0.0]] * 2
+    assert found.prompts[0].messages[0].content == "What is tin?"
+    assert found.prompts[1].answers[0].text == "y"
 
 
 def test_an_answer_of_several_rankings_has_their_mean_in_any_order(tmp_path):
@@ -102,7 +177,9 @@ def test_values_are_what_people_said(tmp_path, record, kind, humans):
 
 def test_files_that_say_nothing_are_refused(tmp_path):
     cases = {
-        "no rated answers": [{"text": "hello"}],
+        "no answers rated by people that karat knows: its fields are text": [{"text": "hello"}],
+        "no record with fields, but a int": [7],
+        "none of the fields human": [{"prompt": "q", "responses": [{"content": "a"}]}],
         "no prompt has two": [{"prompt": "q", "responses": [{"content": "a", "human": 1}]}],
         "of 2 kinds": [{"prompt": "q", "chosen": "a", "rejected": "b"}, rows(1)[0]],
     }
@@ -112,6 +189,6 @@ def test_files_that_say_nothing_are_refused(tmp_path):
     tied = [{"prompt": f"q {i}", "responses": [{"content": c, "human": 1} for c in "ab"]} for i in
             range(3)]  # fmt: skip
     with pytest.raises(RecipeError, match="equally good"):
-        pool_lift(write(tmp_path / "tied.jsonl", tied), REWARD)
+        pool_lift(write(tmp_path / "tied.jsonl", tied), REWARD, say=pytest.fail)
     with pytest.raises(RecipeError, match="no file"):
         read_pool(tmp_path / "missing.jsonl")

@@ -13,10 +13,12 @@ from lifted import WORDS, lift_run  # noqa: E402
 from tiny_model import tiny_model  # noqa: E402
 
 from karat.errors import RecipeError  # noqa: E402
+from karat.lifting.command import carry_out  # noqa: E402
 from karat.lifting.lift import lift  # noqa: E402
 from karat.lifting.workshop import Workshop  # noqa: E402
 from karat.training.student_settings import Settings  # noqa: E402
 
+REWARD = "embedded/helpsteer2"
 HELD = [
     {"prompt": f"Describe the {word} without letters of kind {i}, in your words.",
      "instruction_id_list": ["punctuation:no_comma", "change_case:english_lowercase"],
@@ -92,3 +94,27 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path):
         lift(run.path, student="x")
     with pytest.raises(RecipeError, match="is not a run"):
         lift(tmp_path / "nothing", student="x")
+
+
+def test_what_is_refused_leaves_no_folder_and_no_other_run_is_written_into(tmp_path):
+    run = lift_run(tmp_path)
+    held = tmp_path / "eval.jsonl"
+    held.write_text("".join(json.dumps(one) + "\n" for one in HELD), encoding="utf-8")
+    for change in ({"by": "no.score"}, {"student": "embedded/no-such"}, {"reward": REWARD}):
+        asked = {"student": "embedded/no-such", "held": held, "out": tmp_path / "out", **change}
+        with pytest.raises(RecipeError):
+            lift(run.path, **asked)
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(RecipeError, match="is not empty: name a folder of its own in -o"):
+        lift(run.path, student="x", held=held, out=run.path)
+    assert not (run.path / "plan.json").exists()
+
+
+def test_options_that_the_other_form_has_no_use_for_are_refused(tmp_path):
+    asked = {"student": "x", "seeds": 2, "learning_rate": None, "reward": REWARD}
+    with pytest.raises(RecipeError, match="no use for --student, --seeds"):
+        carry_out(None, tmp_path, asked, ["student", "seeds", "reward"], "", print, print)
+    with pytest.raises(RecipeError, match="not both"):
+        carry_out(tmp_path, tmp_path, asked, [], "", print, print)
+    with pytest.raises(RecipeError, match="about a --pool"):
+        carry_out(tmp_path, None, asked, ["contaminated"], "", print, print)

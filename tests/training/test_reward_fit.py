@@ -18,6 +18,7 @@ from karat.training.reward_cross import folds_of
 from karat.training.reward_figures import Outcomes
 from karat.training.reward_fit import fit_heads
 from karat.training.reward_linear import preference, ridge
+from karat.training.reward_sample import _draws
 from karat.training.reward_settings import Settings
 from karat.training.reward_table import table_of
 from karat.training.reward_trees import forest_of, sklearn_forest
@@ -34,12 +35,17 @@ def test_numpy_forest_equals_scikit_learn(seed: int, rows: int) -> None:
     rng = np.random.default_rng(seed)
     x_NF = rng.normal(size=(60, 7)).round(1)
     members = [
-        sklearn_forest(5, 2, 0.5, seed + m).fit(x_NF, rng.normal(size=(60, 5))) for m in (0, 1)
+        [
+            sklearn_forest(trees, 2, 0.5, seed + m).fit(x_NF, rng.normal(size=(60, 5)))
+            for trees in (5, 2)
+        ]
+        for m in (0, 1)
     ]
     new_NF = rng.normal(size=(rows, 7)).round(1)
     said_NMA = forest_of(members).predict(new_NF)
-    for m, trees in enumerate(members):
-        np.testing.assert_allclose(said_NMA[:, m], trees.predict(new_NF), atol=1e-6)
+    for m, forests in enumerate(members):
+        sum_NA = sum(forest.predict(new_NF) for forest in forests)
+        np.testing.assert_allclose(said_NMA[:, m], sum_NA, atol=1e-6)
 
 
 def test_ridge_equals_scikit_learn_and_leaves_out_what_is_not_rated() -> None:
@@ -55,6 +61,16 @@ def test_ridge_equals_scikit_learn_and_leaves_out_what_is_not_rated() -> None:
         said = z_NF @ weight_FA[:, a] + bias_A[a]
         np.testing.assert_allclose(said, oracle.predict(z_NF), atol=1e-6)
     assert not weight_FA[:, 2].any()
+
+
+def test_every_prompt_is_kept_from_a_fifth_of_the_members() -> None:
+    group_R, group_P = (np.array([f"{name}{i // 2}" for i in range(60)]) for name in "ab")
+    rows, pairs = _draws(group_R, group_P, Settings(members=10))
+    assert (rows.sum(axis=0) == 8).all()
+    assert (pairs.sum(axis=0) == 8).all()
+    assert (rows[:, ::2] == rows[:, 1::2]).all()
+    assert len(np.unique(rows, axis=0)) == 10
+    assert (_draws(group_R, group_P, Settings(members=1))[0] == 1).all()
 
 
 @pytest.mark.parametrize("kind", ["bt", "margin", "scaled"])

@@ -1,5 +1,6 @@
 """Training a head: what it writes, what it asks for, held-out accuracy above the baselines."""
 
+import base64
 import datetime
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from karat.errors import RecipeError
 from karat.rewards.base import UNBOUNDED
 from karat.rewards.head import HeadReward
 from karat.row import Message
+from karat.training._items import prompt_marks
 from karat.training.ratings import read_human
 from karat.training.reward_head import Plan, main_train, train_head
 from karat.training.reward_settings import Settings
@@ -75,6 +77,11 @@ def test_training_writes_a_head_and_its_card(tmp_path: Path) -> None:
     good, bad = reward.score(PROMPT, ["It is a useful tool.", "No."])
     assert good[5] > bad[5]
     assert good[6] > 0
+    marks = np.frombuffer(base64.b64decode(reward.head.meta["prompts"]), "<u8")
+    asked = prompt_marks(["what is thing 7?", "what is thing 77?"])
+    assert np.isin(asked, marks).tolist() == [True, False]
+    assert (np.diff(marks) > 0).all()
+    assert len(marks) == 24
 
 
 def test_preferences_alone_make_a_reward_within_one_prompt(tmp_path: Path) -> None:
@@ -132,7 +139,7 @@ def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_held_out_accuracy_beats_the_longer_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("karat.training.reward_table.TESTED_ROWS", 40)
     data = read_human([DATA / "helpsteer2" / "ratings.jsonl"])
-    small = Settings(members=5, trees=10, leaf=8, representation="surface")
+    small = Settings(members=5, trees=10, leaf=8, representation="surface", spoiled_weight=0.3)
     _, measured = train_head(data.rated, settings=small, folds=3, repeats=1, jobs=1)
     rated = measured.figures.pairs[0]
     assert rated.n > 300

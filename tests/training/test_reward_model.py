@@ -77,6 +77,7 @@ def test_each_objective_learns_and_grades(place, objective, lora):
     config = json.loads((out / "config.json").read_text())
     assert (config["problem_type"], config["pad_token_id"]) == ("regression", 258)
     assert not (out / "checkpoints").exists()
+    assert len(np.load(out / "prompts.npy")) == 54  # learned from or chosen by, not held out
     assert (out / "adapter" / "adapter_model.safetensors").exists() == lora
     card = (out / "README.md").read_text()
     assert f"**{pairs.value:.3f}**" in card

@@ -82,7 +82,11 @@ def test_sft_learns_the_answer_and_its_end_and_nothing_of_the_prompt(
     before, after = done.held_out["test"]
     for model, loss in ((base, before), (tmp_path / "o", after)):
         sums, tokens = nats(model, "completion", lines)
-        assert loss == pytest.approx(float(np.mean(-sums / tokens)), abs=1e-5)
+        assert loss == pytest.approx(float(-sums.sum() / tokens.sum()), abs=1e-5)
+    two = quick(device_batch=2, batch_size=4)
+    again = train_sft(lines, str(base), tmp_path / "p", two, print, held_out={"test": lines[:5]})
+    sums, tokens = nats(base, "completion", lines[:5])
+    assert again.held_out["test"][0] == pytest.approx(float(-sums.sum() / tokens.sum()), abs=1e-5)
 
 
 @pytest.mark.parametrize(("objective", "full"), [("dpo", False), ("rpo", True)])
@@ -236,3 +240,37 @@ def test_a_full_disk_is_told_in_words_and_the_training_goes_on(base: Path, tmp_p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert train_sft(sft_lines(), str(base), out, quick(), print).steps == 3
+
+
+def test_a_text_that_is_no_unicode_is_told_with_its_line(base: Path, tmp_path: Path) -> None:
+    lines = [*sft_lines(2), {"prompt": user("x"), "completion": answer("\ud800")}]
+    with pytest.raises(RecipeError, match="line 3 cannot be written as JSON"):
+        train_sft(lines, str(base), tmp_path / "o", quick(), print)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("objective", ["dpo", "rpo"])
+def test_the_last_rows_count_as_much_as_the_others(
+    base: Path, tmp_path: Path, objective: Any
+) -> None:
+    """Three rows, two at a time: the third is no half of the step."""
+    made = [
+        train_preference(
+            pairs(3), str(base), tmp_path / str(at_once),
+            quick(epochs=2, batch_size=4, device_batch=at_once), print, objective,
+        ).curve
+        for at_once in (1, 2)
+    ]  # fmt: skip
+    for (_, one), (_, two) in zip(*made, strict=True):
+        assert one == pytest.approx(two, abs=2e-5)
+
+
+def test_a_long_first_step_tells_how_far_it_is(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "SAY_EVERY_S", 0.0)
+    said: list[str] = []
+    train_preference(pairs(4), str(base), tmp_path / "o", quick(batch_size=4), said.append, "rpo")
+    assert said[1].startswith("loading ")
+    assert said[2] == "training: 1 step of 4 rows, a row at a time"
+    assert said[3] == "in step 1 of 1: part 1 of 4"

@@ -128,12 +128,44 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", rows(None))
     for more, said in [
         (["--set", "wieght_decay=1"], "did you mean 'weight_decay'"),
-        (["--lora-r", "0"], "'lora_r'"),
-        (["--device", "gpu"], "finds no gpu"),
+        (["--set", "foo=1"], "nearest are"),
+        (["--lora-r", "0"], "--lora-r 0: a whole number from 1"),
+        (["--lr", "-1"], "--lr -1.0: a number above 0"),
+        (["--device", "gpu"], "no device 'gpu': auto, cpu, cuda, cuda:1, mps"),
         (["--max-length", "3"], "--max-length reads longer ones"),
+        (["--set", "report_to=wandb", "--device", "cpu"], "refuses these settings: Wandb"),
     ]:
         done = karat("sft", run.path, "--model", base, *more)
         assert done.exit_code in (1, 2)
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert said in done.stderr
+        assert len(done.stderr.splitlines()[-1]) < 300
+        assert not (run.path / "students").exists()  # refused: nothing is left of it
     assert "Traceback" not in done.output
+
+
+def test_a_file_of_the_wrong_kind_is_told_which_one_is_wanted(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "tiny")
+    turn = [{"role": "user", "content": "x"}]
+    (tmp_path / "sft.jsonl").write_text(json.dumps({"prompt": turn, "completion": "y"}))
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": turn, "chosen": "y"}))
+    (tmp_path / "other.jsonl").write_text(json.dumps({"prompt": turn}))
+    (tmp_path / "tiny.yaml").write_text("name: tiny\n")
+    for objective, name, said in [
+        ("dpo", "sft.jsonl", "is of the export trl-sft; `karat train dpo` takes trl-preference"),
+        ("sft", "pairs.jsonl", "is of the export trl-preference; `karat train sft` takes trl-sft"),
+        ("rpo", "other.jsonl", "line 1 has no 'chosen'; `karat train rpo` takes trl-preference"),
+        ("sft", "tiny.yaml", "neither a run's directory nor a JSONL file"),
+    ]:
+        done = karat(objective, tmp_path / name, "--model", base, "--device", "cpu")
+        assert said in done.stderr
+        assert not list(tmp_path.glob(f"*-{objective}-*"))
+
+
+def test_parts_of_ones_own_that_share_prompts_are_told(tmp_path: Path) -> None:
+    for part, texts in [("train", ["a", "b", "c"]), ("validation", [" A", "d"])]:
+        made = [{"prompt": [{"role": "user", "content": t}], "completion": "y"} for t in texts]
+        file = tmp_path / f"x.{part}.jsonl"
+        file.write_text("\n".join(map(json.dumps, made)), encoding="utf-8")
+    (warning,) = lessons(tmp_path / "x.train.jsonl", "sft").warnings
+    assert warning.startswith("1 of 2 lines of the validation part")

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,7 +36,9 @@ class Friendly(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo(
-                "\nStopped. Every answer paid for is kept; the same command goes on.", err=True
+                "\nStopped. Every answer paid for is kept, and what was trained up to the last "
+                "checkpoint; the same command goes on.",
+                err=True,
             )
             sys.exit(130)
         except Exception as error:
@@ -67,6 +69,11 @@ def calm_gc() -> None:
     cycles took a quarter of a run's CPU."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def tell(what: Any) -> None:
+    """A text as it is; a table as wide as the terminal."""
+    click.echo(what) if isinstance(what, str) else terminal().print(what)
 
 
 def terminal(*, stderr: bool = False) -> Console:

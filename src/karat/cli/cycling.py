@@ -43,12 +43,13 @@ def cycle(recipe: str, out: Path | None, overrides: tuple[str, ...], **options: 
     where it stopped.
     """
     from karat.cycling.loop import cycle as run_cycle
+    from karat.cycling.loop import place_of
     from karat.cycling.options import options_of
     from karat.cycling.shown import rounds_table
     from karat.report.progress import Progress
 
     calm_gc()
-    watch = lambda: Progress(terminal(stderr=True)).watch  # noqa: E731
+    watch = lambda title: Progress(terminal(stderr=True), title).watch  # noqa: E731
     say = lambda text: click.echo(text, err=True)  # noqa: E731
     found = run_cycle(recipe, options_of(options), out, overrides, say=say, watch=watch)
-    terminal().print(rounds_table(found))
+    terminal().print(rounds_table(found, place_of(found.name, out)))

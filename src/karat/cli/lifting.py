@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from karat.cli._base import main
+from karat.cli._base import main, tell
 
 FILE = click.Path(path_type=Path)
 
@@ -45,7 +46,7 @@ FILE = click.Path(path_type=Path)
     "--pool", type=FILE, help="No training: answers people (or a strong judge) have rated."
 )
 @click.option("--contaminated", is_flag=True, help="With --pool: even if REWARD was trained on it.")
-@click.option("-o", "--out", type=FILE, help="Default runs/RUN-lift.")
+@click.option("-o", "--out", type=FILE, help="Default runs/RUN-lift; with --pool, none.")
 def lift(run: Path | None, pool: Path | None, **options: Any) -> None:
     """Show whether students of the best answers in RUN do better than students of random ones.
 
@@ -57,4 +58,6 @@ def lift(run: Path | None, pool: Path | None, **options: Any) -> None:
     from karat.lifting.command import carry_out
 
     command = shlex.join(["karat", *sys.argv[1:]])
-    carry_out(run, pool, options, command, partial(click.echo, err=True), click.echo)
+    source = click.get_current_context().get_parameter_source
+    said = [name for name in options if source(name) is ParameterSource.COMMANDLINE]
+    carry_out(run, pool, options, said, command, partial(click.echo, err=True), tell)

@@ -159,7 +159,7 @@ def check(reward: str, recipe: str | None, as_json: bool, overrides: tuple[str, 
 @click.option("--recipe", help="The recipe that names REWARD.")
 @click.option(
     "--out", type=click.Path(path_type=Path),
-    help="Folder of the journal, the figures and the page (default runs/eval-REWARD).",
+    help="Folder of the journal, the figures and the page (default runs/eval-REWARD-on-SETS).",
 )  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path), help="One more place for the page.")
 @click.option("--json", "as_json", is_flag=True, help="All figures for programs.")

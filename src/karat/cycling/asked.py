@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
+from karat.cycling.held_out import but_held_out, reading
 from karat.cycling.rows import ranked, rounds
 from karat.cycling.trees import slot_of, without_mix, written
 from karat.errors import RecipeError
@@ -34,6 +35,8 @@ SHARE, FLOOR = 0.2, 0.1  # of human rows, as `mix` has them
 MAIN = ("reward", "wins", "score", "helpfulness")  # the one figure of a reward, by name
 TAKEN = ("temperature", "top_p", "max_tokens", "stop", "system")  # of respond, for the test
 STUDENT = "student"
+ASKED = "asked.json"
+FIXED = "held-out-prompts.jsonl"  # by which rounds are compared; from then on no others
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,9 +148,12 @@ class Asked:
     # --- what was asked, as a file -------------------------------------------------------------
 
     def hold(self, folder: Path) -> None:
-        """Writes down what was asked. Raises: RecipeError where `folder` holds another cycle."""
+        """Writes down what was asked. Other held-out prompts may be named until some are `FIXED`.
+
+        Raises: RecipeError where `folder` holds another cycle.
+        """
         tree = self._facts()
-        file = folder / "asked.json"
+        file = folder / ASKED
         try:
             before = orjson.loads(file.read_bytes())
         except FileNotFoundError:
@@ -155,12 +161,17 @@ class Asked:
             return
         except (OSError, ValueError) as error:
             raise RecipeError(f"{file} cannot be read ({error}); name another --out") from None
-        differ = [key for key in tree if key in before and before[key] != tree[key]]
+        same, now = before, tree
+        if not (folder / FIXED).is_file():
+            same, now = but_held_out(before, tree), but_held_out(tree, before)
+        differ = [key for key in now if key in same and same[key] != now[key]]
         if differ:
             raise RecipeError(
                 f"{folder} holds another cycle: other {', '.join(differ)}; name another directory "
                 "in --out"
             )
+        if before != tree:
+            write_atomic(file, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
 
     def _facts(self) -> dict[str, Any]:
         options = msgspec.to_builtins(self.options, enc_hook=str)
@@ -280,3 +291,4 @@ class Asked:
             )
         if path is not None and not path.exists():
             raise RecipeError(f"no file or folder {path}; --held-out names prompts")
+        self.reads = {} if path is None else reading(path)

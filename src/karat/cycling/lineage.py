@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 import orjson
 
+from karat.cycling.charts import charts
 from karat.cycling.measures import Guard
 from karat.cycling.students import Student
 from karat.intervals import Interval
 from karat.report.cells import money
 from karat.report.pages import render
+from karat.report.recommendation import plain
 from karat.report.svg import STYLE
 from karat.report.whiskers import scale, whisker
 from karat.rundir import write_atomic
@@ -92,12 +94,29 @@ def page(found: Cycle) -> str:
             "reward_drawn": whisker(figure, over, start or 0.0) if figure[0] is not None else "",
             "gain_drawn": whisker(g, across) if g is not None and g[0] is not None else "",
             "best": one.number == found.best and one.number > 0,
+            "called": _called(one),
+            "links": _links(one),
         }
         for one, figure, g in zip(found.rounds, figures, gains, strict=True)
     ]
-    return render(
-        "cycle.html", {"found": found, "lines": lines, "verdict": verdict(found), "style": STYLE}
-    )
+    points = [(_called(one), one.reward, one.helps) for one in found.rounds]
+    said = "; ".join(f"{name}: {told(reward)}" for name, reward, _ in points)
+    return render("cycle.html", {
+        "found": found, "lines": lines, "verdict": verdict(found), "style": STYLE,
+        "charts": charts(points, found.judge, f"Held-out reward. {said}."),
+    })  # fmt: skip
+
+
+def _called(one: Round) -> str:
+    return f"round {one.number}" if one.number else "base"
+
+
+def _links(one: Round) -> list[tuple[str, str]]:
+    """(what, where) of a round's folders, beside the page."""
+    found = [("answers", f"round-{one.number}/test/")]
+    if one.student is not None:
+        found = [("run", f"{one.run}/"), ("student", f"{one.student.folder}/"), *found]
+    return found
 
 
 def card(found: Cycle) -> str:
@@ -130,9 +149,9 @@ def verdict(found: Cycle) -> str:
         return ""
     best = found.best_round
     said = (
-        f"Round {best.number} is the best: {_interval(best.reward)}"
+        f"Round {best.number} is the best: {told(best.reward)}"
         if best.number
-        else f"No round was shown to be better than the base: {_interval(best.reward)}"
+        else f"No round was shown to be better than the base: {told(best.reward)}"
     )
     tried = len(found.rounds) - 1
     many = (
@@ -154,10 +173,10 @@ def cells(one: Round) -> dict[str, str]:
     collapse = (
         "" if guard is None else guard.says or ("none seen" if guard.figures else "too short")
     )
-    gain = "" if one.gain is None else f"{_interval(one.gain, sign=True)} to round {one.against}"
+    gain = "" if one.gain is None else f"{told(one.gain, sign=True)} to round {one.against}"
     return {
         "round": "base" if one.number == 0 else str(one.number),
-        "reward": _interval(one.reward),
+        "reward": told(one.reward),
         "gain": gain,
         "rows": "" if not one.rows else f"{one.rows['set']:,} ({one.rows['accepted']:,} new)",
         "human": "" if not one.rows else f"{one.human_share:.0%}",
@@ -174,11 +193,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _interval(one: Interval, *, sign: bool = False) -> str:
-    plus = "+" if sign else ""
+def told(one: Interval, *, sign: bool = False) -> str:
+    """`+0.076 (−0.010 to 0.162)`."""
     if math.isnan(one.value):
         return "no score"
-    return f"{one.value:{plus}.3f} ({one.low:{plus}.3f} … {one.high:{plus}.3f})"
+    plus = "+" if sign and one.value > 0 else ""
+    return f"{plus}{plain(one.value, 3)} ({plain(one.low, 3)} to {plain(one.high, 3)})"
 
 
 def _plain(one: Interval) -> tuple[float | None, float | None, float | None]:

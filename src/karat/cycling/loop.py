@@ -19,8 +19,9 @@ import orjson
 
 from karat.api import Watcher, run
 from karat.cycling import measures
-from karat.cycling.asked import STUDENT, Asked, Options
-from karat.cycling.lineage import Cycle, Round
+from karat.cycling.asked import ASKED, FIXED, STUDENT, Asked, Options
+from karat.cycling.held_out import FEWEST, too_few
+from karat.cycling.lineage import Cycle, Round, told
 from karat.cycling.students import Students
 from karat.cycling.trees import identity_of
 from karat.errors import RunError
@@ -30,9 +31,11 @@ from karat.recipe import Recipe, recipe_hash
 from karat.recipefile import parse
 from karat.rundir import Lock, Run, write_atomic
 from karat.steps.read import read
+from karat.training.student_folder import check_free
+from karat.training.torch_side import check_installed
 
 Say = Callable[[str], None]
-Watch = Callable[[], Watcher]
+Watch = Callable[[str], Watcher]  # for a title
 
 
 def cycle(
@@ -45,7 +48,9 @@ def cycle(
     Raises: RecipeError before anything is spent, RunError after.
     """
     asked = Asked(recipe, options, overrides)
-    folder = Path("runs") / f"{asked.recipe.name}-cycle" if out is None else Path(out)
+    check_installed()
+    folder = place_of(asked.recipe.name, out)
+    check_free(folder, own=(ASKED,))
     with Lock(Run(folder)):
         asked.hold(folder)
         loop = _Loop(asked, folder.absolute(), say, watch)
@@ -53,6 +58,11 @@ def cycle(
             return loop.run()
         finally:
             loop.students.close()
+
+
+def place_of(name: str, out: str | Path | None) -> Path:
+    """Where the cycle of a recipe is."""
+    return Path("runs") / f"{name}-cycle" if out is None else Path(out)
 
 
 class _Loop:
@@ -127,8 +137,8 @@ class _Loop:
             assert gain is not None
             return (
                 f"It stopped after round {done.number}, which was not shown to help: the "
-                f"difference of its held-out reward to round {done.against} is {gain.value:+.3f}, "
-                f"and its interval ({gain.low:+.3f} … {gain.high:+.3f}) does not lie above zero."
+                f"difference of its held-out reward to round {done.against} is "
+                f"{told(gain, sign=True)}, and its interval does not lie above zero."
             )
         return ""
 
@@ -161,11 +171,11 @@ class _Loop:
     def _held_out(self) -> Path:
         """The prompts: those given, or the test part of what round 1 made."""
         given = self.asked.options.held_out
-        to = self.folder / "held-out-prompts.jsonl"
+        to = self.folder / FIXED
         if to.is_file():
             return to
         if given is not None:
-            source = Recipe([read(path=str(given.absolute()))], name="prompts")
+            source = Recipe([read(path=str(given.absolute()), **self.asked.reads)], name="prompts")
             rows = accepted_rows(self._once(source, self.folder / "held-out", "").accepted_file)
         else:
             rows = accepted_rows(self._generate(1)[0].accepted_file)
@@ -175,10 +185,9 @@ class _Loop:
             for row in rows
             if row.messages
         ]
-        if len(lines) < 2:
-            raise RunError(
-                f"{len(lines)} held-out prompts are too few to compare rounds by: name more in "
-                "--held-out"
+        if len(lines) < FEWEST:
+            raise too_few(
+                len(lines), Run(self.folder / "round-1" / "run") if given is None else None
             )
         # With its system message a prompt may be little like itself without.
         asked = [text for one in lines for text in _texts(one["messages"])]
@@ -224,9 +233,18 @@ class _Loop:
         there = done.report_file.is_file()
         if there and done.report["recipe_hash"] == recipe_hash(recipe.resolved()):
             return done
-        if doing:
-            self.say(f"{place.parent.name}: {doing}")
-        return run(recipe, place, watch=self.watch() if self.watch else None)
+        title = self._title(place, doing)
+        if title:
+            self.say(title)
+        return run(recipe, place, watch=self.watch(title) if self.watch else None)
+
+    def _title(self, place: Path, doing: str) -> str:
+        """What is under way: "round 1 of 2: writing"; nothing of what takes no time."""
+        number = place.parent.name.removeprefix("round-")
+        if not doing:
+            return ""
+        of = f"round {number} of {self.asked.options.rounds}" if number != "0" else "the base"
+        return f"{of}: {doing}"
 
     def _human_runs(self) -> list[Path]:
         """People's rows as rows, one run for each file that is mixed in."""

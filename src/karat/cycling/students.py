@@ -53,15 +53,20 @@ class Students:
         options = self.asked.options
         learned = lessons(data.path, options.objective, f"karat cycle {self.asked.recipe.name}")
         settings = options.settings
-        self.say(f"round {number}: training {self.asked.base} on {len(learned.lines):,} lines")
+        of = f"round {number} of {options.rounds}: training"
+        self.say(f"{of} {self.asked.base} on {len(learned.lines):,} lines")
+
+        def say(text: str) -> None:
+            self.say(f"{of}: {text}")
+
         if options.serve is not None and not settings.full:
             settings = replace(settings, merge=True)
         to, base = self.place(number), self.asked.base
         if options.objective == "sft":
-            train_sft(learned.lines, base, to, settings, self.say, source=learned.source)
+            train_sft(learned.lines, base, to, settings, say, source=learned.source)
         else:
             train_preference(
-                learned.lines, base, to, settings, self.say, options.objective,
+                learned.lines, base, to, settings, say, options.objective,
                 source=learned.source,
             )  # fmt: skip
         facts = self.facts(number)

@@ -8,7 +8,6 @@ that was stopped goes on, and one that is made again pays for nothing it has.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,17 +18,17 @@ from karat.api import claimed, drive
 from karat.errors import RecipeError, did_you_mean
 from karat.evaluating.asking import Answers, Asked, Say, ask, forecast
 from karat.evaluating.figures import Bill, Compared, Evaluation, SetFigures
+from karat.evaluating.folders import default_name
 from karat.evaluating.items import EvalSet, Floats
 from karat.evaluating.measuring import GRIDS, Measured, compare
+from karat.evaluating.remembered import Remembered, remembered
 from karat.evaluating.sets import read_sets
 from karat.inquiry import Place, find, main_attribute
 from karat.intervals import RESAMPLES, Resamples
 from karat.report.evaluation_page import page
-from karat.rewards.base import Reward
 from karat.rundir import Run, write_atomic
 from karat.scoring.paired import difference, discordance
 from karat.scoring.sections import mean_credit
-from karat.training.finetune.record import read
 
 SEED = 7
 JSON, HTML = "evaluation.json", "evaluation.html"
@@ -45,8 +44,8 @@ def evaluate_reward(
     `against`, if any, on what both scored.
 
     `by` is the attribute that decides pairs, by default the reward's main one. `overrides` change
-    `name`, or with a recipe values of it. The folder `out`, by default runs/eval-NAME, holds the
-    journal, evaluation.json and evaluation.html; `html` is one more place for the page.
+    `name`, or with a recipe values of it. The folder `out`, by default runs/eval-NAME-on-SETS,
+    holds the journal, evaluation.json and evaluation.html; `html` is one more place for the page.
     Raises: RecipeError for what is wrong before anything is asked; RunError.
     """
     first = find(name, recipe, overrides)
@@ -59,16 +58,13 @@ def evaluate_reward(
     ranked = [_by(place, by, must=place is first) for place in places]
     _writable(html)
     sets = read_sets(on)
-    folder = Run.at(out, f"eval-{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-.')}")
+    folder = Run.at(out, default_name(name, against, sets))
     for place in places:
         say(forecast(place, sets))
-    warnings = [text for place in places for text in remembered(place, sets)]
-    for text in warnings:
-        say(f"warning: {text}")
+    known = [found for place in places for found in remembered(place, sets)]
     with claimed(folder):
         asked = [drive(ask(place, sets, folder.journal, say)) for place in places]
-        made = _figures(places, ranked, sets, asked, resamples)
-        made.warnings = warnings + made.warnings
+        made = _figures(places, ranked, sets, asked, resamples, known)
         content = page(msgspec.to_builtins(made)).encode("utf-8", "replace")
         write_atomic(folder.path / JSON, msgspec.json.format(msgspec.json.encode(made), indent=1))
         write_atomic(folder.path / HTML, content)
@@ -94,36 +90,13 @@ def _writable(html: Path | None) -> None:
         raise RecipeError(f"cannot write {html}: name a file in a folder that is there")
 
 
-def remembered(place: Place, sets: Sequence[EvalSet]) -> Iterator[str]:
-    """Warnings about sets that a reward made by karat was trained on, by the names of the files its
-    card lists."""
-    for name, reward in place.graders.behind(place.name).items():
-        known = _trained_on(reward)
-        for found in sets:
-            both = sorted(known & set(found.files))
-            if both:
-                yield (
-                    f"{name} was trained on {', '.join(both)}: its figures on {found.name} say how "
-                    "well it remembers, not how right it is"
-                )
-
-
-def _trained_on(reward: Reward) -> set[str]:
-    """The files a head or a folder of karat's own training says it learned from."""
-    meta = getattr(getattr(reward, "head", None), "meta", None) or {}
-    source = getattr(getattr(reward, "_setup", None), "source", None)  # of a model's folder
-    noted = read(Path(source)) if source and Path(source).is_dir() else None
-    result = (noted or {}).get("result") or {}
-    return {*(meta.get("data") or ()), *(result.get("data") or ())}
-
-
 def _figures(
     places: Sequence[Place], ranked: Sequence[str], sets: Sequence[EvalSet],
-    asked: Sequence[Asked], resamples: int,
+    asked: Sequence[Asked], resamples: int, known: Sequence[Remembered],
 ) -> Evaluation:  # fmt: skip
     pooled: list[tuple[Measured, Measured]] = []
     figures: list[SetFigures] = []
-    warnings: list[str] = []
+    warnings = [one.said for one in known]
     for number, found in enumerate(sets):
         draws = Resamples(found.prompts()[1], SEED, resamples)
         measured = [
@@ -131,9 +104,11 @@ def _figures(
             for one, by in zip(asked, ranked, strict=True)
         ]
         told = measured[0].figures(places[0].reward)
+        told.trained_on = {one.reward: one.share for one in known if one.set == found.name}
         if len(measured) == 2:
             told.compared = compare(measured[0], measured[1])
-            pooled.append((measured[0], measured[1]))
+            if not told.trained_on:
+                pooled.append((measured[0], measured[1]))
         figures.append(told)
         warnings += _doubts(places, [one.answers[number] for one in asked], found, measured)
     reward = places[0].reward
@@ -142,9 +117,10 @@ def _figures(
         Bill(place.name, one.calls, one.cost_usd, one.spent_usd, round(one.seconds, 2))
         for place, one in zip(places, asked, strict=True)
     ]
-    if pooled:
+    if len(places) == 2:
         made.against, made.against_by = places[1].reward.name, ranked[1]
-        made.overall = _overall(pooled, resamples)
+    if len(pooled) > (len(sets) > 1):  # of several sets at least two
+        made.overall = _overall(pooled, [one.name for one in figures if one.trained_on], resamples)
     return made
 
 
@@ -168,8 +144,11 @@ def _doubts(
             )
 
 
-def _overall(pooled: Sequence[tuple[Measured, Measured]], resamples: int) -> Compared:
-    """All units of all sets together, each set's prompts being prompts of their own."""
+def _overall(
+    pooled: Sequence[tuple[Measured, Measured]], without: Sequence[str], resamples: int
+) -> Compared:
+    """All units of all sets together, each set's prompts being prompts of their own; `without` are
+    sets left out, on which one of the two was trained."""
     credit: list[list[Floats]] = [[], []]
     prompt, start = [], 0
     for pair in pooled:
@@ -185,7 +164,8 @@ def _overall(pooled: Sequence[tuple[Measured, Measured]], resamples: int) -> Com
     tallies = [mean_credit(values, prompt_U, start) for values in (first, second)]
     draws = Resamples(start, SEED, resamples)
     return Compared(
-        "all sets", 0, int((~np.isnan(first)).sum()), tallies[0].value, tallies[1].value,
+        f"all sets but {', '.join(without)}" if without else "all sets", 0,
+        int((~np.isnan(first)).sum()), tallies[0].value, tallies[1].value,
         difference(tallies[0], tallies[1]).interval(draws),
         None if any(one.found.kind in GRIDS for one, _ in pooled) else discordance(first, second),
     )  # fmt: skip

@@ -84,7 +84,8 @@ class Attribute(msgspec.Struct):
 
 class SetFigures(msgspec.Struct):
     """One set. `failed` items have no score of a response; `ties` are equal scores among the
-    comparisons."""
+    comparisons. `trained_on`: by reward, the share of the prompts it learned from, where that is
+    enough to matter."""
 
     name: str
     kind: str
@@ -105,6 +106,7 @@ class SetFigures(msgspec.Struct):
     attributes: list[Attribute]
     compared: list[Compared]
     notes: list[str]
+    trained_on: dict[str, float] = {}
 
 
 class Bill(msgspec.Struct):

@@ -135,6 +135,9 @@ def _rewardbench(found: Units) -> Iterator[Line]:
 def _llmbar(found: Units) -> Iterator[Line]:
     known = [name for name in LLMBAR if name in found.subsets]
     names = [*known, *(name for name in found.subsets if name not in known)]
+    if len(names) == 1:  # a mean of one part says the same twice
+        yield _line(names[0] or "all", 0, found, _within(found, names))
+        return
     whole = partial(_weighed, sections=[_weights(found, dict.fromkeys(names, 1.0))], count=[1.0])
     yield _made("mean of the parts", 0, found, whole, np.ones(len(found.subset_U), np.bool_))
     adversarial = [name for name in known if name != LLMBAR[0]]
@@ -167,6 +170,9 @@ def _rewardbench2(found: Units) -> Iterator[Line]:
         values += [of_ties(means)] if has_ties else []
         return weighted_mean(np.stack(values, axis=-1), np.ones(len(values)))
 
+    if len(names) == 1 and not has_ties:
+        yield _line(names[0], 0, found, _within(found, names))
+        return
     yield _made("mean of the subsets", 0, found, whole, np.ones(len(found.subset_U), np.bool_))
     for name in names:
         yield _line(name, 1, found, _within(found, [name]))

@@ -53,6 +53,7 @@ def _set(found: SetFigures, made: Evaluation) -> Iterator[RenderableType]:
     said += [f"{found.failed:,} without a score"] if found.failed else []
     said += [f"{found.ties:,} equal scores"] if found.ties else []
     said += found.notes
+    said += [f"{clean(name, LINE)} was trained on it" for name in found.trained_on]
     if said:
         yield Text("; ".join(said), "dim")
     yield _rows(found.rows)
@@ -119,7 +120,7 @@ def _length(found: Length | None) -> Iterator[tuple[str, str]]:
     yield "right where it is the better one", _share(found.right_when_longer)
     yield f"right at about one length (×{MATCHED:g})", _share(found.right_matched)
     if found.slope is not None:
-        yield "a doubled length is worth", f"{_figure(found.slope)} σ ({_span(found.slope)})"
+        yield "a doubled length is worth", f"{_figure(found.slope)} σ{_beside(_span(found.slope))}"
 
 
 def _calibration(found: SetFigures) -> Iterator[tuple[str, str]]:
@@ -127,8 +128,8 @@ def _calibration(found: SetFigures) -> Iterator[tuple[str, str]]:
     if one is not None:
         yield (
             "calibration error, %",
-            f"{percent(one.error.value)} ({ends(one.error)}); {percent(one.by_chance)} if it were "
-            f"calibrated, n = {one.n:,}",
+            f"{percent(one.error.value)}{_beside(ends(one.error))}; {percent(one.by_chance)} if it "
+            f"were calibrated, n = {one.n:,}",
         )
 
 
@@ -171,7 +172,12 @@ def p_value(value: float) -> str:
 def _share(one: Share) -> str:
     if one.value is None:
         return f"–, n = {one.n:,}"
-    return f"{percent(one.value.value)} ({ends(one.value)}), n = {one.n:,}"
+    return f"{percent(one.value.value)}{_beside(ends(one.value))}, n = {one.n:,}"
+
+
+def _beside(span: str) -> str:
+    """In brackets; nothing where both ends are open."""
+    return f" ({span})" if span else ""
 
 
 def _figure(one: Interval | None) -> str:

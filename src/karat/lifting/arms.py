@@ -18,11 +18,13 @@ import numpy as np
 import orjson
 
 from karat.errors import RecipeError, did_you_mean
+from karat.lifting.wording import count
 from karat.row import Message, Response, Row, digest
 from karat.rundir import Run
 from karat.stage import read_rows
 
 BASE = "base"
+ARMS = "arms"  # the folder of all students
 TOLD = {
     "best": "best by reward", "random": "random of n", "longest": "longest of n",
     "worst": "worst by reward", "kept": "kept by the run", BASE: "base, not trained",
@@ -92,12 +94,16 @@ def candidates(run: Run, by: str | None = None) -> Candidates:
             seen.add(key)
             found.append(one)
     if len(found) < FEWEST:
-        told = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items())
-        near = "" if by in graded or not graded else f"; {did_you_mean(by, sorted(graded))}"
+        if graded and by not in graded:
+            raise RecipeError(
+                f"{run.path}: no answer has a score '{by}', which --by names; "
+                f"{did_you_mean(by, sorted(graded))}"
+            )
+        told = ", ".join(f"{number:,} with {reason}" for reason, number in left_out.items())
         raise RecipeError(
-            f"{run.path}: {len(found)} prompts have two different answers with a score '{by}', and "
-            f"{FEWEST} are wanted ({told or 'the run accepted no row'}){near}. Answer each prompt "
-            "more than once: respond: {n: 8}"
+            f"{run.path}: {count(len(found), 'prompt')} with two different answers that have a "
+            f"score '{by}', and {FEWEST} are wanted ({told or 'the run accepted no row'}). Answer "
+            "each prompt more than once: respond: {n: 8}"
         )
     return Candidates(by, found, left_out)
 
@@ -202,4 +208,4 @@ def data_digest(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def folder_of(out: Path, arm: str, seed: int) -> Path:
     """Where an arm's student of that seed lies."""
-    return out / "arms" / arm if arm == BASE else out / "arms" / arm / f"seed-{seed}"
+    return out / ARMS / arm if arm == BASE else out / ARMS / arm / f"seed-{seed}"

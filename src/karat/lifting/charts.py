@@ -54,7 +54,7 @@ def _differences(one: Measure, width: float) -> Panel:
         ]
     kinds = [("good", "shown"), ("plain", "not shown")]
     panel = Panel(
-        f"{TOLD[pairs[0].first]}, less", _across(ends, one),
+        f"{TOLD[pairs[0].first]} minus …", _across(ends, one),
         Axis("", names=[TOLD[each.second] for each in pairs]), width, FRAME + ROW * len(pairs),
         kinds,
     )  # fmt: skip
@@ -78,7 +78,7 @@ def told(one: Measure) -> str:
     """What the charts show, in words."""
     arms = [f"{TOLD[arm]}: {said(found.mean, one, sign=False)}" for arm, found in one.arms.items()]
     gaps = [
-        f"{TOLD[each.first]} less {TOLD[each.second]}: {said(each.effect.difference, one)}"
+        f"{TOLD[each.first]} minus {TOLD[each.second]}: {said(each.effect.difference, one)}"
         for each in one.contrasts
     ]
     return f"{one.name}. {'; '.join([*arms, *gaps])}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,36 @@ from karat.lifting.verdict import others
 
 Say = Callable[[str], None]
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size", "max_length", "device")
+_OF_POOL = ("reward", "contaminated", "out")
+_FLAGS = {"held": "--eval", "human": "--references", "learning_rate": "--lr", "more": "--set"}
 
 
 def carry_out(
-    run: Path | None, pool: Path | None, options: Mapping[str, Any], command: str, say: Say,
-    tell: Say,
+    run: Path | None, pool: Path | None, options: Mapping[str, Any], said: Collection[str],
+    command: str, say: Say, tell: Callable[[Any], object],
 ) -> None:  # fmt: skip
-    """Raises: RecipeError, RunError."""
-    if (run is None) == (pool is None):
+    """`said`: names of the options that were given, and not left as they are.
+
+    Raises: RecipeError, RunError.
+    """
+    if run is None and pool is None:
         raise RecipeError("name a RUN to train students on, or a --pool of rated answers")
+    if run is not None and pool is not None:
+        raise RecipeError(
+            f"a RUN ({run}) trains students and --pool ({pool}) trains none: name one of them, not "
+            "both"
+        )
     if pool is not None:
+        if idle := [name for name in options if name in said and name not in _OF_POOL]:
+            flags = ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in idle)
+            raise RecipeError(
+                f"--pool trains nothing and has no use for {flags}: leave that out, or name a RUN "
+                "in its place"
+            )
         _pool(pool, options, command, say, tell)
         return
+    if "contaminated" in said:
+        raise RecipeError("--contaminated is about a --pool; leave it out")
     if options["student"] is None:
         raise RecipeError("say which model is taught: --student embedded/smollm2-135m")
     from karat.lifting.lift import lift
@@ -45,15 +63,19 @@ def carry_out(
 
 
 def _pool(
-    pool: Path, options: Mapping[str, Any], command: str, say: Say, tell: Say
+    pool: Path, options: Mapping[str, Any], command: str, say: Say, tell: Callable[[Any], object]
 ) -> None:  # fmt: skip
     if options["reward"] is None:
         raise RecipeError("say which reward picks: --reward embedded/helpsteer2")
-    from karat.lifting.pool import pool_lift, print_lines
+    from karat.lifting.pool import pool_lift
+    from karat.lifting.pool_shown import pool_text
 
     made = pool_lift(
         pool, options["reward"], out=options["out"], contaminated=options["contaminated"],
         command=command, say=say,
     )  # fmt: skip
-    for line in print_lines(made):
-        tell(line)
+    tell(pool_text(made))
+    if options["out"] is not None:
+        tell("")
+        for kind in ("json", "md"):
+            tell(f"{kind:<5} {options['out'] / f'pool.{kind}'}")

@@ -7,7 +7,8 @@ with what it can show, and only then is anything trained.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from karat.errors import RecipeError, RunError
 from karat.lifting import measured
 from karat.lifting import plan as planning
 from karat.lifting.arms import (
+    ARMS,
     BASE,
     DEFAULT,
     Candidates,
@@ -36,10 +38,13 @@ from karat.lifting.report import write_report
 from karat.lifting.result import ArmTold, Lift
 from karat.lifting.sizing import fit
 from karat.lifting.verdict import cautions, moved, shorter, verdict
+from karat.lifting.wording import count
 from karat.lifting.workshop import Student, Workshop
 from karat.rundir import Lock, Run
+from karat.training.student_folder import check_free
 from karat.training.student_identity import versions
 from karat.training.student_settings import Settings
+from karat.training.torch_side import check_installed
 
 Say = Callable[[str], None]
 SEEDS, EPOCHS, MAX_TOKENS = 3, 2.0, 256
@@ -88,9 +93,12 @@ def lift(
         settings={k: v for k, v in settings.that_matter("sft").items() if k != "seed"},
     )  # fmt: skip
     place = Path(out) if out is not None else Path("runs") / f"{source.path.name}-lift"
-    with Lock(Run(place)):
-        began = time.monotonic()
-        ground = _ground(source, asked)
+    check_installed()
+    check_free(place, own=(planning.FILE, ARMS))
+    began = time.monotonic()
+    say(f"reading {source.path} and what students are measured on")
+    ground = _ground(source, asked)
+    with _locked(place):
         shop = Workshop(place, student, settings, max_tokens, source.path.name, say)
         plan = planning.read_plan(place, asked) or _planned(shop, ground, asked, command)
         for line in planning.in_words(plan):
@@ -99,6 +107,20 @@ def lift(
         students = _students(shop, ground, plan)
         made = _result(ground, plan, students, place, time.monotonic() - began)
         return write_report(made, place)
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """A lock of the directory; of a lift that is refused no empty directory is left."""
+    with Lock(Run(place)):
+        try:
+            yield
+        except RecipeError:
+            if {path.name for path in place.iterdir()} <= {".lock"}:
+                (place / ".lock").unlink(missing_ok=True)
+                with suppress(OSError):
+                    place.rmdir()
+            raise
 
 
 def _ground(source: Run, asked: Asked) -> _Ground:
@@ -189,15 +211,23 @@ def _students(shop: Workshop, ground: _Ground, plan: Plan) -> list[Student]:
     """Seed by seed, so that a lift that is stopped has whole seeds of all arms."""
     jobs = [(BASE, 0)] if BASE in plan.asked.arms else []
     jobs += [(arm, seed) for seed in plan.seeds for arm in plan.data]
-    found = []
+    found: list[Student] = []
     for number, (arm, seed) in enumerate(jobs, 1):
-        shop.say(
-            f"student {number} of {len(jobs)}: {arm if arm == BASE else f'{arm}, seed {seed}'}"
-        )
+        who = arm if arm == BASE else f"{arm}, seed {seed}"
+        shop.say(f"student {number} of {len(jobs)}: {who}{_left(found, len(jobs))}")
         found.append(
             shop.student(arm, seed, ground.found.prompts, ground.held.items, ground.references)
         )
     return found
+
+
+def _left(found: Sequence[Student], of: int) -> str:
+    """How long the others will take, by those that were trained so far."""
+    taken = [one.train_seconds + one.measure_seconds for one in found if one.arm != BASE]
+    if not taken:
+        return ""
+    left = (of - len(found)) * float(np.mean(taken)) / 60
+    return f"; about {count(max(1, round(left)), 'minute')} left for all of them"
 
 
 def _result(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from karat.errors import RecipeError
 from karat.lifting.arms import BASE
+from karat.lifting.wording import count
 from karat.row import canonical, digest
 from karat.rundir import write_atomic
 from karat.scoring.lift_power import Power, planned, prompts_for
@@ -140,11 +141,14 @@ def read_plan(out: Path, asked: Asked) -> Plan | None:
 def in_words(plan: Plan, unit: float = 100.0) -> list[str]:
     """The plan as it is said before the work begins."""
     power, (first, second) = plan.power, plan.contrasts[0]
-    students = sum(arm != BASE for arm in plan.asked.arms) * len(plan.seeds)
+    trained = [arm for arm in plan.asked.arms if arm != BASE]
+    base = len(plan.asked.arms) - len(trained)
+    students = count(len(trained) * len(plan.seeds) + base, "student")
     return [
-        f"{students} students: {', '.join(plan.asked.arms)}; {plan.rows:,} prompts each, "
-        f"{len(plan.seeds)} seeds, {plan.epochs:g} epochs each",
-        f"measured on {plan.prompts:,} held-out prompts by {plan.measure}"
+        f"{students}: {', '.join(trained)}, {count(len(plan.seeds), 'seed')} each"
+        + (", and the base, which is not trained" if base else "")
+        + f"; {count(plan.rows, 'prompt')} and {count(plan.epochs, 'epoch')} for each student",
+        f"measured on {count(plan.prompts, 'held-out prompt')} by {plan.measure}"
         + (f" ({plan.near:,} left out, too near to what is trained on)" if plan.near else ""),
         f"a true difference {first} − {second} of {unit * power.detectable_holm:.1f} points would "
         f"be found {power.power:.0%} of the time (alone, without Holm's correction for "

@@ -66,8 +66,7 @@ def read_pool(path: Path) -> Pool:
     """A file of HelpSteer's ratings, OpenAssistant's trees, Arena's votes, pairs of chosen and
     rejected, or rows {prompt, responses: [{content, model, human}]}.
 
-    Raises: RecipeError naming the line that is none of them, or where people found all answers
-    equally good.
+    Raises: RecipeError naming the line that is none of them.
     """
     if not path.is_file():
         raise RecipeError(f"no file {path}; --pool names one of answers that people have rated")
@@ -91,11 +90,6 @@ def read_pool(path: Path) -> Pool:
     found = [one for one in every if len(one.answers) > 1]
     if not found:
         raise RecipeError(f"{path}: no prompt has two different answers with a value")
-    if all(one.tied for one in found):
-        raise RecipeError(
-            f"{path}: people found all answers to each of the {len(found):,} prompts equally good, "
-            "so no choice among them can be right; take a file in which they preferred some"
-        )
     name = f"{path.resolve().parent.name}/{path.name}"
     return Pool(name, kinds.pop(), found, len(every) - len(found))
 
@@ -118,6 +112,8 @@ Found = tuple[str, tuple[Message, ...], list[Answer]]
 
 
 def _of(record: dict[str, Any]) -> Iterator[Found]:
+    if not isinstance(record, dict):
+        raise TypeError(f"a line is no record with fields, but a {type(record).__name__}")
     if isinstance(record.get("responses"), list) and "winner" not in record:
         answers = [
             Answer(text_of(one["content"]), str(one.get("model") or ""), _value(one))

@@ -17,6 +17,7 @@ from karat.lifting.measured import Measure
 from karat.lifting.plan import in_words
 from karat.lifting.result import ArmTold, Lift
 from karat.lifting.verdict import is_shown, others, said, told_p
+from karat.lifting.wording import count
 from karat.report.cells import money
 from karat.report.pages import render
 from karat.report.recommendation import plain
@@ -66,14 +67,16 @@ def method(made: Lift) -> list[str]:
         "of " + Path(plan.asked.held_out).name + ".",
         "Differences are paired by prompt; their error is that of a bootstrap of prompts, nested "
         "over seeds within arms, with Student's t of Satterthwaite's degrees of freedom; p is "
-        f"two-sided, with Holm's correction for the {len(plan.contrasts)} contrasts of each "
-        "measure. Intervals hold 95% of the time, each by itself.",
+        f"two-sided, with Holm's correction for the {count(len(plan.contrasts), 'contrast')} of "
+        "each measure. Intervals hold 95% of the time, each by itself.",
         f"{_taken(made)} Grading cost {money(made.cost_usd)}. "
         f"Versions: {', '.join(f'{name} {v}' for name, v in plan.versions.items())}.",
     ]
     if made.left_out:
-        left = ", ".join(f"{count:,} {reason}" for reason, count in made.left_out.items())
-        lines.insert(3, f"Rows of the run that train nobody: {left}.")
+        left = ", ".join(
+            f"{count(number, 'row')} ({reason})" for reason, number in made.left_out.items()
+        )
+        lines.insert(len(in_words(plan)), f"Rows of the run that train nobody: {left}.")
     return lines + ([f"Command: {plan.command}"] if plan.command else [])
 
 
@@ -88,7 +91,7 @@ def _taken(made: Lift) -> str:
         sum(getattr(arm, name) * counts[key] for key, arm in made.arms.items()) / 60
         for name in ("train_seconds", "measure_seconds")
     )
-    return f"Students took {train:.0f} minutes to train and {measure:.0f} to measure."
+    return f"Students took {count(round(train), 'minute')} to train and {measure:.0f} to measure."
 
 
 def arm_cells(arm: ArmTold) -> list[str]:
@@ -153,7 +156,9 @@ def _about(one: Measure) -> str:
 def page(made: Lift) -> str:
     """The whole page."""
     values: dict[str, Any] = {
-        "made": made, "short": [*others(made.measures[0]), *made.cautions],
+        "made": made,
+        "sizes": f"{count(made.plan.rows, 'prompt')}, {count(len(made.plan.seeds), 'seed')}",
+        "short": [*others(made.measures[0]), *made.cautions],
         "measures": [_shown(one, place) for place, one in enumerate(made.measures)],
         "headings": HEADINGS, "method": method(made), "style": STYLE,
         "arms": [(TOLD[n], arm_cells(arm)) for n, arm in made.arms.items() if n != BASE],

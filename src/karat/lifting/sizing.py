@@ -9,9 +9,12 @@ go down to two, and then it is refused.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from karat.errors import RecipeError
+from karat.lifting.wording import count
 
 MEASURING = 0.5  # of the time, at the most, while there are rows to train on
 READING = 1 / 7  # of the time, at the most
@@ -65,9 +68,11 @@ def fit(
         min(seeds, FEWEST_SEEDS), epochs, 0,
     )  # fmt: skip
     raise RecipeError(
-        f"--budget {budget_minutes:g} minutes is too little: {FEWEST_SEEDS} seeds of {arms} arms "
-        f"on {min(rows, FEWEST_ROWS)} prompts take about {least / SPARE:.0f} here; leave out an "
-        "arm, or write shorter answers (--max-tokens)"
+        f"--budget: {count(budget_minutes, 'minute')} is too little, as "
+        f"{count(min(seeds, FEWEST_SEEDS), 'seed')} of {count(arms, 'arm')} on "
+        f"{count(min(rows, FEWEST_ROWS), 'prompt')} take about "
+        f"{count(math.ceil(least / SPARE), 'minute')} here; leave out an arm, or write shorter "
+        "answers (--max-tokens)"
     )
 
 

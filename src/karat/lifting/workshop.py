@@ -108,7 +108,6 @@ class Workshop:
             rows = int(orjson.loads((folder / FACTS).read_bytes())["rows"])
             tokens, seconds = made.tokens, made.seconds
             losses = (made.curve[0][1], made.curve[-1][1]) if made.curve else None
-        folder.mkdir(parents=True, exist_ok=True)
         start, writer = time.monotonic(), _Late(lambda: self._writer(arm, seed))
         answers = self._answers(folder, items, writer, who)
         nats = self._nats(folder, references, writer, who)
@@ -118,10 +117,10 @@ class Workshop:
     def answers_of_base(self, items: Sequence[Asked]) -> list[str]:
         """What the base answers, written once: a plan starts from it."""
         folder = folder_of(self.out, BASE, 0)
-        folder.mkdir(parents=True, exist_ok=True)
         return self._answers(folder, items, _Late(lambda: self._writer(BASE, 0)), BASE)
 
     def _writer(self, arm: str, seed: int) -> Writer:
+        self.say(f"loading {self.base if arm == BASE else folder_of(self.out, arm, seed)}")
         model = self.base if arm == BASE else folder_of(self.out, arm, seed)
         return Writer(model, device=self.settings.device)
 
@@ -189,6 +188,7 @@ def _once(path: Path, key: str, count: int, work: Callable[[], list[Any]]) -> li
             return found
         raise RecipeError(f"{path} is of other prompts; name another --out")
     made = work()
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, orjson.dumps({"of": key, "values": made}))
     return made
 

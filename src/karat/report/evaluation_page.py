@@ -83,11 +83,25 @@ def _in_short(made: Notes) -> Iterator[str]:
         other = ""
         if found["compared"] and found["compared"][0]["difference"]:
             gap = found["compared"][0]["difference"]
-            other = f"; beside {made['against']} {points(gap['value'])} ({span(gap, points)})"
+            other = f"; beside {made['against']} {points(gap['value'])}{_beside(gap, points)}"
         yield (
-            f"{found['name']}: {percent(seen['value'])}% ({span(seen)}), {verdict} {name} "
-            f"({percent(best)}%){other}."
+            f"{found['name']}: {percent(seen['value'])}%{_beside(seen)}, {verdict} {name} "
+            f"({percent(best)}%){other}{_remembered(found, made)}."
         )
+
+
+def _remembered(found: Notes, made: Notes) -> str:
+    """What takes the worth of a figure: the reward knew the set."""
+    known = [*found["trained_on"]]
+    if not known:
+        return ""
+    return " (trained on it)" if made["reward"] in known else f" ({known[0]} was trained on it)"
+
+
+def _beside(one: Notes | None, say: Callable[[float | None], str] | None = None) -> str:
+    """An interval in brackets; nothing where both ends are open."""
+    told = span(one, say or percent)
+    return f" ({told})" if told else ""
 
 
 def _best(row: Notes) -> tuple[float, str]:

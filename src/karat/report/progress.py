@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from collections import deque
@@ -17,14 +18,17 @@ from karat.walk import Monitor
 
 REFRESH_S = 0.25
 PLAIN_EVERY_S = 5.0
+STILL_S = 60.0  # after which it is said again that nothing has changed
 RATE_WINDOW_S = 20.0
 
 
 class Progress:
-    """Draws a Monitor until cancelled. Give `Progress(console).watch` to karat.run."""
+    """Draws a Monitor until cancelled. Give `Progress(console).watch` to karat.run. `title` stands
+    before each line, where a run is one of several."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, title: str = "") -> None:
         self._console = console
+        self._title = f"{title}: " if title else ""
         self._history: dict[str, deque[tuple[float, int]]] = {}
 
     def watch(self, monitor: Monitor) -> asyncio.Task[None]:
@@ -46,11 +50,16 @@ class Progress:
                 await asyncio.sleep(REFRESH_S)
 
     async def _plain(self, monitor: Monitor) -> None:
+        before, told_s = "", 0.0
         while True:
             for label in monitor.current:  # a first point, so that the first line knows a rate
                 self._history.setdefault(label, deque([(time.monotonic(), 0)]))
             await asyncio.sleep(PLAIN_EVERY_S)
-            print(self._line(monitor), file=sys.stderr, flush=True)  # noqa: T201
+            line, now = self._line(monitor), time.monotonic()
+            known = "".join(re.split(r"[\d,.]+ rows/s(?:, ETA [\d:]*)?", line))
+            if known != before or now - told_s >= STILL_S:
+                print(f"{self._title}{line}", file=sys.stderr, flush=True)  # noqa: T201
+                before, told_s = known, now
 
     def rate(self, label: str, done: int) -> float:
         """Rows per second over the last 20 s."""
@@ -90,7 +99,7 @@ class Progress:
                 table.add_row(label, f"{stats.rows_in:,}", f"{stats.rows_out:,}", style="dim")
             else:
                 table.add_row(label, style="dim")
-        return Group(table, Text(f"{_noted(monitor)}{_spending(monitor)}"))
+        return Group(table, Text(f"{self._title}{_noted(monitor)}{_spending(monitor)}"))
 
     def _line(self, monitor: Monitor) -> str:
         parts = []

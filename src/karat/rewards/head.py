@@ -1,9 +1,10 @@
 """A reward head: five HelpSteer2 attributes, one reward, and how sure of it the head is.
 
 Fitted on human ratings it says all five on 0–4, and its reward compares across prompts; fitted on
-preferences alone it has a reward that compares within one prompt only. Its members were fitted on
-resampled prompts: their mean is the score, their spread the `uncertainty`. NumPy alone reads and
-applies it, so a core install can grade. `head_model` has its arithmetic, `head_file` its file.
+preferences alone it has a reward that compares within one prompt only. Its members were each
+fitted on a part of the prompts: their mean is the score, their spread the `uncertainty`. NumPy
+alone reads and applies it, so a core install can grade. `head_model` has its arithmetic,
+`head_file` its file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The parts of a reward head: a linear map, a forest of regression trees, and what corrects them.
 
-Each holds M members, fitted on resampled prompts, side by side in one array: what they agree on is
-the score, what they disagree on its uncertainty, and a hundred trees cost the same whether they
+Each holds M members, fitted on parts of the prompts, side by side in one array: what they agree on
+is the score, what they disagree on its uncertainty, and a hundred trees cost the same whether they
 belong to one member or to ten. A row's numbers never hang on the rows beside it.
 """
 

@@ -9,8 +9,10 @@ without a network.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +72,8 @@ def set_records(name: Name) -> Iterator[tuple[str, dict[str, Any]]]:
             "data here and name the file"
         ) from None
     try:
-        rows, wanted = _split(_load(datasets, name), name)
+        with _without_retries():
+            rows, wanted = _split(_load(datasets, name), name)
         number = 0
         for batch in rows.with_format("arrow").iter(_BATCH):
             for record in batch.to_pylist():
@@ -85,6 +88,20 @@ def set_records(name: Name) -> Iterator[tuple[str, dict[str, Any]]]:
             f"'{name}' cannot be had ({type(error).__name__}: {said}); look at the name and the "
             "network, or copy the data here and name the file"
         ) from None
+
+
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    """No line for each try: what is the matter is said once, in the error."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _load(datasets: Any, name: Name) -> Any:

@@ -1,14 +1,18 @@
-"""Fits a reward head: members on resampled prompts, each a linear map and a forest.
+"""Fits a reward head: members on four fifths of the prompts, each a linear map and two forests.
 
-The linear map is fitted first and the forest on what it leaves, so that the two add up. Preferences
+The linear map is fitted first and the forests on what it leaves, so that they add up. Preferences
 say nothing on a 0–4 scale, so they join as pseudo-ratings: the linear map of the round before
 places both responses, and they are moved apart around their midpoint in the order a human chose.
-What a member has not seen corrects the whole: each row is out of the bag of a third of the members,
+The linear map learns from everything; deep trees learn from people's ratings alone, for
+pseudo-ratings and spoiled copies outnumber those and would choose their splits. Trees of their own
+learn how far a spoiled copy falls.
+
+What a member has not seen corrects the whole: each row is out of the bag of a fifth of the members,
 and on those predictions the recalibration, the taste for length and the step from ratings to
 preferences are learned, without a second round of folds.
 
-Source: out-of-bag estimates, Breiman 1996; scaled Bradley-Terry from a regression start,
-HelpSteer2-Preference (arXiv 2410.01257 §3).
+Source: out-of-bag estimates, Breiman 1996; subsamples in place of the bootstrap, Bühlmann and Yu
+2002; scaled Bradley-Terry from a regression start, HelpSteer2-Preference (arXiv 2410.01257 §3).
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ _MOST_LEAVES = 2000  # a tree: more data make it surer, and the file no larger
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A regression, and what its members say about rows they did not draw (NaN: all drew them)."""
+    """A regression, and what its members say about rows they did not have (NaN: all had them)."""
 
     linear: Linear
     forest: Forest
@@ -86,7 +90,7 @@ def _regression(sample: Sample, settings: Settings) -> Base:
             out = counts[k] == 0
             if out.any():
                 z = sample.standard(x[out])
-                sums[k][out] += z @ linear[0] + linear[1] + trees.predict(x[out])
+                sums[k][out] += z @ linear[0] + linear[1] + sum(f.predict(x[out]) for f in trees)
                 seen[k][out] += 1
     with np.errstate(invalid="ignore"):
         oob = [total / times for total, times in zip(sums, seen, strict=True)]
@@ -100,8 +104,10 @@ def _regression(sample: Sample, settings: Settings) -> Base:
     )
 
 
-def _member(sample: Sample, settings: Settings, m: int) -> tuple[tuple[Floats, Floats], Any]:
-    """One member: its share of a ridge regression, and the forest on what that leaves."""
+def _member(
+    sample: Sample, settings: Settings, m: int
+) -> tuple[tuple[Floats, Floats], tuple[Any, ...]]:
+    """One member: its share of a ridge regression, and the forests on what that leaves."""
     counts = (
         sample.count_MR[m],
         settings.spoiled_weight * sample.count_MS[m],
@@ -122,20 +128,40 @@ def _member(sample: Sample, settings: Settings, m: int) -> tuple[tuple[Floats, F
         middle_PA = (guess_NA[:pairs] + guess_NA[pairs:]) / 2
         y_all = np.concatenate([y_NA, middle_PA + shift_A, middle_PA - shift_A])
         found = ridge(z_NF, y_all, weight_N, settings.ridge)
-    y_all = y_all if pairs and settings.rounds else y_NA
     share = settings.linear_share
     linear = (share * found[0], share * found[1])
-    rest_NA = y_all - (z_NF[: len(y_all)] @ linear[0] + linear[1])
-    rows = len(y_all)
-    leaf = max(settings.leaf, rows // _MOST_LEAVES)
-    trees = sklearn_forest(
-        settings.trees_each, leaf, settings.tree_features, settings.seed + 1000 * m
-    )
+    return linear, _trees(sample, settings, m, linear)
+
+
+def _trees(
+    sample: Sample, settings: Settings, m: int, linear: tuple[Floats, Floats]
+) -> tuple[Any, ...]:
+    """A member's forests, which add up: on what the linear map leaves of people's ratings, and on
+    what it leaves of the fall of a spoiled copy below its original (0 for an original)."""
+    count_R, count_S = sample.count_MR[m], sample.count_MS[m]
+    rows, copies = count_R > 0, count_S > 0
+    z_RF, z_SF = sample.standard(sample.x_R), sample.standard(sample.x_S)
+    rest_RA = sample.y_RA - (z_RF @ linear[0] + linear[1])
     # What nobody rated is no surprise: it leaves the linear map's word as it is.
-    filled_NA = np.where(np.isfinite(rest_NA), rest_NA, (1 - share) * _mean(y_NA))
+    nothing_A = (1 - settings.linear_share) * _mean(sample.y_RA[rows])
+    rest_RA = np.where(np.isfinite(rest_RA), rest_RA, nothing_A)[rows]
+    seed = settings.seed + 1000 * m
+    leaf = max(settings.leaf, int(rows.sum()) // _MOST_LEAVES)
+    people = sklearn_forest(settings.trees_each, leaf, settings.tree_features, seed)
     # Rounded, for a library that adds in another order must not turn a tie between two splits.
-    trees.fit(x_NF[:rows], np.round(filled_NA, 6), sample_weight=weight_N[:rows])
-    return linear, trees
+    people.fit(sample.x_R[rows], np.round(rest_RA, 6), sample_weight=count_R[rows])
+    if not settings.spoiled_trees or not copies.any():
+        return (people,)
+    fall_SA = sample.y_SA - sample.y_RA[sample.row_S] - (z_SF - z_RF[sample.row_S]) @ linear[0]
+    fall_NA = np.concatenate([np.zeros_like(rest_RA), np.nan_to_num(fall_SA[copies])])
+    weight_N = np.append(count_R[rows], settings.spoiled_tree_weight * count_S[copies])
+    leaf = max(settings.spoiled_leaf, len(fall_NA) // _MOST_LEAVES)
+    spoiled = sklearn_forest(
+        max(1, settings.spoiled_trees // settings.members), leaf, settings.tree_features, seed + 1
+    )
+    x_NF = np.concatenate([sample.x_R[rows], sample.x_S[copies]])
+    spoiled.fit(x_NF, np.round(fall_NA, 6), sample_weight=weight_N)
+    return people, spoiled
 
 
 def _mean(y_NA: Floats) -> Floats:

@@ -8,6 +8,7 @@ everything given.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import math
 import time
@@ -22,6 +23,7 @@ from karat.rewards.columns import read_raw
 from karat.rewards.head_file import head_from_bytes, pack
 from karat.rewards.head_model import Head
 from karat.row import Message
+from karat.training._items import prompt_marks
 from karat.training.ratings import HumanData, Pair, Rated, read_human
 from karat.training.reward_card import Measured, TrainResult, card_of, licence_of
 from karat.training.reward_cross import Held, Say, cross_validate
@@ -175,8 +177,16 @@ def main_train(
     )  # fmt: skip
     settings = measured.settings
     licence = licence_of(list(train.files))
-    meta = {"licence": licence, "data": train.files, "seed": plan.seed}
-    head = replace(head, meta=meta | {"objective": settings.objective})
+    head = replace(
+        head,
+        meta={
+            "licence": licence,
+            "data": train.files,
+            "seed": plan.seed,
+            "objective": settings.objective,
+            "prompts": _marks(train),
+        },
+    )
     content = pack(head)
     saved = head_from_bytes(content, str(out))
     result = TrainResult(
@@ -197,6 +207,12 @@ def main_train(
     )
     _write(out, content, card_of(result))
     return result
+
+
+def _marks(data: HumanData) -> str:
+    """The sorted `prompt_marks` of everything trained on, base64."""
+    marks = np.sort(prompt_marks(data.groups)).astype("<u8")
+    return base64.b64encode(marks.tobytes()).decode("ascii")
 
 
 Grid = tuple[Sequence[Representation], Sequence[Objective]]

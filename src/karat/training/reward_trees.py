@@ -33,10 +33,21 @@ def sklearn_forest(trees: int, leaf: int, tree_features: float, seed: int) -> An
     )
 
 
-def forest_of(members: Sequence[Any]) -> Forest:
-    """Fitted scikit-learn forests, one a member and each with as many trees, as one `Forest`."""
-    grown = [estimator.tree_ for trees in members for estimator in trees.estimators_]
-    parts = [_tree_arrays(tree) for tree in grown]
+def forest_of(members: Sequence[Sequence[Any]]) -> Forest:
+    """Fitted scikit-learn forests as one `Forest`: those of a member add up.
+
+    Each member has as many trees. A `Forest` gives the mean of a member's trees, so where forests
+    add up the leaves are scaled.
+    """
+    trees = [[tree for f in forests for tree in f.estimators_] for forests in members]
+    scales = [
+        len(trees[m]) / len(f.estimators_)
+        for m, forests in enumerate(members)
+        for f in forests
+        for _ in f.estimators_
+    ]
+    grown = [estimator.tree_ for own in trees for estimator in own]
+    parts = [_tree_arrays(tree, scale) for tree, scale in zip(grown, scales, strict=True)]
     sizes = [len(part[0]) for part in parts]
     roots_T = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
     children = [part[2] + root for part, root in zip(parts, roots_T, strict=True)]
@@ -51,7 +62,7 @@ def forest_of(members: Sequence[Any]) -> Forest:
     )
 
 
-def _tree_arrays(tree: Any) -> tuple[NDArray[Any], Floats, NDArray[Any], Floats]:
+def _tree_arrays(tree: Any, scale: float) -> tuple[NDArray[Any], Floats, NDArray[Any], Floats]:
     """Nodes reordered so that siblings are neighbours, the left one first."""
     order, position = [0], 0
     child = np.empty(tree.node_count, dtype=np.int64)
@@ -65,5 +76,5 @@ def _tree_arrays(tree: Any) -> tuple[NDArray[Any], Floats, NDArray[Any], Floats]
     leaf_K = tree.children_left[order] < 0
     feature_K = np.where(leaf_K, 0, tree.feature[order])
     threshold_K = np.where(leaf_K, np.inf, tree.threshold[order])
-    value_KA = np.where(leaf_K[:, None], tree.value[order][:, :, 0], 0.0)
+    value_KA = np.where(leaf_K[:, None], scale * tree.value[order][:, :, 0], 0.0)
     return feature_K, threshold_K, child, value_KA

@@ -45,6 +45,7 @@ def trainer_class() -> Any:
             self, *args: Any, eta: float | None = None, sft_coefficient: float = 0.0, **more: Any
         ) -> None:
             self.eta, self.sft_coefficient = eta, sft_coefficient
+            self._rows_a_part = 0.0  # of the step under way
             super().__init__(*args, **more)
             if eta is not None:
                 made: Any = self.data_collator
@@ -57,6 +58,22 @@ def trainer_class() -> Any:
             super()._set_signature_columns_if_needed()
             if GAP not in self._signature_columns:
                 self._signature_columns.append(GAP)
+
+        def get_batch_samples(self, *args: Any) -> Any:
+            parts, items = super().get_batch_samples(*args)
+            rows = sum(len(part["input_ids"]) for part in parts)
+            self._rows_a_part = rows / max(len(parts), 1)
+            return parts, items
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, *args: Any, **more: Any
+        ) -> Any:
+            """A step's gradient is the mean over its parts: a smaller last part counts for less."""
+            rows = len(inputs["input_ids"])
+            made = super().compute_loss(model, inputs, return_outputs, *args, **more)
+            if return_outputs or not self.model.training or rows == self._rows_a_part:
+                return made
+            return made * (rows / self._rows_a_part)
 
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
             if self.eta is None:

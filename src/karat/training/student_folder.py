@@ -7,6 +7,8 @@ folder is never filled with half of one student and half of another.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from karat.errors import RecipeError
 from karat.rundir import write_atomic
 
 FACTS, MERGED, CHECKPOINTS = "karat.json", "merged", "checkpoints"
-_STARTED, _LOCK = "started.json", ".lock"
+_STARTED, LOCK = "started.json", ".lock"
 _WORDS = {"data_sha": "its data", "base": "its base", "base_identity": "its base's weights"}
 
 
@@ -45,14 +47,36 @@ def ends(curve: tuple[tuple[int, float], ...]) -> tuple[float, float]:
     return sum(losses[:size]) / size, sum(losses[-size:]) / size
 
 
-def check_free(out: Path) -> None:
-    """Raises: RecipeError where the folder holds something that no training of ours has put there:
-    it would be overwritten."""
+def check_free(
+    out: Path, own: Collection[str] = (FACTS, CHECKPOINTS), other: Collection[str] = ()
+) -> None:  # fmt: skip
+    """`own`: names that only the same command puts there; `other`: such as it never does.
+
+    Raises: RecipeError where the folder holds something that no training of ours has put there: it
+    would be overwritten."""
     if out.exists() and not out.is_dir():
         raise RecipeError(f"{out} is a file; name a folder in -o")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - {_LOCK} and not names & {FACTS, CHECKPOINTS}:
+    names = {name for name in names if not (name.startswith(".") and name.endswith(".tmp"))}
+    if names - {LOCK} and (not names & {*own} or names & {*other}):
         raise RecipeError(f"{out} is not empty: name a folder of its own in -o")
+
+
+@contextmanager
+def taken_back(out: Path) -> Iterator[None]:
+    """Where a training is refused before anything was noted, the folders it made go again."""
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        checkpoints = out / CHECKPOINTS
+        if missing and not (checkpoints / _STARTED).exists():
+            with suppress(OSError):  # what is not empty stays
+                checkpoints.rmdir()
+                (out / LOCK).unlink(missing_ok=True)
+                for folder in missing:
+                    folder.rmdir()
+        raise
 
 
 def finished(out: Path, what: dict[str, Any]) -> Trained | None:

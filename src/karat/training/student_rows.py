@@ -14,10 +14,14 @@ from statistics import pstdev
 from typing import Any
 
 import msgspec
+import orjson
 
 from karat.errors import RecipeError, RowError
+from karat.row import digest
 from karat.training.chat_tokens import ChatTokens
 from karat.training.rpo import GAP
+from karat.training.student_settings import Objective
+from karat.training.student_source import SHAPES
 
 Line = Mapping[str, Any]
 
@@ -133,6 +137,30 @@ def _gap(line: Line) -> float | None:
     return float(numbers[0] - numbers[1]) if len(numbers) == 2 else None
 
 
+def sha_of(lines: Sequence[Line]) -> str:
+    """A digest of the lines. Raises: RecipeError for a line that cannot be written as JSON."""
+    texts = []
+    for place, line in enumerate(lines):
+        try:
+            texts.append(orjson.dumps(line, option=orjson.OPT_SORT_KEYS))
+        except orjson.JSONEncodeError as error:
+            raise RecipeError(f"line {place + 1} cannot be written as JSON: {error}") from None
+    return digest(*texts).hex()
+
+
+def check_shape(lines: Sequence[Line], objective: Objective) -> None:
+    """Raises: RecipeError for a line of the other export, or of none, before anything is loaded."""
+    field, other = ("completion", "chosen") if objective == "sft" else ("chosen", "completion")
+    for place, line in enumerate(lines):
+        if field in line:
+            continue
+        wanted = f"`karat train {objective}` takes {SHAPES[objective]}"
+        if other in line:
+            theirs = "trl-preference" if objective == "sft" else "trl-sft"
+            raise RecipeError(f"line {place + 1} is of the export {theirs}; {wanted}")
+        raise RecipeError(f"line {place + 1} has no '{field}'; {wanted}")
+
+
 def _turns(line: Line, field: str, place: int) -> list[dict[str, str]]:
     """A list of messages. Raises: RecipeError."""
     found = line.get(field)
@@ -141,8 +169,7 @@ def _turns(line: Line, field: str, place: int) -> list[dict[str, str]]:
     good = isinstance(found, list) and found and all(_is_turn(turn) for turn in found)
     if not good:
         raise RecipeError(
-            f"line {place + 1}: '{field}' is no list of messages (role, content); export the run "
-            "with trl-sft or trl-preference"
+            f"line {place + 1}: '{field}' is no list of messages (role, content), nor a text"
         )
     return [{"role": turn["role"], "content": turn["content"]} for turn in found or ()]
 

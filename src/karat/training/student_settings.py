@@ -10,14 +10,16 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
+from msgspec import inspect
 
-from karat.errors import RecipeError, did_you_mean
+from karat.errors import RecipeError
 from karat.training.torch_side import imported
-from karat.wording import explain
+from karat.wording import described, explain
 
 Objective = Literal["sft", "dpo", "rpo"]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -95,8 +97,19 @@ def settings_of(
     try:
         found = msgspec.convert({**given, "more": _further(more, objective)}, Settings)
     except msgspec.ValidationError as error:
-        raise RecipeError(explain(str(error), given, Settings, "'{}'")) from None
+        raise RecipeError(_wrong_option(str(error), given)) from None
     return found
+
+
+def _wrong_option(said: str, given: Mapping[str, Any]) -> str:
+    """A mistake in the words of the command line: the option, its value, what it takes."""
+    name = next((key for key in given if f"$.{key}`" in said), "")
+    if not name:
+        return explain(said, given, Settings, "'{}'")
+    option = {"learning_rate": "--lr"}.get(name, f"--{name.replace('_', '-')}")
+    hint = typing.get_type_hints(Settings, include_extras=True)[name]
+    wanted = described(inspect.type_info(hint)).removesuffix(" or null")
+    return f"{option} {given[name]}: {wanted} is wanted"
 
 
 _OURS = {
@@ -147,10 +160,18 @@ def _further(more: tuple[str, ...], objective: Objective) -> dict[str, Any]:
             raise RecipeError(f"--set {key}: it is of DPO's loss, which RPO does not have")
         if key not in known:
             raise RecipeError(
-                f"--set {key}: the trainer has no such field; {did_you_mean(key, known)}"
+                f"--set {key}: the trainer has no such field; {_nearest(key, kind, known)}"
             )
         found[key] = _read(key, value, hints[key])
     return found
+
+
+def _nearest(key: str, kind: Any, known: set[str]) -> str:
+    """One that is surely meant, or the five that come nearest."""
+    if close := get_close_matches(key, known, n=1, cutoff=0.75):
+        return f"did you mean '{close[0]}'?"
+    near = ", ".join(get_close_matches(key, sorted(known), n=5, cutoff=0.0))
+    return f"nearest are {near}; `python -c 'import trl; help(trl.{kind.__name__})'` lists all"
 
 
 def _read(key: str, text: str, hint: Any) -> Any:

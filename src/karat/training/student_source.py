@@ -36,11 +36,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lessons(msgspec.Struct, frozen=True):
-    """Lines to train on, parts that are only measured, and where they came from."""
+    """Lines to train on, parts that are only measured, where they came from, and what makes figures
+    on them worth less."""
 
     lines: list[Line]
     held_out: dict[str, list[Line]]
     source: Source
+    warnings: tuple[str, ...] = ()
 
 
 def lessons(data: str | Path, objective: str, command: str = "") -> Lessons:
@@ -102,13 +104,30 @@ def _source(run: Run, command: str) -> Source:
 def _of_file(path: Path, command: str) -> Lessons:
     """A file's lines; beside NAME.train.jsonl, NAME.validation.jsonl and NAME.test.jsonl."""
     held_out = {}
+    lines = _read(path)
     if path.name.endswith(".train.jsonl"):
         stem = path.name.removesuffix(".train.jsonl")
         for part in SPLITS:
             beside = path.with_name(f"{stem}.{part}.jsonl")
             if part != "train" and beside.is_file():
                 held_out[part] = _read(beside)
-    return Lessons(_read(path), held_out, Source(name=path.name, command=command))
+    known, warnings = {_asked(line) for line in lines}, []
+    for part, measured in held_out.items():
+        shared = sum(_asked(line) in known for line in measured)
+        if shared:
+            warnings.append(
+                f"{shared:,} of {len(measured):,} lines of the {part} part ask what lines of the "
+                "train part ask: the loss on them says how well the student remembers"
+            )
+    return Lessons(lines, held_out, Source(name=path.name, command=command), tuple(warnings))
+
+
+def _asked(line: Line) -> str:
+    """A line's prompt, folded."""
+    prompt = line.get("prompt")
+    turns = prompt if isinstance(prompt, list) else [prompt]
+    texts = [turn.get("content") if isinstance(turn, dict) else turn for turn in turns]
+    return " ".join("\n".join(str(text) for text in texts).lower().split())
 
 
 def _read(path: Path) -> list[Line]:
@@ -122,6 +141,10 @@ def _read(path: Path) -> list[Line]:
                     raise RecipeError(f"{path}, line {number}: not a JSON object")
                 found.append(line)
     except orjson.JSONDecodeError as error:
+        if not found:
+            raise RecipeError(
+                f"{path} is neither a run's directory nor a JSONL file: line {number} is not JSON"
+            ) from None
         raise RecipeError(f"{path}, line {number}: not JSON ({error})") from None
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from None

@@ -24,7 +24,9 @@ def trained(objective: Objective, options: dict[str, Any], say: Callable[[str], 
     settings = settings_of(options, options.pop("more", ()), objective)
     folder = out or place(data, objective, model)
     how: dict[str, Any] = {"held_out": found.held_out, "source": found.source}
-    say(f"{len(found.lines):,} lines of {found.source.name} for {model} into {folder}")
+    say(f"{found.source.name}: {len(found.lines):,} lines; starting torch")
+    for warning in found.warnings:
+        say(f"warning: {warning}")
     if objective == "sft":
         return train_sft(found.lines, model, folder, settings, say, **how)
     return train_preference(found.lines, model, folder, settings, say, objective, **how)

@@ -9,7 +9,6 @@ so; a folder that holds another student is never touched.
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +18,7 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
-from karat.errors import RecipeError, RunError
-from karat.row import digest
+from karat.errors import RecipeError
 from karat.rundir import Lock, Run, write_atomic
 from karat.training.bases import base_model as base_model
 from karat.training.chat_tokens import ChatTokens
@@ -36,18 +34,37 @@ from karat.training.student_folder import (
     finished,
     last_checkpoint,
     note,
+    taken_back,
 )
 from karat.training.student_identity import Base, base_of, versions
-from karat.training.student_rows import Line, Rows, preference_rows, reward_spread, sft_rows
-from karat.training.student_settings import Objective, config_class
+from karat.training.student_losses import held_out_losses
+from karat.training.student_rows import (
+    Line,
+    Rows,
+    check_shape,
+    preference_rows,
+    reward_spread,
+    sft_rows,
+    sha_of,
+)
+from karat.training.student_settings import Objective
 from karat.training.student_settings import Settings as Settings
 from karat.training.student_source import Source as Source
+from karat.training.student_trainer import arguments, refused
 from karat.training.telling import Telling
-from karat.training.torch_side import Loaded, device_of, ends_of, imported, load, quiet, writing_to
+from karat.training.torch_side import (
+    Loaded,
+    device_of,
+    ends_of,
+    enough_memory,
+    imported,
+    load,
+    quiet,
+    writing_to,
+)
 
 Say = Callable[[str], None]
 Lines = Sequence[Line]
-FEW_STEPS = 10
 _CURVE = 200  # points of the loss curve that are kept
 
 
@@ -79,16 +96,19 @@ def _train(
 ) -> Trained:  # fmt: skip
     if not lines:
         raise RecipeError("there is nothing to train on: no line in the export")
+    check_shape(lines, objective)
     source, settings = source or Source(), settings.filled(objective, len(lines))
     for name in ("torch", "transformers", "trl", "peft", "accelerate", "datasets"):
         imported(name)
-    base = base_of(model, say)
+    device = device_of(settings.device)
+    with quiet():
+        base = base_of(model, say)
     what = {
         "objective": objective, "base": base.name, "base_identity": base.identity,
-        "data_sha": _sha(lines), "settings": settings.that_matter(objective),
+        "data_sha": sha_of(lines), "settings": settings.that_matter(objective),
     }  # fmt: skip
     check_free(out)
-    with Lock(Run(out)):
+    with taken_back(out), Lock(Run(out)):
         if done := finished(out, what):
             say(f"{out} is finished: trained on the same data with the same settings")
             if settings.merge and not settings.full and not (out / MERGED).is_dir():
@@ -100,7 +120,8 @@ def _train(
         started = begun(out, what)
         if source.training == "no":
             say("the terms of a model that wrote this data forbid training on it: see its report")
-        work = _Work(objective, settings, base, out, say)
+        say(f"{base.name} learns from {source.name}, into {out}")
+        work = _Work(objective, settings, base, out, device, say)
         return work.run(lines, held_out, source, what, started)
 
 
@@ -108,11 +129,10 @@ class _Work:
     """One training, from lines to a folder."""
 
     def __init__(
-        self, objective: Objective, settings: Settings, base: Base, out: Path, say: Say
-    ) -> None:
+        self, objective: Objective, settings: Settings, base: Base, out: Path, device: str, say: Say
+    ) -> None:  # fmt: skip
         self.objective, self.settings, self.base = objective, settings, base
-        self.out, self.say = out, say
-        self.device = device_of(settings.device)
+        self.out, self.device, self.say = out, device, say
         self.spread: float | None = None
 
     def run(
@@ -121,6 +141,7 @@ class _Work:
     ) -> Trained:  # fmt: skip
         clock = time.monotonic()
         torch = imported("torch")
+        self.say(f"loading the model on {self.device}")
         whole = self.settings.full or self.device == "cpu"
         loaded = load(self.base.source, self.device, torch.float32 if whole else torch.bfloat16)
         chat = ChatTokens(loaded.tokenizer)
@@ -137,7 +158,7 @@ class _Work:
             datasets = {name: _dataset(part.rows) for name, part in parts.items()}
             before = started.get("before") or {}
             if set(before) != set(datasets):
-                before = self._losses(trainer, datasets)
+                before = held_out_losses(trainer, datasets, self.say)
             spent = float(started.get("seconds", 0.0))
             note(self.out, {**what, "before": before, "seconds": spent})
 
@@ -146,7 +167,7 @@ class _Work:
 
             telling.begin(noted)
             self._fit(trainer)
-            after = self._losses(trainer, datasets)
+            after = held_out_losses(trainer, datasets, self.say)
             seconds = spent + time.monotonic() - clock
             with writing_to(self.out):
                 self._save(trainer, loaded)
@@ -192,70 +213,23 @@ class _Work:
             if settings.full:
                 # In the numbers of what is trained, or the two differ before the first step.
                 more["ref_model"] = load(self.base.source, self.device, torch.float32).model
-        try:
+        with refused():
             made = kind(
-                model=loaded.model, args=self._arguments(len(rows.rows)),
+                model=loaded.model,
+                args=arguments(self.objective, settings, self.device, self.out, len(rows.rows)),
                 train_dataset=_dataset(rows.rows),
                 processing_class=loaded.tokenizer, callbacks=[telling.callback()], **more,
             )  # fmt: skip
-        except (ValueError, NotImplementedError, ImportError, OSError) as error:
-            raise RecipeError(f"the trainer refuses these settings: {error}") from error
         made.remove_callback(imported("transformers").PrinterCallback)
         return made
-
-    def _arguments(self, rows: int) -> Any:
-        """TRL's configuration. Raises: RecipeError."""
-        settings, on_cpu = self.settings, self.device == "cpu"
-        wanted = settings.batch_size or 1
-        most = min(settings.device_batch or (1 if on_cpu else 8), wanted)
-        at_once = next(size for size in range(most, 0, -1) if wanted % size == 0)
-        steps = math.ceil(rows / wanted) * (settings.epochs or 1)
-        given: dict[str, Any] = {
-            "output_dir": str(self.out / CHECKPOINTS), "num_train_epochs": settings.epochs,
-            "learning_rate": settings.learning_rate, "lr_scheduler_type": "cosine",
-            # The first step of a warm-up has a rate of 0: of few steps none is given away.
-            "warmup_steps": 0.1 if steps >= FEW_STEPS else 0,
-            "per_device_train_batch_size": at_once, "per_device_eval_batch_size": at_once,
-            "gradient_accumulation_steps": wanted // at_once,
-            "max_length": None, "seed": settings.seed, "use_cpu": on_cpu,
-            "bf16": self.device.startswith("cuda"), "gradient_checkpointing": not on_cpu,
-            "logging_steps": 1, "logging_nan_inf_filter": False, "save_strategy": "no",
-            "save_total_limit": 2, "report_to": "none", "disable_tqdm": True,
-        }  # fmt: skip
-        if self.objective == "sft":
-            # Left alone TRL drops the mask of rows that are tokens already, and learns the prompts.
-            given["completion_only_loss"] = True
-        else:
-            given["beta"] = settings.beta
-        try:
-            made = config_class(self.objective)(**{**given, **settings.more})
-            made._n_gpu = min(made.n_gpu, 1)  # DataParallel would take a batch for each device
-            return made
-        except (ValueError, TypeError, ImportError, OSError) as error:
-            raise RecipeError(f"the trainer refuses these settings: {error}") from error
-
-    def _losses(self, trainer: Any, parts: Mapping[str, Any]) -> dict[str, float]:
-        found = {}
-        for name, part in parts.items():
-            self.say(f"measuring the loss on {len(part):,} rows of {name}")
-            found[name] = float(trainer.evaluate(part)["eval_loss"])
-        return found
 
     def _fit(self, trainer: Any) -> None:
         """Trains, from the last whole checkpoint where there is one. Raises: RunError."""
         last = last_checkpoint(self.out / CHECKPOINTS)
         if last is not None:
             self.say(f"going on from step {last.name.rpartition('-')[2]}")
-        try:
-            with writing_to(self.out):
-                trainer.train(resume_from_checkpoint=None if last is None else str(last))
-        except RuntimeError as error:
-            if "out of memory" not in str(error).lower():
-                raise
-            raise RunError(
-                "the device has not enough memory: take a smaller --device-batch or --max-length; "
-                "the same command goes on from the last checkpoint"
-            ) from error
+        with enough_memory(), writing_to(self.out):
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
 
     def _save(self, trainer: Any, loaded: Loaded) -> None:
         """An adapter as it is; whole weights in the numbers of the base's files, float32 or half
@@ -298,7 +272,3 @@ def _merge(loaded: Loaded, dtype: Any, out: Path, say: Say) -> None:
 
 def _dataset(rows: list[dict[str, Any]]) -> Any:
     return imported("datasets").Dataset.from_list(rows)
-
-
-def _sha(lines: Lines) -> str:
-    return digest(*(orjson.dumps(line, option=orjson.OPT_SORT_KEYS) for line in lines)).hex()

@@ -28,7 +28,8 @@ class Telling:
         self._say, self._tokens, self._save_every = say, tokens_per_epoch, save_every_s
         self._clock = clock
         self._losses: list[tuple[int, float]] = []
-        self._began = self._told = self._saved = clock()
+        self._began = self._told = self._saved = self._quiet_since = clock()
+        self.parts, self._part = 1, 0  # a step's, and those done of it
         self._first = (0, 0.0)  # step and epoch at which this process began
         self._note: Callable[[float], None] = lambda seconds: None
 
@@ -55,6 +56,8 @@ class Telling:
                 telling._first = (state.global_step, state.epoch or 0.0)
                 past = [one for one in state.log_history if "loss" in one]
                 telling._losses = [(int(one["step"]), float(one["loss"])) for one in past]
+                telling.parts = args.gradient_accumulation_steps
+                telling.start(state.max_steps, args.per_device_train_batch_size)
 
             def on_log(
                 self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any
@@ -62,11 +65,32 @@ class Telling:
                 if logs and "loss" in logs:
                     telling.loss(state.global_step, float(logs["loss"]))
 
+            def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                telling._part, telling._quiet_since = 0, telling._clock()
+
+            def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                telling.part(state.global_step + 1, state.max_steps)
+
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 if telling.step(state.global_step, state.max_steps, state.epoch or 0.0):
                     control.should_save = True
 
         return Hearing()
+
+    def start(self, steps: int, at_once: int) -> None:
+        """Says what is about to happen: the first step of a large batch takes its time."""
+        rows = "a row" if at_once == 1 else f"{at_once} rows"
+        told = f"{steps:,} step{'s' * (steps != 1)} of {self.parts * at_once} rows"
+        self._say(f"training: {told}, {rows} at a time")
+
+    def part(self, step: int, steps: int) -> None:
+        """Says how far a step is that takes long."""
+        self._part += 1
+        now = self._clock()
+        # Apart from the clock of steps, whose lines say more and must not be kept waiting.
+        if now - self._quiet_since >= SAY_EVERY_S:
+            self._quiet_since = now
+            self._say(f"in step {step:,} of {steps:,}: part {self._part} of {self.parts}")
 
     def loss(self, step: int, loss: float) -> None:
         """Raises: RunError for one that is no number, after which nothing is learned any more."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from karat.errors import RecipeError, RunError
 
+NEEDED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _CHATTY = ("transformers", "trl", "peft", "accelerate", "datasets", "torch", "huggingface_hub")
 _THEIRS = rf"({'|'.join(_CHATTY)})(\.|$)"  # modules whose warnings are for their authors
 
@@ -38,6 +40,16 @@ def imported(name: str) -> Any:
         raise RecipeError(
             f"training and writing need {name} ({error}): pip install 'karat[train]'"
         ) from error
+
+
+def check_installed() -> None:
+    """Looks for all that training needs, before anything else is done or paid for; imports nothing.
+
+    Raises: RecipeError, naming what is missing.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise RecipeError(f"training needs {', '.join(missing)}: pip install 'karat[train]'")
 
 
 @contextmanager
@@ -70,12 +82,17 @@ def quiet() -> Iterator[None]:
 
 
 def device_of(asked: str) -> str:
-    """`auto`: cuda where there is one, then mps, else cpu. Raises: RunError for one not there."""
+    """`auto`: cuda where there is one, then mps, else cpu. Raises: RecipeError for what is no
+    device; RunError for one not there."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", asked):
+        raise RecipeError(f"no device '{asked}': auto, cpu, cuda, cuda:1, mps")
     torch = imported("torch")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":
         return next((name for name, found in there.items() if found), "cpu")
-    if not there.get(asked.partition(":")[0], asked == "cpu"):
+    number = int(asked.partition(":")[2] or 0)
+    found = there.get(asked.partition(":")[0], True)
+    if not found or (number and number >= torch.cuda.device_count()):
         raise RunError(
             f"torch {torch.__version__} finds no {asked}: install a build of torch for it, or say "
             "`--device cpu`"
@@ -149,6 +166,20 @@ def writing_to(folder: Path) -> Iterator[None]:
         why = "it takes no more" if torchs else getattr(error, "strerror", None) or error
         raise RunError(
             f"{folder} cannot be written: {why}; make room, and the same command goes on"
+        ) from error
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises: RunError where the device has not."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        raise RunError(
+            "the device has not enough memory: take a smaller --device-batch or --max-length; "
+            "the same command goes on from the last checkpoint"
         ) from error
 
 

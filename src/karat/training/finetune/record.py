@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from karat.errors import RecipeError, RunError
 from karat.row import canonical, digest
+from karat.training._items import prompt_marks
 from karat.training.finetune.heldout import Attribute, Measured
 from karat.training.finetune.settings import RewardSettings
 from karat.training.ratings import HumanData
@@ -24,6 +27,7 @@ from karat.training.reward_figures import Figure
 # Not JSON: what ends so counts among the files that a reward's identity is made of.
 NAME = "training.yaml"
 CARD = "README.md"
+_MARKS = "prompts.npy"
 # What changes how a training is computed and not what it computes.
 _FREE = ("device", "batch_tokens", "gradient_checkpointing")
 
@@ -147,6 +151,21 @@ def settings_of_member(settings: RewardSettings, number: int) -> RewardSettings:
 def finish(out: Path, mark: str, result: RewardModel) -> None:
     """Note that the training is done, and what it gave."""
     write(out, {"identity": mark, "result": msgspec.to_builtins(result)})
+
+
+def note_prompts(out: Path, *parts: HumanData) -> None:
+    """Keeps a mark of each prompt that was learned from, or chose the weights."""
+    groups = {group for part in parts for group in part.groups}
+    np.save(out / _MARKS, prompt_marks(sorted(groups)))
+
+
+def marks(folder: Path) -> NDArray[np.uint64]:
+    """The marks of the prompts a model in a folder was trained on; none where none were kept."""
+    try:
+        found: NDArray[np.uint64] = np.load(folder / _MARKS, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return np.empty(0, np.uint64)
+    return found
 
 
 def write(out: Path, tree: Any) -> None:

@@ -91,15 +91,15 @@ def train_reward_model(
     settings, say = (settings or RewardSettings()).checked(), say or (lambda text: None)
     for package in ("torch", "transformers", "accelerate", *(["peft"] if settings.lora else [])):
         imported(package)
-    human = read_human(data)
+    human, out = read_human(data), Path(out)
     parts = part(human, settings)
     if settings.objective.startswith("regression"):
         check_rated(parts.train, settings)
     held = _tests(tests)
     source = str(base_model(model, say))
-    found = find(source, Path(), None)
+    with quiet():
+        found = find(source, Path(), None)
     mark = record.identity(human, fingerprint(found, ()), settings)
-    out = Path(out)
     command = record.command_of(data, model, out, settings, tests)
     job = _Job(human, parts, held, source, model, found, settings, command, say)
     record.check_free(out, mark)
@@ -165,6 +165,7 @@ def _one(job: _Job, out: Path, mark: str) -> RewardModel:
         np.savez(
             out / SCORES, rated=scored.rated_RA, chosen=scored.chosen_P, rejected=scored.rejected_P
         )
+        record.note_prompts(out, job.parts.train, job.parts.validation)
         (out / record.CARD).write_text(card_of(result), encoding="utf-8")
     record.finish(out, mark, result)
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
