@@ -166,7 +166,7 @@ def test_prompts_without_a_value_are_left_out_of_all_arms():
 
 def test_a_measure_that_does_not_decide_is_named_as_one():
     found = cautions(plan(), [measured(0.0), measured(0.3, 1, "secondary", "other.reward")], [])
-    assert any("other.reward would say otherwise" in line for line in found)
+    assert any("by other.reward there is a difference, " in line for line in found)
     assert any("trained once" in line for line in cautions(plan(seeds=(1,)), [measured(0.0)], []))
     assert any(
         "does nothing" in line for line in cautions(plan(base_mean=0.0), [measured(0.0)], [])

@@ -36,7 +36,10 @@ class Other(NamedTuple):
 
     @property
     def key(self) -> str:
-        return f"{self.place.name}.{self.attribute}"
+        """Its score's name; of a file, without the folders of this machine."""
+        path = self.place.name.partition("/")[2]
+        name = self.place.reward.name if Path(path).is_absolute() else self.place.name
+        return f"{name}.{self.attribute}"
 
 
 def other_reward(name: str, run: Run, by: str) -> Other:

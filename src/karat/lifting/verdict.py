@@ -128,17 +128,14 @@ def cautions(plan: Plan, measures: Sequence[Measure], notes: Sequence[str]) -> l
             f"{plain(primary.unit * planned, 1)} {primary.unit_name}, this lift "
             f"{plain(primary.unit * least, 1)}"
         )
-    turned = [
-        one.name for one in measures[1:]
-        if one.role in ("secondary", "third")
-        and is_shown(one.contrasts[0])
-        and not is_shown(primary.contrasts[0])
-    ]  # fmt: skip
-    if turned:
-        found.append(
-            f"{' and '.join(turned)} would say otherwise; the plan said beforehand that "
+    if not is_shown(primary.contrasts[0]):
+        found += [
+            f"by {one.name} there is a difference, "
+            f"{said(one.contrasts[0].effect.difference, one)}; the plan said beforehand that "
             f"{primary.name} decides"
-        )
+            for one in measures[1:]
+            if one.role in ("secondary", "third") and is_shown(one.contrasts[0])
+        ]
     return found
 
 
