@@ -13,14 +13,14 @@ import karat
 from karat.recipefile import SHIPPED
 
 FEW = ["prompts.per_topic=2", "prompts.max_tokens=60", "prompts.tries=1", "respond.n=2",
-       "respond.max_tokens=16"]  # fmt: skip
-TALK = ["dialogue.max_tokens=16", "dialogue.user_max_tokens=24", "dialogue.share=0.9",
+       "respond.max_tokens=8"]  # fmt: skip
+TALK = ["dialogue.max_tokens=8", "dialogue.user_max_tokens=16", "dialogue.share=0.9",
         "dialogue.tries=1"]  # fmt: skip
 SMALL = {
     "nemotron-sft": [*FEW, *TALK, "topics.n=1", "dialogue.turns=2", "constrain.share=0.9"],
     "nemotron-preference": [*FEW, *TALK, "topics.n=1", "prompts.revise=false"],
     "math": [*FEW, "topics.n=1"],
-    "code": [*FEW, "topics.n=2", "evolve.max_tokens=40", "evolve.tries=1"],
+    "code": [*FEW, "topics.n=2", "evolve.max_tokens=24", "evolve.tries=1"],
     "distill": [*FEW, "topics.model=null", "topics.n=null", 'topics.given=["tea"]'],
 }
 ELSEWHERE = {
