@@ -67,6 +67,16 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     return template
 
 
+def rl_files(made: Exported, whole: Path, validation: str, none: str) -> dict[str, str]:
+    """NeMo-RL's files: a validation part opens with `validation`; without one `none` is set."""
+    part = made.files.get("validation")
+    return {
+        "validation_settings": "" if part else none,
+        "validation": validation + named(part) if part else " null",
+        "train": named(made.files.get("train", whole)),
+    }
+
+
 def aligner_files(made: Exported, whole: Path) -> dict[str, str]:
     """The files of NeMo-Aligner's three parts, all of which it must have, and what to know of them.
 

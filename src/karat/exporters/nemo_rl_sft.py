@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from karat.exporters._nemo import filled, named, why_not, write_config
+from karat.exporters._nemo import filled, rl_files, why_not, write_config
 from karat.exporters.base import Exported, answer, files_of, turns, write_parts
 from karat.row import Row
 from karat.rundir import Run
@@ -74,12 +74,7 @@ def export(run: Run, folder: Path) -> Exported:
     a system prompt at most, then user and assistant in turn up to a question.
     """
     made = write_parts(run.accepted_file, folder / FILES[0], "train", _lines)
-    validation = made.files.get("validation")
-    settings = {
-        "validation_settings": "" if validation else NO_VALIDATION,
-        "validation": VALIDATION + named(validation) if validation else " null",
-        "train": named(made.files.get("train", folder / FILES[0])),
-    }
+    settings = rl_files(made, folder / FILES[0], VALIDATION, NO_VALIDATION)
     write_config(made, folder / CONFIG, filled(TEMPLATE, settings))
     return made
 

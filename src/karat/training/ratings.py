@@ -96,6 +96,19 @@ def read_human(sources: Sequence[Path | str]) -> HumanData:
     return data
 
 
+def read_tests(sources: Sequence[Path | str]) -> dict[str, HumanData]:
+    """Sets that are only measured, each under a name of its own: its file's, or of ratings.jsonl
+    its folder's. Raises: RecipeError."""
+    found: dict[str, HumanData] = {}
+    for source in sources:
+        path, number = Path(source), 1
+        stem = path.stem if path.stem != "ratings" else path.absolute().parent.name
+        while (name := f"{stem} {number}" if number > 1 else stem) in found:
+            number += 1
+        found[name] = read_human([source])
+    return found
+
+
 def pairs_of(data: HumanData, by: By = "helpfulness") -> Implied:
     """Every two responses of one prompt of which people rated one higher.
 

@@ -24,7 +24,7 @@ from karat.rewards.head_file import head_from_bytes, pack
 from karat.rewards.head_model import Head
 from karat.row import Message
 from karat.training._items import prompt_marks
-from karat.training.ratings import HumanData, Pair, Rated, read_human
+from karat.training.ratings import HumanData, Pair, Rated, read_human, read_tests
 from karat.training.reward_card import Measured, TrainResult, card_of, licence_of
 from karat.training.reward_cross import Held, Say, cross_validate
 from karat.training.reward_figures import figures_of, test_figures
@@ -167,7 +167,7 @@ def main_train(
     start = time.monotonic()
     if out.suffix != ".npz":
         raise RecipeError(f"{out}: the name of a reward head ends in .npz")
-    (train, sources), held = _read_train(data), _read_tests(tests)
+    (train, sources), held = _read_train(data), read_tests(tests)
     settings, searched = settings_of(plan, train)
     if say and train.left_out:
         say("left out: " + ", ".join(f"{n} {reason}" for reason, n in train.left_out.items()))
@@ -275,16 +275,6 @@ def _read_train(sources: Sequence[Path | str]) -> tuple[HumanData, list[str]]:
             whole.left_out[reason] = whole.left_out.get(reason, 0) + count
         names += [next(iter(part.files)) if len(part.files) == 1 else str(source)] * len(part.rated)
     return whole, names
-
-
-def _read_tests(sources: Sequence[str | Path]) -> dict[str, HumanData]:
-    """One set per file, folder or name on a hub; of two with one name the second says all of it."""
-    sets: dict[str, HumanData] = {}
-    for source in sources:
-        path = Path(source)
-        name = path.stem if path.stem != "ratings" else path.parent.name
-        sets[str(source) if name in sets else name] = read_human([source])
-    return sets
 
 
 def _write(out: Path, content: bytes, card: str) -> None:

@@ -35,7 +35,7 @@ from karat.training.finetune.reader import Reader, template_of
 from karat.training.finetune.record import RewardModel
 from karat.training.finetune.settings import RewardSettings, labels_of
 from karat.training.finetune.trainer import Course, Loop, run
-from karat.training.ratings import HumanData, read_human
+from karat.training.ratings import HumanData, read_human, read_tests
 from karat.training.reward_card import licence_of
 from karat.training.reward_figures import Figure
 from karat.training.torch_side import device_of, dtype_of, imported, quiet, writing_to
@@ -95,7 +95,7 @@ def train_reward_model(
     parts = part(human, settings)
     if settings.objective.startswith("regression"):
         check_rated(parts.train, settings)
-    held = _tests(tests)
+    held = read_tests(tests)
     source = str(base_model(model, say))
     with quiet():
         found = find(source, Path(), None)
@@ -121,22 +121,6 @@ def _members(job: _Job, out: Path) -> ensemble.Ensemble:
 
 def _named(say: Say, number: int) -> Say:
     return lambda text: say(f"member {number}: {text}")
-
-
-def _tests(tests: Sequence[str | Path]) -> dict[str, HumanData]:
-    """The sets that are only measured, under names that differ."""
-    found: dict[str, HumanData] = {}
-    for test in tests:
-        stem, number = _test_name(test), 1
-        while (name := f"{stem} {number}" if number > 1 else stem) in found:
-            number += 1
-        found[name] = read_human([test])
-    return found
-
-
-def _test_name(test: str | Path) -> str:
-    path = Path(test)
-    return path.stem if path.stem != "ratings" else path.absolute().parent.name
 
 
 def _one(job: _Job, out: Path, mark: str) -> RewardModel:
