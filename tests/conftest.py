@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line has it
 
+import gc
 import json
 import sqlite3
 import subprocess
@@ -178,6 +179,14 @@ LONG = (
     "test_time.py", "test_collapse.py", "test_math.py", "test_trl.py", "test_reward_head.py",
     "test_dedupe.py",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_stays_is_not_searched_again() -> None:
+    """What earlier tests have loaded (torch, a thousand modules) is walked by every collection of
+    garbage, a second each in a full run; it stays to the end anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
