@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from karat.columns import best_texts, first_kept, last_texts, score_values
-from karat.licences import Licences
+from karat.licensing.rows import Licences
 from karat.rundir import Run
 from karat.stage import read_batches, written
 from karat.table import SCHEMA

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from karat.finish import write_results
-from karat.licences import Licences
+from karat.licensing.rows import Licences
 from karat.row import Message, Response, Row
 from karat.rundir import Run
 from karat.stage import StageWriter

@@ -13,7 +13,7 @@ import pytest
 
 from karat.errors import RecipeError
 from karat.finish import write_results
-from karat.licences import Licences
+from karat.licensing.rows import Licences
 from karat.rewards.human import rating_line
 from karat.row import Message, Response, Row
 from karat.rundir import Run

@@ -42,16 +42,17 @@ def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
 def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) -> None:
     """Say what running RECIPE would do, call and cost."""
     from karat.api import plan as plan_recipe
-    from karat.modelchecks import rights_notes
+    from karat.licensing import solve_recipe
     from karat.planning import spent_usd
+    from karat.report.licences import licence_block
     from karat.report.text import plan_table
     from karat.rundir import Run
 
     loaded = load(recipe, overrides)
     lines = plan_recipe(loaded, out, probe)
     spent = spent_usd(Run.at(out, loaded.name).journal)
-    rights = rights_notes(loaded.steps, loaded.models)
-    terminal().print(plan_table(lines, spent, loaded.budget_usd, rights, loaded.exactly))
+    terminal().print(plan_table(lines, spent, loaded.budget_usd, target=loaded.exactly))
+    terminal().print(licence_block(solve_recipe(loaded)))
 
 
 @main.command()
@@ -135,12 +136,13 @@ def compare(
 @main.command()
 @click.argument("places", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--by", default="model", show_default=True, help="model, provider, step, run, day or role."
+    "--by", default="model", show_default=True,
+    help="model, provider, key, step, run, day or role.",
 )
 @click.option("--since", metavar="YYYY-MM-DD", help="Count from this day on, local time.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def cost(places: tuple[Path, ...], by: str, since: str | None, as_json: bool) -> None:
-    """Say what the runs in or below DIR (default ./runs) have cost."""
+    """Say what the runs in or below DIR (default ./runs) have cost, and how long answers took."""
     import orjson
 
     from karat.costs import as_tree, costs

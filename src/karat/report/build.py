@@ -21,6 +21,7 @@ from karat.columns import READ_ROWS, Table, first_kept, score_values
 from karat.curation.moments import Moments
 from karat.journal import Journal
 from karat.ledger import quantile
+from karat.licensing import solve_run
 from karat.mill import Mill
 from karat.modelchecks import rights_notes
 from karat.recipe import Recipe, recipe_hash
@@ -75,6 +76,7 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         "human_share": human,
         "cut_off_share": cut_off,
         "licence_notes": rights_notes(recipe.steps, recipe.models),
+        "licences": msgspec.to_builtins(solve_run(run, recipe)),
         "warnings": warnings,
         "versions": _versions(),
     }

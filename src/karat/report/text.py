@@ -9,12 +9,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from karat.licensing import from_report
 from karat.planning import StepPlan, spent_usd
 from karat.recipe import recipe_hash
 from karat.recipefile import parse
 from karat.report.cells import CONTROL, LINE, clean, grid, money
 from karat.report.choosing import choosing_lines
 from karat.report.grading import grading_lines
+from karat.report.licences import licence_block
 from karat.report.run_diversity import diversity_lines
 from karat.report.voices import voice_table, yields
 from karat.rundir import Run
@@ -112,10 +114,18 @@ def summary(report: dict[str, Any]) -> RenderableType:
     if report["models"]:
         parts += [model_table(report), Text()]
     parts += [_facts(report), Text(_effort(this, len(report["funnel"])))]
-    parts += [clean(f"licence: {note}", 10 * LINE) for note in report["licence_notes"]]
+    parts += _licences(report)
     for warning in report["warnings"]:
         parts.append(clean(f"warning: {warning}", 10 * LINE, "yellow"))
     return Group(*parts)
+
+
+def _licences(report: dict[str, Any]) -> list[RenderableType]:
+    """The block of licences, by the terms as they are known now; of an earlier report its notes."""
+    found = from_report(report)
+    if found is None:
+        return [clean(f"licence: {note}", 10 * LINE) for note in report["licence_notes"]]
+    return [licence_block(found), Text()]
 
 
 def _rounds(report: dict[str, Any]) -> str:
@@ -174,7 +184,6 @@ def plan_table(
     lines: Sequence[StepPlan],
     spent_usd: float = 0.0,
     budget_usd: float | None = None,
-    rights: Sequence[str] = (),
     target: Target | None = None,
 ) -> RenderableType:
     """A plan, with totals, the budget, and a word on where its figures come from."""
@@ -244,8 +253,7 @@ def plan_table(
         notes.append(
             "lengths and times are assumed where nothing was measured; --probe 5 measures them"
         )
-    flags = [clean(f"licence: {note}", 10 * LINE, "yellow") for note in rights]
-    return Group(table, Text(), *(Text(note) for note in notes), *flags)
+    return Group(table, Text(), *(Text(note) for note in notes))
 
 
 def print_report(console: Console, run: Run) -> None:

@@ -16,9 +16,17 @@ import orjson
 import pyarrow as pa
 
 from karat.journal import look_up
-from karat.models.rights import STRICTNESS, Rights, rights_of
+from karat.models.rights import (
+    STRICTNESS,
+    UNKNOWN_MODEL,
+    Rights,
+    find_rule,
+    rights_of,
+    table,
+)
 
 AT_ONCE = 500  # keys of one query
+LONGEST = 500  # characters of a licence: a file may have a whole text there
 
 
 class Licences:
@@ -58,21 +66,68 @@ class Licences:
         self, writers: Mapping[str, str], calls: list[str], responses: list[object], meta: str
     ) -> tuple[list[str], str]:
         models = {writers[key] for key in calls if key in writers}
+        given: set[str] = set()
         graders: set[str] = set()
         chosen = [r for r in responses if isinstance(r, Mapping) and r["kept"] is not False]
         for response in chosen:
-            models.add(response["model"])
+            (models if response["call"] else given).add(response["model"])
             graders.update(score["key"].rpartition(".")[0] for score in response["scores"])
-        rights = [self._models.get(m) or _rights(m) for m in sorted(models) if m]
+        models.update(_edited_of(meta))
+        rights = [self._models.get(m) or called_rights(m) for m in sorted(models) if m]
+        rights += [given_rights(m) for m in sorted(given) if m]
         names = [one.licence for one in rights]
         names += [self._rewards[name] for name in sorted(graders) if name in self._rewards]
-        if '"licence"' in meta:
-            names.append(str(orjson.loads(meta).get("licence")))
+        if (stated := stated_licence(meta)) is not None:
+            names.append(stated)
         worst = max((STRICTNESS.index(one.training) for one in rights), default=0)
         return list(dict.fromkeys(names)), STRICTNESS[worst]
 
 
+def _edited_of(meta: str) -> list[str]:
+    """The model whose answer a person edited: its terms hold for the words that are left of it."""
+    if '"edited"' not in meta:
+        return []
+    edited = orjson.loads(meta).get("edited")
+    model = edited.get("of") if isinstance(edited, dict) else None
+    return [model] if isinstance(model, str) else []
+
+
+def stated_licence(meta: str) -> str | None:
+    """The licence that a row's meta names, as karat or as American files spell the field."""
+    if '"licen' not in meta:
+        return None
+    found = orjson.loads(meta)
+    stated = found.get("licence")
+    return text_of(found.get("license") if stated is None else stated)
+
+
+def text_of(licence: object) -> str | None:
+    """A licence in one line of text, as UTF-8 can hold it; those of a list hold together. None
+    where there is none, `other` where it is no text."""
+    if isinstance(licence, list):
+        licence = " AND ".join(one for one in licence if isinstance(one, str) and one.strip())
+    if licence is None or licence == "":
+        return None
+    text = licence[:LONGEST] if isinstance(licence, str) else "other"
+    return " ".join(text.encode("utf-8", "replace").decode().split()) or None
+
+
 @cache
-def _rights(model: str) -> Rights:
+def called_rights(model: str) -> Rights:
+    """What the terms say of a model that was called, as `service/name`."""
     service, _, name = model.partition("/")
     return rights_of(service, name)
+
+
+@cache
+def given_rights(model: str) -> Rights:
+    """What the terms say of a model that a file names as the writer of an answer. Before its name
+    there may be the organisation that made it, or a service that served it, or nothing."""
+    first, _, name = model.partition("/")
+    rule = find_rule(model)
+    served = any(first in service.names for service in table().service)
+    if served and (rule is None or first.lower() not in rule.by):
+        return rights_of(first, name)
+    if rule is None:
+        return UNKNOWN_MODEL
+    return Rights(rule.licence, rule.training, rule.note, rule.source)

@@ -1,0 +1,1 @@
+"""What leaves the house with a dataset: its papers, and the push to the Hub."""

@@ -1,0 +1,67 @@
+"""What tests of licences and papers share: a real run of two models and people's rows."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import yaml
+from conftest import LengthReward
+from server import Server
+
+import karat
+from karat import Run
+
+LLAMA, QWEN = "vllm/llama-3.3-70b-instruct", "vllm/qwen3-8b"
+GIVEN, PEOPLE = 6, 4
+STEPS: list[Any] = [
+    {"read": {"path": "given.jsonl", "licence": "CC-BY-4.0"}},
+    {"respond": {"models": ["llama", "qwen"], "n": 2}},
+    {"grade": {"reward": "mine"}},
+    {"reject": {"by": "mine.reward", "best": 1}},
+    {"mix": {"human": "people.jsonl", "share": 0.3}},
+]
+
+
+def write_files(folder: Path) -> None:
+    given = [{"prompt": f"What is number {i}?"} for i in range(GIVEN)]
+    people = [
+        {"prompt": f"Who is person {i}?", "response": f"A person called {i}.",
+         "licence": "cc-by-sa-4.0"}
+        for i in range(PEOPLE)
+    ]  # fmt: skip
+    for name, rows in (("given", given), ("people", people)):
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def write_recipe(folder: Path, url: str, **top: Any) -> Path:
+    write_files(folder)
+    tree = {
+        "name": "licensed", "seed": 7,
+        "models": {
+            "llama": {"model": LLAMA, "base_url": url}, "qwen": {"model": QWEN, "base_url": url},
+        },
+        "rewards": {"mine": "x/mine"}, "steps": STEPS, "export": ["jsonl", "trl-sft"], **top,
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def made(folder: Path, **top: Any) -> Run:
+    """The run of the recipe above, changed by `top`, whose rewards are LengthReward."""
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch, Server() as server:
+        patch.setattr("karat.graders.load_reward", lambda *_: LengthReward())
+        return karat.run(write_recipe(folder, server.url, **top), folder / "out")
+
+
+@cache
+def run() -> Run:
+    """One for all tests, which only read it."""
+    return made(Path(mkdtemp(prefix="karat-licensed-")))
