@@ -21,7 +21,7 @@ layers: .venv/test.stamp
 	$(BIN)/lint-imports --no-cache
 
 pytest: .venv/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	KARAT_BROWSER=required $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("karat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -39,6 +39,7 @@ pytest: .venv/test.stamp
 	$(PIP) install torch==2.13.0
 	$(PIP) install -r requirements/test.txt
 	$(PIP) install --no-deps irrCAC==0.4.4  # an oracle; it asks for an older scipy than the others
+	@sh tools/chromium.sh
 	@touch $@
 
 # Pins for the two commands; the library itself states ranges in pyproject.toml.
@@ -46,7 +47,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-
 lock: .venv/test.stamp
 	$(COMPILE) pyproject.toml --extra embedded requirements/build.in -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra train --extra documents --extra language \
-	  --extra math --extra sql requirements/build.in \
+	  --extra math --extra sql --extra serve --extra hub --extra otel requirements/build.in \
 	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt
 
 clean:

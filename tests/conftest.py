@@ -177,7 +177,7 @@ LONG = (
     "test_attacks.py", "test_cycling.py", "test_trl_steps.py", "test_reward_model.py",
     "test_students.py", "test_lift_run.py", "test_instruction_following.py", "test_near_vectors.py",
     "test_time.py", "test_collapse.py", "test_math.py", "test_trl.py", "test_reward_head.py",
-    "test_dedupe.py",
+    "test_dedupe.py", "test_pages_browser.py",
 )  # fmt: skip
 
 
@@ -187,6 +187,10 @@ def what_stays_is_not_searched_again() -> None:
     garbage, a second each in a full run; it stays to the end anyway."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # DuckDB counts what is left at the end, and tells of each
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -266,6 +266,7 @@ def test_files_of_a_run_are_those_the_readme_names(make_recipe, tmp_path):
         "accepted.parquet",
         "dropped.parquet",
         "report.json",
+        "live.json",
         "export",
     }
     assert Recipe.load(run.recipe).labels == ["read", "respond"]

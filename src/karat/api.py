@@ -23,7 +23,8 @@ from karat.errors import RecipeError
 from karat.executors.local import GRACE_S
 from karat.finish import write_results
 from karat.journal import Journal
-from karat.licences import Licences
+from karat.licensing.rows import Licences
+from karat.live import written
 from karat.mill import Mill
 from karat.models.budget import Budget
 from karat.models.client import Client
@@ -37,6 +38,7 @@ from karat.rounds import Rounds
 from karat.row import Row
 from karat.rundir import Lock, Run, write_atomic
 from karat.stage import read_rows, scopes
+from karat.telemetry import followed
 from karat.walk import Monitor
 
 T = TypeVar("T")
@@ -111,7 +113,8 @@ def _check_name(recipe: Recipe, place: Run) -> None:
 def claimed(place: Run) -> Iterator[None]:
     """The directory, made and locked. Raises: RecipeError when it holds something else."""
     if place.path.is_dir() and not place.journal.exists():
-        own = {".lock", ".recipe.yaml.tmp", place.recipe.name, place.stages.name}
+        files = [place.recipe.name, place.live_file.name]
+        own = {".lock", place.stages.name, *files, *(f".{name}.tmp" for name in files)}
         others = [path.name for path in place.path.iterdir() if path.name not in own]
         if others:
             raise RecipeError(
@@ -130,10 +133,11 @@ async def opened(recipe: Recipe, place: Run) -> AsyncIterator[tuple[Services, Jo
         ((spent,),) = journal.query("SELECT sum(cost_nano) FROM minutes")
         client = Client(recipe.models, journal, Budget(recipe.budget_usd, spent or 0))
         services = Services(recipe, client, scopes(recipe))
-        try:
-            yield services, journal
-        finally:
-            await services.close()
+        async with followed(journal, recipe.name):
+            try:
+                yield services, journal
+            finally:
+                await services.close()
     finally:
         await journal.close()
 
@@ -153,8 +157,9 @@ async def watched(watch: Watcher | None, monitor: Monitor) -> AsyncIterator[None
 async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
     write_atomic(place.recipe, dump(recipe.resolved()).encode())
     started = time.perf_counter()
-    async with opened(recipe, place) as (services, journal):
+    async with written(place) as live, opened(recipe, place) as (services, journal):
         mill = Mill(recipe, services, place.stages)
+        live.follow(mill.monitor)
         if watch is not None:
             for line in plan_recipe(recipe, place.journal, place.stages):
                 known = mill.monitor.planned_usd.get(line.label, 0.0)
@@ -206,8 +211,7 @@ def _finish(
 
 
 def _forget_exports(place: Run) -> None:
-    """Removes what an earlier run exported: a file that is no longer asked for would stay behind
-    with rows of another recipe."""
+    """Removes what an earlier run exported: it would stay behind with rows of another recipe."""
     for info in pkgutil.iter_modules(karat.exporters.__path__):
         module = importlib.import_module(f"karat.exporters.{info.name}")
         for name in getattr(module, "FILES", ()):

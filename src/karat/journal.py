@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -55,6 +55,7 @@ class Journal:
         self._batch: _Batch | None = None
         self._flushing: set[asyncio.Future[None]] = set()
         self._untold: Exception | None = None  # of a batch that nobody waited for
+        self.heard: Callable[[Attempt], None] | None = None  # who is told of each attempt
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
         """(sample, content, finish_reason, more) of every key that is recorded."""
@@ -78,15 +79,21 @@ class Journal:
         found = self.query("SELECT 1 FROM calls WHERE key = ? AND rowid <= ?", key, self._last)
         return next(found, None) is not None
 
-    async def put(self, records: list[Record], attempt: Attempt) -> None:
-        """Returns once answers and attempt are committed. Raises: RunError (disk full, damage)."""
+    async def put(self, records: list[Record], attempt: Attempt, *, replace: bool = False) -> None:
+        """Returns once answers and attempt are committed; with `replace` in the place of answers
+        that are held under the same keys. Raises: RunError (disk full, damage)."""
         batch = self._open_batch()
-        batch.records += records
+        if replace:
+            batch.replacing += records
+        else:
+            batch.records += records
         if self._bought is not None:
             for record in records:
                 bit = int.from_bytes(record.key[:4], "little") % FILTER_BITS
                 self._bought[bit >> 3] |= 1 << (bit & 7)
         batch.attempts.append(attempt)
+        if self.heard is not None:
+            self.heard(attempt)
         batch.awaited = True
         await batch.done.wait()
         if batch.error is not None:
@@ -95,6 +102,13 @@ class Journal:
     def note(self, attempt: Attempt) -> None:
         """Records an attempt that brought no answer; written with the next commit."""
         self._open_batch().attempts.append(attempt)
+        if self.heard is not None:
+            self.heard(attempt)
+
+    @property
+    def trouble(self) -> RunError | None:
+        """Why attempts that were only noted could not be written, if so."""
+        return None if self._untold is None else _explain(self._untold, self.path)
 
     def note_replays(self, model: str, step: str, role: str, kind: str, count: int) -> None:
         """Counts answers that were found here instead of bought."""
@@ -180,6 +194,8 @@ def look_up(path: Path, sql: str) -> list[tuple[Any, ...]]:
         return []
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
+            if base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
+                return []  # a run has this moment made the file
             _check_version(base, path)
             return base.execute(sql).fetchall()
     except sqlite3.Error as error:

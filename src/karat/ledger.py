@@ -159,6 +159,7 @@ CREATE TABLE batches (
 PRAGMA user_version = {VERSION};
 """
 INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(_CALLS))})"
+REPLACE_CALL = INSERT_CALL.replace("IGNORE", "REPLACE")
 INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * len(_ATTEMPTS))})"
 PUT_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)"
 _ADD_MINUTE = (
@@ -202,6 +203,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.replacing: list[Record] = []
         self.attempts: list[Attempt] = []
         self.replays: dict[Replay, int] = defaultdict(int)
 
@@ -209,6 +211,8 @@ class Batch:
         """Everything, inside the caller's transaction."""
         values = msgspec.structs.astuple
         base.executemany(INSERT_CALL, map(values, self.records))
+        if self.replacing:
+            base.executemany(REPLACE_CALL, map(values, self.replacing))
         base.executemany(INSERT_ATTEMPT, map(values, self.attempts))
         minutes, latencies = _rolled_up(self.attempts)
         for (minute, model, step, role, kind), count in self.replays.items():

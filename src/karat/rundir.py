@@ -5,6 +5,7 @@ journal.sqlite   every paid answer and what it cost
 stages/          the rows between steps, one Parquet file per stage
 accepted.parquet, dropped.parquet, report.json, export/
 grading.html     what grading found, where the recipe has steps that find something
+live.json        what the run is doing now, and how it ended; see karat.live
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Run:
         self.dropped_file = self.path / "dropped.parquet"
         self.report_file = self.path / "report.json"
         self.grading_file = self.path / "grading.html"
+        self.live_file = self.path / "live.json"
 
     def __repr__(self) -> str:
         return f"<run {self.path}>"

@@ -58,6 +58,8 @@ class Monitor:
         rest = (spent - self._spent_before) * (1 / done - 1)
         place = list(self.stats).index(self.current[-1])
         later = list(self.stats)[place + 1 :]
+        if later and not self.planned_usd:
+            return None  # nobody planned, so nothing is known of them
         return max(0.0, spent + rest) / 1e9 + sum(self.planned_usd.get(name, 0) for name in later)
 
 

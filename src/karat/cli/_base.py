@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -69,6 +70,7 @@ def calm_gc() -> None:
     cycles took a quarter of a run's CPU."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    atexit.register(gc.unfreeze)  # DuckDB counts what is left at the end, and tells of each
 
 
 def tell(what: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from karat.ledger import Attempt, Record
+from karat.models.chat import Usage
 from karat.models.orders import Answer, Bought
 
 if TYPE_CHECKING:
@@ -56,6 +57,31 @@ def bill(call: Call, bought: Bought, keys: list[bytes]) -> tuple[list[Record], A
         for place, (i, answer) in enumerate(zip(places, answers, strict=False))
     ]
     return records, made
+
+
+def abandoned(call: Call) -> Attempt:
+    """The ledger row of a request nobody waits for any more; what it cost only the service knows.
+
+    On an asker's own terms it must not be free: a streamed answer counts as far as it was heard,
+    any other as its worst case.
+    """
+    made = call.record("abandoned", 0)
+    made.error = made.outcome
+    if call.due is None:
+        return made
+    rates = call.endpoint.rates
+    made.prompt_tokens, made.completion_tokens = call.prompt_tokens, call.most
+    made.tokens_from, made.cost_nano = "worst", None if rates is None else call.worst_nano
+    made.price = "" if rates is None else rates.version
+    if call.streamed:
+        made.tokens_from = "estimated"
+        made.completion_tokens = -(-call.due.heard // CHARACTERS_PER_TOKEN)
+        if rates is not None:
+            used = Usage(made.prompt_tokens, output=made.completion_tokens)
+            made.cost_nano = rates.cost_nano(used, call.started)
+    call.settle(made.cost_nano or 0)
+    call.due.terms.paid_for(made)
+    return made
 
 
 def _record(

@@ -17,13 +17,14 @@ from karat.errors import ProviderError, RunError
 from karat.journal import Journal
 from karat.ledger import Attempt, new_id
 from karat.models.answer import Hear, sorted_fault, stream_answer
-from karat.models.billing import CHARACTERS_PER_TOKEN, REDUCED
+from karat.models.billing import CHARACTERS_PER_TOKEN, REDUCED, abandoned
 from karat.models.budget import Budget
 from karat.models.chat import Delta
 from karat.models.endpoint import DOWN_AFTER, Asker, Endpoint, ModelDownError
 from karat.models.faults import remedy
 from karat.models.orders import Bought, Order
 from karat.models.rate_headers import read_limits
+from karat.models.terms import Due
 
 PASSING = {"retry", "timeout", "connection", "unreadable", "wait"}
 OVERLOADED = {0, 503, 504, 529}  # 0: no answer at all
@@ -56,6 +57,7 @@ class Call:
         again."""
         self.till, self.endpoint, self.order, self.places = till, endpoint, order, places
         self.key, self.asker = key, asker
+        self.due = None if asker.terms is None else Due(asker.terms, endpoint.spec.model)
         self.hear, self.heard = hear, False
         wanted = endpoint.spec.stream or hear is not None
         self.streamed = wanted and order.kind == "chat" and len(places) == 1
@@ -96,6 +98,8 @@ class Call:
     async def _try(self) -> Bought:
         endpoint = self.endpoint
         queued, self.started = time.perf_counter(), 0.0
+        if self.due is not None:
+            await self.due.reserve(self.worst_nano + endpoint.surplus_nano)
         self.began = await endpoint.limiter.acquire(self.weight, self.tokens)
         self.held = True
         endpoint.tally.in_flight += 1
@@ -109,9 +113,7 @@ class Call:
         except BaseException as error:
             self.let_go()
             if isinstance(error, asyncio.CancelledError) and self.started:
-                made = self.record("abandoned", 0)
-                made.error = made.outcome
-                self.till.journal.note(made)
+                self.till.journal.note(abandoned(self))
             raise
         finally:
             self.busy_s = endpoint.meter.leave(entered, asyncio.get_running_loop().time())
@@ -167,6 +169,8 @@ class Call:
     def _hear(self, delta: Delta) -> None:
         assert self.hear is not None
         self.heard = True
+        if self.due is not None:
+            self.due.hear(delta)
         self.hear(delta)
 
     def let_go(self) -> None:
@@ -182,6 +186,8 @@ class Call:
             self.reserved = False
             self.till.budget.settle(self.set_aside, cost_nano)
             self.endpoint.booked(self.set_aside, cost_nano, self.worst_nano)
+        if self.due is not None:
+            self.due.settle(cost_nano)
 
     # --- what an error means -------------------------------------------------------------------
 
@@ -217,21 +223,13 @@ class Call:
             self._note(error, "moved")
             endpoint.leave_alone(str(error))
             raise ModelDownError(str(error)) from error
-        if self.retries >= self._most_tries(error) - 1:
+        if self.retries >= endpoint.most_tries(error) - 1:
             self._give_up(error)
         self._note(error, "retried")
         first, longest = BACKOFF_S
         backoff: float = min(first * 2**self.retries, longest) * (0.5 + random.random() / 2)
         self.retries += 1
         return max(backoff, error.retry_after_s or 0.0)
-
-    def _most_tries(self, error: ProviderError) -> int:
-        attempts = self.endpoint.spec.attempts
-        if error.kind == "unreadable":  # paid for: not eight times
-            return min(attempts, 2)
-        if error.unreachable and self.endpoint.delivered_at == 0:
-            return min(attempts, 4)  # nobody ever took a connection: no outage to sit out
-        return attempts
 
     def _give_up(self, error: ProviderError) -> None:
         """Raises: ModelDownError when nobody there speaks this format, else ProviderError."""
@@ -270,6 +268,8 @@ class Call:
             made.cost_nano = None if rates is None else self.worst_nano
             made.price = "" if rates is None else rates.version
         self.settle(made.cost_nano or 0)
+        if self.due is not None:
+            self.due.terms.paid_for(made)
         self.till.journal.note(made)
 
     def record(self, outcome: str = "answered", status: int = 200) -> Attempt:

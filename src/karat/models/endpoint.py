@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from karat.errors import RecipeError, RunError
+from karat.errors import ProviderError, RecipeError, RunError
 from karat.journal import Journal
 from karat.models.batch import Batches, Say
 from karat.models.budget import Budget
@@ -14,6 +14,7 @@ from karat.models.limits import Limiter
 from karat.models.neighbours import Neighbours
 from karat.models.spec import ModelSpec, load_wire
 from karat.models.takes import refusals
+from karat.models.terms import Terms
 from karat.models.transport import HttpReply
 from karat.models.wire import Post, Provider
 
@@ -89,12 +90,14 @@ class Accepted:
 
 
 class Asker(NamedTuple):
-    """Who asks: the step's label, the row's id, what the step's answers depend on, and as what."""
+    """Who asks: the step's label, the row's id, what the step's answers depend on, and as what;
+    through a gateway on terms of its own."""
 
     step: str
     row: str
     scope: str = ""
     role: str = "teacher"
+    terms: Terms | None = None
 
 
 class Endpoint:
@@ -125,6 +128,7 @@ class Endpoint:
         self.delivered_at = 0.0
         self.surplus_nano = 0  # the most a call has cost beyond what was thought its worst case
         self.stands_in = False
+        self.forgives = False  # whatever it refused, it is asked again after a rest
         self.failed_in_a_row = 0
         self.left = asyncio.Event()  # set while it is left alone
         self.why_down = ""
@@ -182,6 +186,7 @@ class Endpoint:
     def leave_alone(self, why: str, *, for_good: bool = False) -> None:
         """Nothing more is sent for a while. Of calls that fail side by side only the first counts:
         they tell of one outage."""
+        for_good = for_good and not self.forgives
         if for_good:
             self._rests_until = None
         elif not self.left.is_set():
@@ -203,6 +208,14 @@ class Endpoint:
             self.surplus_nano = max(self.surplus_nano, cost_nano - worst_nano)
         self.budget.settle(set_aside, cost_nano)
         self.tally.cost_nano += cost_nano
+
+    def most_tries(self, error: ProviderError) -> int:
+        """How often one call is tried in all that meets this error."""
+        if error.kind == "unreadable":  # paid for: not eight times
+            return min(self.spec.attempts, 2)
+        if error.unreachable and self.delivered_at == 0:
+            return min(self.spec.attempts, 4)  # nobody ever took a connection: no outage to sit out
+        return self.spec.attempts
 
     def never_read(self) -> bool:
         """Whether it does not speak its format: any one answer may be broken, not all of them."""

@@ -41,13 +41,16 @@ class Errand:
         self.till, self.route, self.make = till, route, make
         self.asker, self.hear = asker, hear
         self.found: dict[int, Got] = {}
+        terms = asker.terms
+        self._looks = terms is None or terms.look
+        self._salt = "" if terms is None else terms.salt
         order = make(route[0])
         self.size = order.size
-        self._first = order, order.keys(route[0].identity)
+        self._first = order, order.keys(route[0].identity + self._salt)
 
     async def run(self) -> list[Got]:
         """All answers, in order. Raises: ProviderError, RunError."""
-        for endpoint in self.route:
+        for endpoint in self.route if self._looks else ():
             if len(self.found) < self.size:
                 self._look(endpoint)
         if len(self.found) < self.size:
@@ -58,7 +61,7 @@ class Errand:
         if endpoint is self.route[0]:
             return self._first
         order = self.make(endpoint)
-        return order, order.keys(endpoint.identity)
+        return order, order.keys(endpoint.identity + self._salt)
 
     def _look(self, endpoint: Endpoint) -> None:
         before = len(self.found)
@@ -80,6 +83,13 @@ class Errand:
             if keys[place] in held:
                 self.found[place] = Got(held[keys[place]], keys[place], endpoint)
 
+    def _copy(self, keys: Sequence[bytes]) -> None:
+        """What stands in the order twice and was bought once."""
+        bought = {got.key: got for got in self.found.values()}
+        for place, key in enumerate(keys):
+            if place not in self.found and key in bought:
+                self.found[place] = bought[key]
+
     async def _fill(self) -> None:
         """Buys what is missing from the first model that is up and delivers."""
         last = self.route[-1]
@@ -93,7 +103,8 @@ class Errand:
                 passing = not isinstance(error, ProviderError) or error.kind in PASSING
                 if endpoint is last or not passing or self.till.stopped.is_set():
                     raise
-                self._collect(endpoint)  # parts of the order that it did answer
+                if self._looks:
+                    self._collect(endpoint)  # parts of the order that it did answer
                 # The same words for all rows: a warning is kept once.
                 if isinstance(error, BudgetError):
                     self.till.warn(f"{endpoint.spec.model} is out of budget; others answer for it")
@@ -106,7 +117,7 @@ class Errand:
         if order.sampled is not None:
             endpoint.accepted.check(order.sampled)
         purchase = Purchase(self.till, endpoint, order, keys, self.asker, self.hear)
-        found, buying = self.found, self.till.buying
+        found, buying = self.found, self.till.buying if self._looks else {}
         while len(found) < self.size:
             missing = [i for i in range(self.size) if i not in found]
             # One place of each key: an order may hold the same text twice.
@@ -125,7 +136,9 @@ class Errand:
                     for i in mine:
                         del buying[keys[i]]
                     done.set()
-            if len(found) < self.size:  # others may have bought the rest meanwhile
+            if len(found) < self.size and not self._looks:
+                self._copy(keys)
+            elif len(found) < self.size:  # others may have bought the rest meanwhile
                 self._collect(endpoint)
                 gone = endpoint.left.is_set() and endpoint.stands_in
                 if len(found) < self.size and not mine and gone:

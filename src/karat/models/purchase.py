@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from karat.errors import ProviderError, RunError
-from karat.ledger import Record
+from karat.ledger import Attempt, Record
 from karat.models.answer import Hear
 from karat.models.billing import bill
 from karat.models.call import Call, Till
@@ -83,7 +83,7 @@ class Purchase:
             try:
                 records, made = bill(call, bought, self.keys)
                 cost = made.cost_nano or 0
-                await self.till.journal.put(records, made)
+                await self._write(records, made)
             except RunError:
                 self.till.stopped.set()  # before the slot goes to a call that could not be recorded
                 raise
@@ -96,3 +96,16 @@ class Purchase:
             if len(records) == 1:
                 self.endpoint.max_n = 1  # the service knows no n: from now on one request a sample
         return records
+
+    async def _write(self, records: list[Record], made: Attempt) -> None:
+        """Into the journal, before it is used; of what is not kept there is nothing to lose, and
+        the ledger's row comes with the next commit. Raises: RunError."""
+        terms, journal = self.asker.terms, self.till.journal
+        if terms is None:
+            await journal.put(records, made)
+            return
+        terms.paid_for(made)
+        if terms.keep:
+            await journal.put(records, made, replace=terms.replaces)
+        else:
+            journal.note(made)
