@@ -13,7 +13,8 @@ The first is what karat appends to `ratings.jsonl` (`rating_line`); `key` is `ra
 `row` and `index` say where it was rated and are for people. The others are HelpSteer's: `messages`
 may stand for `prompt`, `values` for the fields, a list of numbers for several raters; a negative
 strength prefers response 1. A line is of its `rater`, or of one of its own where it names none. A
-rater who rates a response again has changed his mind: the later line counts.
+rater who rates a response again has changed his mind: the later line counts. What the review page
+writes besides (edits, what was taken back) is told in karat.rewards.review_lines.
 
 Source: HelpSteer2 (2406.08673) §2, for the mean of raters and `spread`.
 """
@@ -33,6 +34,7 @@ from karat.rewards.base import UNBOUNDED, Ask, Candidates, Scale, Scores
 from karat.rewards.head import ATTRIBUTES, SCALE
 from karat.rewards.places import beside
 from karat.rewards.rated_files import chat_of, messages_of, read_records, text_of
+from karat.rewards.review_lines import RATINGS, told
 from karat.row import Message, canonical, digest
 
 PREFERENCE = "preference"
@@ -119,7 +121,8 @@ def load(
     attributes: dict[str, tuple[float, float]] = {},  # noqa: B006  read only
     licence: str = "",
 ) -> HumanReward:
-    """The ratings behind `human/FILE`: JSON, JSON lines or Parquet, relative to the recipe.
+    """The ratings behind `human/FILE`: JSON, JSON lines or Parquet, relative to the recipe; of a
+    run's directory, what its reviewers said.
 
     `attributes` {name: [low, high]}: which of the file's fields to read, and their scales; without,
     HelpSteer's five where they are there, else every number. Raises: RecipeError.
@@ -127,14 +130,15 @@ def load(
     for key, (low, high) in attributes.items():
         if not low < high:
             raise RecipeError(f"attributes: '{key}: [{low:g}, {high:g}]' is no scale")
-    return HumanReward(beside(folder, name), attributes, licence)
+    path = beside(folder, name)
+    return HumanReward(path / RATINGS if path.is_dir() else path, attributes, licence)
 
 
 def _read(path: Path, scales: Mapping[str, Scale]) -> tuple[Held, dict[str, Scale]]:
     """The ratings in a file, and the attributes it has with their scales. Raises: RecipeError."""
     held: Held = {}
     seen: dict[str, None] = {}
-    for where, record in read_records(path):
+    for where, record in told(read_records(path), "grades"):
         try:
             for key, attribute, rater, value in _ratings(where, record, scales):
                 seen[attribute] = None
@@ -150,6 +154,9 @@ def _read(path: Path, scales: Mapping[str, Scale]) -> tuple[Held, dict[str, Scal
         raise RecipeError(
             f"{path}: no rating in it; see karat.rewards.human for the lines it takes"
         )
+    if not scales and seen.keys() & set(ATTRIBUTES):
+        # Who rated a response need not have compared it too; strengths are read where asked for.
+        seen.pop(PREFERENCE, None)
     order = [*(name for name in ATTRIBUTES if name in seen), *sorted(set(seen) - set(ATTRIBUTES))]
     if lacking := [name for name in scales if name not in seen]:
         raise RecipeError(f"{path}: no rating of '{lacking[0]}'; there is: {', '.join(order)}")

@@ -13,6 +13,7 @@ from karat.context import Context
 from karat.curation.shingles import Ints
 from karat.errors import RecipeError
 from karat.row import Row, digest
+from karat.steps._edited import edited_rows, reviews_at
 from karat.steps._mixing import Rows
 from karat.steps.read import read
 from karat.table import SCHEMA, from_batch
@@ -71,6 +72,9 @@ def files_of(
     ctx: Context, human: Any, given: dict[str, float], caps: dict[str, int], params: dict[str, Any]
 ) -> list[File]:
     def records(path: str, source: str) -> Callable[[], Iterator[Row]]:
+        reviews = reviews_at(ctx.path(path))
+        if reviews is not None:  # of a run: never its own rows, which are a model's
+            return lambda: edited_rows(reviews, strict=source == "human")
         reads = reading(path, source, params)
         return lambda: read.function(ctx, **reads)
 

@@ -70,6 +70,8 @@ def mix(
     `human.preferred` prefers is kept, else the first. A row whose turns are, up to case and white
     space, those of a live row or of an earlier row of the file is left out.
 
+    - A run, or its `ratings.jsonl`, means the answers its reviewers edited: of `human` those that
+      people wrote for the most part, to prompts of people; of `given` all.
     - `human` may be several files, as one, or with weights: `{a.jsonl: 2, b.jsonl: 1}`. What a file
       lacks comes from the others.
     - `given`: other files, each with its share of the whole mix: `{code.jsonl: 0.1}`.

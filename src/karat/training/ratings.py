@@ -20,6 +20,7 @@ import numpy as np
 from karat.errors import RecipeError
 from karat.rewards.head import REWARD_WEIGHTS
 from karat.rewards.rated_files import messages_of
+from karat.rewards.review_lines import told
 from karat.row import Message
 from karat.rundir import Run
 from karat.steps._files import input_files, read_files
@@ -155,7 +156,7 @@ def _add(data: HumanData, path: Path, records: Records) -> None:
     """Put what the records hold into `data`. Raises: RecipeError."""
     lines: list[tuple[str, Line]] = []
     left_out = data.left_out
-    for where, record in records:
+    for where, record in told(records, "training"):
         try:
             items = list(items_of(record)) or ["no pair"]
         except MANGLED as error:
