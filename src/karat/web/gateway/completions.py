@@ -1,0 +1,142 @@
+"""`/v1/completions`: how a text goes on, no chat template in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+import msgspec
+from starlette.types import Scope
+
+from karat.models.asks import CompleteRequest
+from karat.models.chat import Completion
+from karat.together import all_of
+from karat.web.gateway.chat_body import MOST_N, Penalty, Text, Whole
+from karat.web.gateway.door import Headers, Reply, Streamed, dumps, event, told
+from karat.web.gateway.engine import Asked
+from karat.web.gateway.openai_words import DONE, ended, reader, usage_of
+from karat.web.gateway.refusals import bad_request
+
+MOST_PROMPTS = 64
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    model: Text
+    prompt: str | list[Any]
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_N)] | None = None
+    max_tokens: Whole | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    top_k: Whole | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    user: Any = None
+    # Read only to be refused in words where they ask for anything.
+    echo: bool | None = None
+    best_of: int | None = None
+    logprobs: int | None = None
+    suffix: str | None = None
+    logit_bias: dict[str, float] | None = None
+
+
+_read = reader(_Body)
+
+
+async def serve(asked: Asked, body: bytes, scope: Scope) -> Reply | Streamed:
+    """Raises: Refused, RecipeError, ProviderError, RunError."""
+    said = _read(body)
+    requests = _requests(said)
+    model = await asked.gateway.model(said.model, asked.caller)
+    made = _Made(asked, model, said, requests)
+    if said.stream:
+        return Streamed(made.pieces(), made.headers)
+    await made.buy()
+    figures = asked.figures(made.calls)
+    reply = {**made.head, "model": made.who, "choices": made.choices, "usage": usage_of(figures)}
+    return Reply(dumps(reply), made.headers())
+
+
+def _requests(said: _Body) -> list[CompleteRequest]:
+    """One a prompt. Raises: Refused."""
+    for field in ("echo", "logprobs", "suffix", "logit_bias"):
+        if getattr(said, field):
+            raise bad_request(f"'{field}' is not supported; leave it out", field)
+    if said.best_of not in (None, said.n or 1):
+        raise bad_request("'best_of' is not supported; ask for n and choose", "best_of")
+    prompts = [said.prompt] if isinstance(said.prompt, str) else said.prompt
+    if not prompts or not all(isinstance(one, str) and one for one in prompts):
+        raise bad_request(
+            "'prompt' is a text, or a list of texts; no tokens, and not empty", "prompt"
+        )
+    if len(prompts) > MOST_PROMPTS:
+        raise bad_request(f"'prompt' holds {MOST_PROMPTS} texts at most", "prompt")
+    stop = said.stop
+    stops = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
+    return [
+        CompleteRequest(
+            prompt, said.n or 1, said.temperature, said.top_p, said.max_tokens, stops, said.seed,
+            said.top_k, said.min_p, said.presence_penalty, said.frequency_penalty,
+        )
+        for prompt in prompts
+    ]  # fmt: skip
+
+
+class _Made:
+    """The answers of one request, numbered over all of its prompts."""
+
+    def __init__(
+        self, asked: Asked, model: str, said: _Body, requests: list[CompleteRequest]
+    ) -> None:
+        self.asked, self.model, self.requests = asked, model, requests
+        options = said.stream_options
+        self.counts = options is not None and bool(options.include_usage)
+        self.who = model
+        self.head = {
+            "id": f"cmpl-{asked.id[4:]}",
+            "object": "text_completion",
+            "created": int(time.time()),
+        }
+        self.choices: list[dict[str, Any]] = []
+        self.calls: list[str] = []
+
+    async def buy(self) -> None:
+        """Raises: RecipeError, ProviderError, RunError."""
+        asked = self.asked
+        client = asked.gateway.client
+        found = await all_of(client.complete(self.model, one, asked.asker) for one in self.requests)
+        answers: list[Completion] = [answer for answers in found for answer in answers]
+        self.who = answers[0].model
+        self.calls = [answer.call for answer in answers]
+        self.choices = [
+            {
+                "index": place,
+                "text": answer.content,
+                "logprobs": None,
+                "finish_reason": ended(answer.finish_reason),
+            }
+            for place, answer in enumerate(answers)
+        ]
+
+    def headers(self) -> Headers:
+        """Once all is bought."""
+        return told(self.asked.figures(self.calls), self.who)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Each answer in one piece, once all are there: continuations are not bought in streams."""
+        await self.buy()
+        for choice in self.choices:
+            yield event({**self.head, "model": self.who, "choices": [choice]})
+        if self.counts:
+            usage = usage_of(self.asked.figures(self.calls))
+            yield event({**self.head, "model": self.who, "choices": [], "usage": usage})
+        yield DONE

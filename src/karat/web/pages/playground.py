@@ -1,0 +1,109 @@
+"""The playground: one prompt to several models side by side, with cost, latency and grades.
+
+The page draws itself in the browser from what these addresses say; see web/side_by_side.py for how
+the models are asked. All that is asked stands in the page's address.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from karat.errors import RecipeError
+from karat.models.embedded import MODELS as EMBEDDED
+from karat.models.embedded_table import NAME as TABLE
+from karat.rewards.base import UNBOUNDED
+from karat.web import respond
+from karat.web.desk import desk
+from karat.web.gateway import grading
+from karat.web.gateway.engine import Gateway
+from karat.web.gateway.models import Listing
+from karat.web.side_by_side import MOST_MODELS, Question, answers, estimate
+from karat.wording import explain
+
+NAV = ("Playground", "/playground", 50)
+FIRST = 2  # models that are chosen where an address names none
+
+
+async def view(request: Request) -> Response:
+    """The page; without a gateway it says how to start one."""
+    return respond.page(request, "playground.html", ready=desk(request).gateway is not None)
+
+
+async def choices(request: Request) -> Response:
+    """The models and rewards there are to choose from."""
+    gateway = _gateway(request)
+    state = request.app.state
+    if not hasattr(state, "playground_listing"):
+        state.playground_listing = Listing()
+    named = [{"name": name, "note": spec.model} for name, spec in gateway.config.models.items()]
+    known = {*(one["name"] for one in named), f"embedded/{TABLE}"}  # which embeds and does not chat
+    try:
+        reached = await state.playground_listing.names()
+    except RecipeError:
+        reached = []  # a config.toml that cannot be read; the models of the server's config stay
+    named += [{"name": name, "note": ""} for name in reached if name not in known]
+    first = [*gateway.config.models][:FIRST] or [f"embedded/{name}" for name in EMBEDDED][:1]
+    return respond.json({
+        "models": named, "rewards": _rewards(gateway), "first": first, "most_models": MOST_MODELS,
+    })  # fmt: skip
+
+
+def _rewards(gateway: Gateway) -> list[dict[str, Any]]:
+    found = []
+    for name in grading.names(gateway, gateway.local):
+        try:
+            scales = gateway.graders.get(name).attributes
+        except RecipeError:
+            continue  # its files are gone
+        ends = {key: None if one == UNBOUNDED else one for key, one in scales.items()}
+        found.append({"name": name, "attributes": ends})
+    return found
+
+
+async def worst(request: Request) -> Response:
+    """The most a question could cost, and what of it cannot be asked."""
+    return respond.json(
+        msgspec.to_builtins(await estimate(_gateway(request), await _read(request)))
+    )
+
+
+async def ask(request: Request) -> Response:
+    """The answers, as a stream of events."""
+    question = await _read(request)
+    if not question.prompt.strip():
+        raise HTTPException(400, "the prompt is empty; write one")
+    return respond.events(answers(_gateway(request), question))
+
+
+def _gateway(request: Request) -> Gateway:
+    """Raises: HTTPException."""
+    found = desk(request).gateway
+    if found is None:
+        raise HTTPException(404, "this server only shows runs; it has no gateway to ask through")
+    return found
+
+
+async def _read(request: Request) -> Question:
+    """Raises: HTTPException for a body that is no question."""
+    try:
+        tree = orjson.loads(await request.body())
+        return msgspec.convert(tree, Question)
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"the body is no JSON: {error}") from None
+    except msgspec.ValidationError as error:
+        raise HTTPException(400, explain(str(error), tree, Question, "{}")) from None
+
+
+ROUTES = [
+    Route("/playground", view),
+    Route("/playground/choices.json", choices),
+    Route("/playground/estimate", worst, methods=["POST"]),
+    Route("/playground/ask", ask, methods=["POST"]),
+]

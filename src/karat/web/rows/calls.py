@@ -1,0 +1,229 @@
+"""Every call that made one row: what was asked of whom, how it went, and what it cost.
+
+A row names the calls that wrote it by their keys. Those that judged it, failed or were tried again
+name the row, and a journal of millions has no index for that; calls of one row are close in time,
+so they are looked for from its first one on, for a bounded time, and a page says if it ran out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from karat.ledger import VERSION
+
+AT_ONCE = 500  # keys of one query
+LOOK_S = 1.5  # for calls that name the row
+MOST_BODY = 20_000  # characters of a request or an answer that are read
+MOST_CALLS = 2000
+NANO = 1_000_000_000
+_STEP = 20_000  # instructions of SQLite between looks at the clock
+_CALLS = (
+    f"SELECT hex(key), attempt, sample, substr(content, 1, {MOST_BODY}), finish_reason, "
+    "prompt_tokens, completion_tokens, cost_nano, kind, model, step, row, started, rowid FROM calls"
+)
+_ATTEMPTS = (
+    "SELECT id, kind, role, model, served, step, row, started, try_number, samples, queue_ms, "
+    "ttft_ms, latency_ms, status, outcome, error, message, prompt_tokens, cached_tokens, "
+    f"completion_tokens, reasoning_tokens, tokens_from, cost_nano, price, "
+    f"substr(body, 1, {MOST_BODY}), length(body) FROM attempts"
+)
+
+
+class Answer(msgspec.Struct):
+    """One answer and its share of the request's tokens and cost. `wrote`: what of the row it is."""
+
+    key: str
+    sample: int
+    content: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    wrote: str = ""
+
+
+class Call(msgspec.Struct):
+    """One request on the wire, with those of its answers that are of the row. `row` is the id it
+    was asked for: a parent's where the row was made of another one. `seed` is the one that was
+    sent; samples count upwards from it. `turns` are (role, text) of what was asked, `body` the
+    rest of the request, or all of one that is too long to be read here, cut."""
+
+    id: int
+    kind: str
+    role: str
+    model: str
+    served: str
+    step: str
+    row: str
+    started: float
+    try_number: int = 0
+    samples: int = 1
+    queue_ms: float = 0.0
+    ttft_ms: float | None = None
+    latency_ms: float = 0.0
+    status: int = 200
+    outcome: str = "answered"
+    error: str = ""
+    message: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    tokens_from: str = ""
+    cost_usd: float | None = 0.0
+    price: str = ""
+    body: str = ""
+    turns: list[tuple[str, str]] = []
+    seed: int | None = None
+    answers: list[Answer] = []
+
+
+class Ledger(msgspec.Struct):
+    """The calls of one row, in time. `whole`: no more calls can name it; `missing` keys are in no
+    journal here; `why` says why the journal could not be read."""
+
+    calls: list[Call] = []
+    whole: bool = True
+    missing: int = 0
+    why: str = ""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all of it cost, the row's share of each request; None where a price is unknown."""
+        costs = [a.cost_usd for call in self.calls for a in call.answers]
+        costs += [call.cost_usd for call in self.calls if call.outcome != "answered"]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+
+def ledger(journal: Path, wrote: dict[str, str], row: str, look_s: float = LOOK_S) -> Ledger:
+    """The calls of a row. `wrote`: what each key of it made, such as `prompt` or `response 2`."""
+    if not journal.is_file():
+        return Ledger(missing=len(wrote), why="The run has no journal beside it" if wrote else "")
+    try:
+        with closing(sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True)) as base:
+            version = base.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                return Ledger(why=f"The journal is of another version of karat (format {version})")
+            return _read(base, wrote, row, look_s)
+    except sqlite3.Error as error:
+        return Ledger(missing=len(wrote), why=f"The journal cannot be read: {error}")
+
+
+def _read(base: sqlite3.Connection, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
+    keys = [key for key in wrote if _is_key(key)][:MOST_CALLS]
+    records = _in(base, f"{_CALLS} WHERE key IN", [bytes.fromhex(key) for key in keys])
+    attempts = {a[0]: a for a in _in(base, f"{_ATTEMPTS} WHERE id IN", {r[1] for r in records})}
+    until = time.monotonic() + look_s
+    first_id, first_row = (min((r[at] for r in records), default=0) for at in (1, -1))
+    more, whole_attempts = _naming(base, _ATTEMPTS, "id", row, first_id, until)
+    others, whole_calls = _naming(base, _CALLS, "rowid", row, first_row, until)
+    attempts |= {a[0]: a for a in more}
+    known = {r[0] for r in records}
+    records += [r for r in others if r[0] not in known]
+    lost = {r[1] for r in records} - set(attempts)
+    attempts |= {a[0]: a for a in _in(base, f"{_ATTEMPTS} WHERE id IN", lost)}
+    found = _joined(records, attempts, {key.upper(): what for key, what in wrote.items()})
+    return Ledger(found, whole_attempts and whole_calls, len(wrote) - len(known))
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return bool(bytes.fromhex(key))
+    except ValueError:
+        return False
+
+
+def _in(base: sqlite3.Connection, sql: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    wanted = iter(values)
+    while some := list(islice(wanted, AT_ONCE)):
+        found += base.execute(f"{sql} ({', '.join('?' * len(some))})", some).fetchall()
+    return found
+
+
+def _naming(
+    base: sqlite3.Connection, sql: str, order: str, row: str, first: int, until: float
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """What names the row, from `first` on and then before it, and whether all was looked at."""
+    found: list[tuple[Any, ...]] = []
+    base.set_progress_handler(lambda: time.monotonic() >= until, _STEP)
+    try:
+        for way in (">=", "<"):
+            asked = base.execute(f"{sql} WHERE row = ? AND {order} {way} ?", (row, first))
+            for line in asked:
+                found.append(line)
+                if len(found) >= MOST_CALLS:
+                    return found, False
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        return found, False
+    finally:
+        base.set_progress_handler(None, 0)
+    return found, True
+
+
+def _joined(
+    records: Sequence[tuple[Any, ...]], attempts: dict[int, tuple[Any, ...]], wrote: dict[str, str]
+) -> list[Call]:
+    """Requests with their answers. An answer whose request is not there stands as one itself."""
+    calls = {number: _call(line) for number, line in attempts.items()}
+    for key, attempt, sample, content, finish, ins, outs, nano, *rest, _ in records:
+        kind, model, step, row, started = rest
+        answer = Answer(
+            key.lower(), sample, _text(content), finish, ins, outs,
+            None if nano is None else nano / NANO, wrote.get(key, ""),
+        )  # fmt: skip
+        if attempt not in calls:
+            calls[attempt] = Call(attempt, kind, "", model, "", step, row, started, answers=[])
+        calls[attempt].answers.append(answer)
+    for call in calls.values():
+        call.answers.sort(key=lambda answer: answer.sample)
+    return sorted(calls.values(), key=lambda call: (call.started, call.id))
+
+
+def _call(line: tuple[Any, ...]) -> Call:
+    *facts, nano, price, body, length = line
+    seed, turns, rest = _asked(body or "", length or 0)
+    return Call(
+        *facts, None if nano is None else nano / NANO, price or "", rest, turns, seed, [],
+    )  # fmt: skip
+
+
+def _asked(body: str, length: int) -> tuple[int | None, list[tuple[str, str]], str]:
+    """(seed, turns, the rest) of a request."""
+    try:
+        tree = orjson.loads(body) if length <= MOST_BODY else None
+    except ValueError:
+        tree = None
+    if not isinstance(tree, dict):
+        return None, [], body
+    listed = tree.pop("messages", [])
+    turns = [
+        (str(turn.get("role", "")), _words(turn.get("content")))
+        for turn in (listed if isinstance(listed, list) else [])
+        if isinstance(turn, dict)
+    ]
+    seed = tree.get("seed")
+    return seed if isinstance(seed, int) else None, turns, orjson.dumps(tree).decode()
+
+
+def _words(content: Any) -> str:
+    return content if isinstance(content, str) else orjson.dumps(content).decode()
+
+
+def _text(content: str | bytes) -> str:
+    """An answer as text; embeddings are bytes, and say nothing to a person."""
+    if isinstance(content, str):
+        return content
+    return f"{len(content):,} bytes"

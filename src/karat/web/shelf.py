@@ -1,0 +1,82 @@
+"""The runs of a folder, each under a slug: the only way a request names a run.
+
+A slug is looked up in what was found on the disk; no text of a request becomes a path. So there is
+nothing to traverse, whatever a request says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+
+from karat.rundir import Run
+
+DEPTH = 4  # levels of folders below the root in which runs are looked for
+FRESH_S = 1.0  # for so long a listing is believed
+_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Place(NamedTuple):
+    """One run: how a URL names it, how a person does, and its directory."""
+
+    slug: str
+    name: str
+    run: Run
+
+
+class Shelf:
+    """The runs in and below `root`, which need not exist yet."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._found: dict[str, Place] = {}
+        self._listed = -FRESH_S
+
+    def places(self) -> list[Place]:
+        """Every run, by name."""
+        if time.monotonic() - self._listed >= FRESH_S:
+            self._found = self._list()
+            self._listed = time.monotonic()
+        return list(self._found.values())
+
+    def get(self, slug: str) -> Place:
+        """Raises: HTTPException 404 for a run that is not there."""
+        self.places()
+        if slug not in self._found:
+            raise HTTPException(404, "There is no such run here; it may have been moved or removed")
+        return self._found[slug]
+
+    def _list(self) -> dict[str, Place]:
+        found: dict[str, Place] = {}
+        for folder in sorted(_runs(self.root, DEPTH)):
+            inside = folder.relative_to(self.root)
+            name = inside.as_posix() if inside.parts else folder.resolve().name
+            first = slug = "~".join(_PLAIN.sub("-", part) for part in name.split("/"))
+            copy = 1
+            while slug in found:  # two names that read alike
+                copy += 1
+                slug = f"{first}~{copy}"
+            found[slug] = Place(slug, name, Run(folder))
+        return found
+
+
+def _runs(folder: Path, depth: int) -> Iterator[Path]:
+    run = Run(folder)
+    if run.recipe.is_file():
+        yield folder
+    if depth == 0:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            inner = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+    except OSError:  # not there yet, or not ours to enter
+        return
+    for name in inner:
+        if name not in (run.stages.name, run.export.name):
+            yield from _runs(folder / name, depth - 1)

@@ -1,0 +1,139 @@
+"""What tests of pages share: a real server over a folder of runs, a real browser, axe.
+
+The browser is started once a process. Playwright's blocking API leaves its event loop marked as
+running on the thread between calls; it is put away after each test, so that tests that follow can
+run loops of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))  # helpers beside the tests, by name, as elsewhere
+
+from serving import Serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDTHS = (1280, 400)
+WAIT_MS = 10_000
+# Said by the browser itself when a page is left while it still asks for something.
+_LEFT = ("net::ERR_ABORTED", "NS_BINDING_ABORTED")
+_VIOLATIONS = """document.addEventListener("securitypolicyviolation",
+    e => console.error(`CSP: ${e.violatedDirective} forbids ${e.blockedURI} ${e.sample}`))"""
+
+Served = Callable[..., str]
+Opened = Callable[..., Any]
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """served(root, gateway=None, **settings): the address of a server over the runs in `root`."""
+    open_: list[Serving] = []
+
+    def serve(root: Path, gateway: Any = None, **settings: Any) -> str:
+        open_.append(Serving(root, gateway, **settings).__enter__())
+        return open_[-1].url
+
+    yield serve
+    for server in reversed(open_):
+        server.__exit__()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium. Skips where there is none, unless KARAT_BROWSER=required."""
+    if CHROMIUM is None:
+        missing = "no Chromium on the path: apt-get install chromium"
+        if os.environ.get("KARAT_BROWSER") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    driver = sync_playwright().start()
+    loop = asyncio.get_running_loop()
+    started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    started.karat_loop = loop
+    asyncio._set_running_loop(None)
+    yield started
+    asyncio._set_running_loop(loop)
+    started.close()
+    driver.stop()
+    asyncio._set_running_loop(None)
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Opened]:
+    """page(url="", width=1280, dark=False, allowed="", **context): a page of its own, which has
+    gone to `url`. The test fails at its end where a page said an error, broke its rules or missed a
+    file, unless the words match the pattern `allowed`. Wait for locators: wait_for_function needs
+    eval, which the pages' rules forbid."""
+    asyncio._set_running_loop(browser.karat_loop)
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def open_(
+        url: str = "", width: int = 1280, dark: bool = False, allowed: str = "", **context: Any
+    ) -> Any:
+        made = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light",
+            reduced_motion="reduce", **context,
+        )  # fmt: skip
+        contexts.append(made)
+        made.set_default_timeout(WAIT_MS)
+        made.add_init_script(_VIOLATIONS)
+        opened = made.new_page()
+
+        def fault(said: str) -> None:
+            if not allowed or not re.search(allowed, said):
+                faults.append(f"{opened.url}: {said}")
+
+        opened.on("pageerror", lambda error: fault(f"uncaught: {error}"))
+        opened.on("console", lambda m: fault(m.text) if m.type in ("error", "warning") else None)
+        opened.on(
+            "requestfailed",
+            lambda r: None if r.failure in _LEFT else fault(f"{r.url} failed: {r.failure}"),
+        )
+        opened.on("response", lambda r: fault(f"{r.status} {r.url}") if r.status >= 400 else None)
+        if url:
+            opened.goto(url)
+        return opened
+
+    yield open_
+    for context in contexts:
+        context.close()
+    asyncio._set_running_loop(None)
+    assert not faults, "\n".join(faults)
+
+
+@pytest.fixture
+def axe() -> Callable[..., None]:
+    """axe(page, *rules): fails where axe-core finds what is serious or critical; by default by all
+    of its rules."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def check(opened: Any, *rules: str) -> None:
+        only = {"runOnly": list(rules)} if rules else {}
+        found = Axe().run(opened, options={"resultTypes": ["violations"], **only})
+        found = found.response["violations"]
+        bad = [
+            f"{v['id']} ({v['impact']}): {v['help']}: {node['html'][:200]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+            for node in v["nodes"][:5]
+        ]
+        assert not bad, f"{opened.url}\n" + "\n".join(bad)
+
+    return check

@@ -1,0 +1,65 @@
+"""/v1/models, and what holds for every route: many at once, whatever a model writes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import openai
+import pytest
+from gated import ASK, gated
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with gated(tmp_path_factory.mktemp("models")) as made:
+        yield made
+
+
+def test_many_at_once(world):
+    async def main():
+        async with openai.AsyncOpenAI(api_key="any", base_url=f"{world.wired.url}/v1") as client:
+            asked = [{**ASK, "seed": number} for number in range(60)]
+            found = await asyncio.gather(*(client.chat.completions.create(**a) for a in asked))
+            stream = await client.chat.completions.create(**ASK, stream=True)
+            return found, [chunk async for chunk in stream]
+
+    found, chunks = asyncio.run(main())
+    assert len({one.id for one in found}) == 60
+    assert len({one.choices[0].message.content for one in found}) == 60
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_the_list_and_one_of_it(world, monkeypatch):
+    client = world.client
+    monkeypatch.setattr("karat.web.gateway.models.KEPT_S", 0)
+    names = [one.id for one in client.models.list()]
+    assert names[0] == "loop"
+    assert "embedded/smollm2-135m" in names
+    assert client.models.retrieve("loop").owned_by == "openai"
+    assert client.models.retrieve("embedded/smollm2-135m").id == "embedded/smollm2-135m"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nothing")
+
+
+def test_hostile_text_comes_as_it_is(tmp_path):
+    hostile = "<script>alert(1)</script>\x1b[31m\u202e\x00 " + "x" * 200_000
+    with gated(tmp_path, {"answer": lambda *_: hostile}) as (client, _, _):
+        assert client.chat.completions.create(**ASK).choices[0].message.content == hostile
+
+
+def test_half_a_character_does_not_break_an_answer(tmp_path):
+    with gated(tmp_path, {"answer": lambda *_: "half \ud83d of one"}) as (client, _, _):
+        text = client.chat.completions.create(**ASK).choices[0].message.content
+        assert text.startswith("half ")
+        assert text.endswith(" of one")
+        for use in (None, {"x-karat-cache": "use"}):
+            chunks = list(client.chat.completions.create(**ASK, stream=True, extra_headers=use))
+            text = "".join(one.choices[0].delta.content or "" for one in chunks)
+            assert text.startswith("half ")
+
+
+def test_one_text_twice_is_bought_once(tmp_path):
+    with gated(tmp_path) as (client, _, upstream):
+        found = client.embeddings.create(model="loop", input=["a", "b", "a"]).data
+        assert found[0].embedding == found[2].embedding != found[1].embedding
+        assert [one["body"]["input"] for one in upstream.requests] == [["a", "b"]]
