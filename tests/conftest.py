@@ -177,7 +177,7 @@ LONG = (
     "test_attacks.py", "test_cycling.py", "test_trl_steps.py", "test_reward_model.py",
     "test_students.py", "test_lift_run.py", "test_instruction_following.py", "test_near_vectors.py",
     "test_time.py", "test_collapse.py", "test_math.py", "test_trl.py", "test_reward_head.py",
-    "test_dedupe.py", "test_pages_browser.py",
+    "test_dedupe.py", "test_pages_browser.py", "test_run_browser.py",
 )  # fmt: skip
 
 

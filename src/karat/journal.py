@@ -185,7 +185,7 @@ class Journal:
             raise _explain(error, self.path) from error
 
 
-def look_up(path: Path, sql: str) -> list[tuple[Any, ...]]:
+def look_up(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
     """Rows of a SELECT over the journal in `path`, empty where there is none yet.
 
     Only looks, and works while a run is writing. Raises: RunError.
@@ -197,7 +197,7 @@ def look_up(path: Path, sql: str) -> list[tuple[Any, ...]]:
             if base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
                 return []  # a run has this moment made the file
             _check_version(base, path)
-            return base.execute(sql).fetchall()
+            return base.execute(sql, values).fetchall()
     except sqlite3.Error as error:
         raise _explain(error, path) from error
 

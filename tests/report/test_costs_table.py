@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from karat.costs import Costs, Line
+from karat.costs import SUMMED, Costs, Line
 from karat.report.costs import cost_table, cost_text, short
 
 
@@ -25,7 +25,7 @@ def printed(found):
 def found(*lines, by="model", since=None, warnings=()):
     total = Line("total")
     for line in lines:
-        total.add(getattr(line, name) for name in Line.__struct_fields__[1:-1])
+        total.add(getattr(line, name) for name in SUMMED)
     return Costs(by, since, ["runs/a", "runs/b"], list(lines), total, list(warnings))
 
 
@@ -89,7 +89,7 @@ def test_parts_of_tokens_stand_in_brackets():
 
 
 def test_long_names_and_figures_fit():
-    wide = dict.fromkeys(Line.__struct_fields__[1:-1], 10**14)
+    wide = dict.fromkeys(SUMMED, 10**14)
     name = "openrouter/" + "a-very-long-organisation/and-a-model-70b-instruct" * 2
     text = printed(found(Line(name, **wide), Line("b", **wide), by="day"))
     assert text.count("100000B") > 10
@@ -98,3 +98,14 @@ def test_long_names_and_figures_fit():
 
 def test_no_calls_at_all():
     assert "no call was made since 2026-11-01" in printed(found(since=date(2026, 11, 1)))
+
+
+def test_first_tokens_and_the_gateways_hits_stand_below():
+    line = Line(
+        "a/x", calls=3, replayed=9, cache_hits=4, latencies={80: 3}, firsts={40: 3}, cost_nano=1
+    )
+    text = printed(found(line))
+    first, below = (line for line in text.splitlines() if "a/x" in line or "(4)" in line)
+    assert "1.1" in first
+    assert below.count("(0.033)") == 3
+    assert "by the gateway's cache" in text

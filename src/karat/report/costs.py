@@ -12,8 +12,8 @@ from karat.report.cells import LINE, clean, money
 EXACT_BELOW = 100_000
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))
 HEADINGS = (
-    "calls", "failed", "answers", "replayed", "tokens in\n(cached)", "out\n(reasoning)", "cost",
-    "share", "p50 s", "p95",
+    "calls", "failed", "answers", "replayed\n(gateway)", "tokens in\n(cached)",
+    "out\n(reasoning)", "cost", "share", "p50 s\n(first)", "p95", "p99",
 )  # fmt: skip
 
 
@@ -31,6 +31,10 @@ def cost_table(found: Costs) -> RenderableType:
     total = found.total
     if total.replayed:
         parts.append(Text("replayed: answers found in the journal, not bought again"))
+    if total.cache_hits:
+        parts.append(Text("(gateway): of these, by the gateway's cache"))
+    if total.firsts:
+        parts.append(Text("(first): seconds until the first token, where the service streams"))
     if total.unpriced:
         parts.append(
             Text(
@@ -68,13 +72,12 @@ def _cells(line: Line, total: Line) -> list[str]:
         short(line.calls),
         short(line.failed),
         short(line.answers),
-        short(line.replayed),
+        _of("", line.replayed, line.cache_hits, "\n"),
         _of(about, line.prompt_tokens, line.cached_tokens),
         _of(about, line.completion_tokens, line.reasoning_tokens),
         cost_text(line),
         f"{line.cost_nano / total.cost_nano:.0%}" if total.cost_nano else "–",
-        _seconds(line.latency_ms(0.5)),
-        _seconds(line.latency_ms(0.95)),
+        *(_times(line, share) for share in (0.5, 0.95, 0.99)),
     ]
 
 
@@ -96,8 +99,14 @@ def short(count: int) -> str:
     raise AssertionError(count)
 
 
-def _of(about: str, whole: int, part: int) -> str:
-    return f"{about}{short(whole)}" + (f" ({short(part)})" if part else "")
+def _of(about: str, whole: int, part: int, between: str = " ") -> str:
+    return f"{about}{short(whole)}" + (f"{between}({short(part)})" if part else "")
+
+
+def _times(line: Line, share: float) -> str:
+    """A quantile of the whole answer, and below it of the first token."""
+    first = line.ttft_ms(share)
+    return _seconds(line.latency_ms(share)) + ("" if first is None else f"\n({_seconds(first)})")
 
 
 def _seconds(milliseconds: float | None) -> str:

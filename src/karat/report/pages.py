@@ -18,6 +18,11 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     return _pages().get_template(template).render(values)
 
 
+def module_of(template: str) -> Any:
+    """A template's macros, which give escaped HTML."""
+    return _pages().get_template(template).module
+
+
 @cache
 def _pages() -> Environment:
     return Environment(

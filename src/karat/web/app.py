@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 import karat.web.pages
 from karat.errors import KaratError, RunError
@@ -41,12 +42,14 @@ def build(desk: Desk) -> Starlette:
     for view in found:
         routes += view.ROUTES
     _check_doors(routes)
+    doors: list[Route] = []
     if desk.gateway is not None:
         from karat.web.gateway.routes import routes as gateway_routes
 
         if desk.settings.token is not None and not desk.gateway.asks_for_key:
             raise RunError("the pages ask for a token and the gateway does not; give it the token")
-        routes = [*gateway_routes(desk.gateway), *routes]  # asked most, hence looked at first
+        doors = gateway_routes(desk.gateway)
+        routes += doors
     routes.append(Mount("/static", StaticFiles(directory=STATIC)))
     app = Starlette(
         routes=routes,
@@ -56,8 +59,17 @@ def build(desk: Desk) -> Starlette:
     app.router.redirect_slashes = False
     app.state.desk = desk
     app.state.menu = sorted((v.NAV for v in found if hasattr(v, "NAV")), key=lambda nav: nav[2])
-    app.middleware_stack = Guard(app.build_middleware_stack(), desk)
+    app.middleware_stack = Guard(_gate(doors, app.build_middleware_stack()), desk)
     return app
+
+
+def _gate(doors: list[Route], app: ASGIApp) -> ASGIApp:
+    """The gateway's addresses before all others."""
+    if not doors:
+        return app
+    from karat.web.gateway.routes import Gate
+
+    return Gate(doors, app)
 
 
 def _check_doors(routes: list[BaseRoute]) -> None:

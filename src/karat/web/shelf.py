@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,13 +57,19 @@ class Shelf:
         for folder in sorted(_runs(self.root, DEPTH)):
             inside = folder.relative_to(self.root)
             name = inside.as_posix() if inside.parts else folder.resolve().name
-            first = slug = "~".join(_PLAIN.sub("-", part) for part in name.split("/"))
-            copy = 1
-            while slug in found:  # two names that read alike
-                copy += 1
-                slug = f"{first}~{copy}"
+            slug = as_slug(name, found)
             found[slug] = Place(slug, name, Run(folder))
         return found
+
+
+def as_slug(name: str, taken: Container[str]) -> str:
+    """How a URL names a folder, unlike the slugs that are `taken`."""
+    first = slug = "~".join(_PLAIN.sub("-", part) for part in name.split("/"))
+    copy = 1
+    while slug in taken:  # two names that read alike
+        copy += 1
+        slug = f"{first}~{copy}"
+    return slug
 
 
 def _runs(folder: Path, depth: int) -> Iterator[Path]:

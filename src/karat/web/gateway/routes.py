@@ -47,7 +47,7 @@ class Gate:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        door = self._doors.get((scope["method"], scope["path"]), self._otherwise)
+        door = self._doors.get((scope.get("method"), scope.get("path")), self._otherwise)
         await door(scope, receive, send)
 
 

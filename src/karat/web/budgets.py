@@ -1,0 +1,131 @@
+"""Budgets and what is spent of them: of runs, of single models, of the gateway and its keys.
+
+A budget stops what it limits. Whoever looks here wants to know before it does, so that what is near
+its limit comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from karat.costs import NANO, read
+from karat.errors import KaratError
+from karat.recipefile import parse
+from karat.web.desk import Desk
+from karat.web.gateway.keys import FOLDER, listed
+from karat.web.ledgers import Ledger, Ledgers
+
+NEAR = 0.8  # of a budget, from which on a warning is shown
+
+
+class Budget(NamedTuple):
+    """`of` is run, model, key or gateway, `within` the run a model's budget is in; `unpriced` calls
+    of unknown price are not counted. `href` leads to the calls behind it."""
+
+    of: str
+    name: str
+    within: str
+    spent_usd: float
+    budget_usd: float
+    unpriced: bool
+    href: str
+
+    @property
+    def share(self) -> float:
+        return self.spent_usd / self.budget_usd
+
+    @property
+    def state(self) -> str:
+        """good, near or over."""
+        return "over" if self.share >= 1 else "near" if self.share >= NEAR else "good"
+
+
+def budgets(books: Ledgers, desk: Desk) -> list[Budget]:
+    """All that are set, the most used up first. What cannot be read has none."""
+    found: list[Budget] = []
+    for one in books.all():
+        if one.place is not None:
+            with suppress(KaratError, OSError, ValueError, TypeError, AttributeError):
+                found += _of_run(books, one)
+    with suppress(KaratError):
+        found += _of_gateway(books, desk)
+    return sorted(found, key=lambda one: (-one.share, one.of, one.name))
+
+
+def _of_run(books: Ledgers, one: Ledger) -> Iterator[Budget]:
+    assert one.place is not None
+    recipe = one.place.run.recipe
+    limit, models = books.kept(recipe, ("budgets",), lambda: _written(recipe.read_bytes(), one))
+    if limit is None and not models:
+        return
+    lines = books.kept(one.journal, ("lines", "model", None), lambda: read(one.journal, "model"))
+    if limit is not None:
+        nano = sum(line.cost_nano for line in lines.values())
+        unknown = any(line.unpriced for line in lines.values())
+        yield Budget(
+            "run", one.name, "", nano / NANO, limit, unknown, f"/models/calls?run={one.slug}"
+        )
+    for model, budget in models.items():
+        yield _of_model(model, budget, one, lines)
+
+
+def _of_model(model: str, budget: float, one: Ledger, lines: Mapping[str, Any]) -> Budget:
+    from urllib.parse import urlencode
+
+    line = lines.get(model)
+    spent = line.cost_nano / NANO if line else 0.0
+    href = f"/models/calls?{urlencode({'run': one.slug, 'model': model})}"
+    return Budget("model", model, one.name, spent, budget, bool(line and line.unpriced), href)
+
+
+def _written(text: bytes, one: Ledger) -> tuple[float | None, dict[str, float]]:
+    """The run's budget and those of its models, as its recipe says. Raises: RecipeError."""
+    assert one.place is not None
+    if b"budget_usd" not in text:  # most have none, and reading YAML takes long
+        return None, {}
+    tree = parse(one.place.run.recipe)
+    models: dict[str, float] = {}
+    for value in (tree.get("models") or {}).values():
+        for spec in value if isinstance(value, list) else [value]:
+            if isinstance(spec, dict) and _is_amount(spec.get("budget_usd")):
+                models[str(spec.get("model"))] = float(spec["budget_usd"])
+    limit = tree.get("budget_usd")
+    return float(limit) if _is_amount(limit) else None, models  # type: ignore[arg-type]
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _of_gateway(books: Ledgers, desk: Desk) -> Iterator[Budget]:
+    folder = desk.settings.root / FOLDER
+    mine = [one for one in books.all() if one.journal.parent == folder]
+    for key in listed(folder):
+        if key["budget_usd"] is not None:
+            href = f"/models/calls?key={key['name']}"
+            yield Budget("key", key["name"], "", key["spent_usd"], key["budget_usd"], False, href)
+    if desk.gateway is None:
+        return
+    purse = desk.gateway.purse
+    if purse.limited and purse.limit_nano is not None:
+        spent, limit = purse.spent_nano / NANO, purse.limit_nano / NANO
+        href = f"/models/calls?run={mine[0].slug}" if mine else "/models/calls"
+        yield Budget("gateway", "all keys", "", spent, limit, False, href)
+    lines: dict[str, dict[str, Any]] = {"key": {}, "model": {}}
+    for one in mine:
+        for by in lines:
+            lines[by] = books.kept(
+                one.journal, ("lines", by, None), lambda by=by: read(one.journal, by)
+            )
+    for name, terms in desk.gateway.config.keys.items():
+        if terms.budget_usd is not None:
+            line = lines["key"].get(name)
+            spent = line.cost_nano / NANO if line else 0.0
+            href = f"/models/calls?key={name}"
+            yield Budget("key", name, "", spent, terms.budget_usd, False, href)
+    for one in mine:
+        for spec in desk.gateway.config.models.values():
+            if spec.budget_usd is not None:
+                yield _of_model(spec.model, spec.budget_usd, one, lines["model"])

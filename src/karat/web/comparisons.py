@@ -1,0 +1,114 @@
+"""What `karat compare` has found, wherever below the folder of runs: its charts and its page.
+
+A comparison is a file that may have been moved, edited or written by another karat; one that cannot
+be read is left out rather than breaking the page of costs.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from karat.comparison.candidates import Comparison
+from karat.costs import DEPTH
+from karat.report.frontier import NARROW, WIDE, charts, in_words
+from karat.report.run_charts import Pair, drawn
+from karat.report.visible import visible
+from karat.web.ledgers import Ledgers
+from karat.web.shelf import as_slug
+
+FILE, PAGE = "compare.json", "compare.html"
+MOST = 20  # shown, the newest
+MOST_BYTES = 8 * 2**20
+
+
+class Compared(NamedTuple):
+    """One comparison as the page shows it; `charts` are each of a wide and of a narrow window."""
+
+    slug: str
+    name: str
+    page: Path
+    file: Path
+    when: float
+    said: str
+    charts: list[Pair]
+
+
+def comparisons(books: Ledgers, root: Path) -> list[Compared]:
+    """Those that can be read, the newest first."""
+    found = []
+    for slug, folder in sorted(_folders(root).items(), key=_when, reverse=True)[:MOST]:
+        with suppress(OSError, ValueError, msgspec.MsgspecError, ArithmeticError, KeyError):
+            file = folder / FILE
+            said, pictures = books.kept(
+                file, ("comparison", slug), lambda slug=slug, file=file: _drawn(slug, file)  # type: ignore[misc]
+            )  # fmt: skip
+            inside = folder.relative_to(root)
+            name = inside.as_posix() if inside.parts else folder.resolve().name
+            when = file.stat().st_mtime
+            found.append(
+                Compared(slug, visible(name, 200), folder / PAGE, file, when, said, pictures)
+            )
+    return found
+
+
+def _when(found: tuple[str, Path]) -> float:
+    with suppress(OSError):
+        return (found[1] / FILE).stat().st_mtime
+    return 0.0
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """By slug. A link is followed nowhere: what a page hands out lies below the root."""
+    found: dict[str, Path] = {}
+    for depth in range(DEPTH + 1):
+        for path in sorted(root.glob("/".join(["*"] * depth + [FILE]))):
+            if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+                inside = path.parent.relative_to(root)
+                name = inside.as_posix() if inside.parts else root.resolve().name
+                found[as_slug(name, found)] = path.parent
+    return found
+
+
+def folder_of(root: Path, slug: str) -> Path | None:
+    """The folder of a comparison that was found, None where there is none of that name."""
+    return _folders(root).get(slug)
+
+
+def _drawn(slug: str, file: Path) -> tuple[str, list[Pair]]:
+    """What it recommends, and its charts against cost and time."""
+    found = read(file)
+    told = in_words(found)
+    wide, narrow = charts(found, WIDE), charts(found, NARROW)
+    pictures = [
+        (
+            drawn(one, one.title, told, f"{slug}-wide{place}"),
+            drawn(other, other.title, told, f"{slug}-narrow{place}"),
+        )
+        for place, (one, other) in enumerate(zip(wide, narrow, strict=True))
+    ]
+    return visible(found.recommendation, 1000), pictures
+
+
+def read(file: Path) -> Comparison:
+    """compare.json as it was written. Raises: OSError, ValueError, msgspec.ValidationError."""
+    if file.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{file.name} is no comparison")
+    return msgspec.convert(_open_ends(orjson.loads(file.read_bytes())), Comparison)
+
+
+def _open_ends(value: Any) -> Any:
+    """JSON has no infinity: an end of an interval that is null is open."""
+    if isinstance(value, list):
+        return [_open_ends(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"value", "low", "high"}:
+        ends = {"value": math.inf, "low": -math.inf, "high": math.inf}
+        return {key: ends[key] if end is None else end for key, end in value.items()}
+    return {key: _open_ends(one) for key, one in value.items()}

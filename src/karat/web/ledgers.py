@@ -1,0 +1,178 @@
+"""The journals of all runs of a server, and what they say, kept until one of them changes.
+
+Beside the runs these are the gateway's and those of comparisons. A page of costs adds up what each
+journal said last, so that five hundred runs cost milliseconds and only those at work are read anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from karat.costs import Costs, Daily, added, check, first_minute, journals, read, read_days
+from karat.errors import KaratError, RecipeError, RunError
+from karat.journal import look_up
+from karat.web.desk import Desk, desk
+from karat.web.shelf import Place, as_slug
+
+T = TypeVar("T")
+KEPT = 4096  # answers of single journals
+_ERRORS = """
+SELECT model, step, error, sum(attempts), max(minute) FROM minutes
+WHERE minute >= {since} AND error <> '' GROUP BY 1, 2, 3
+"""
+
+
+class Ledger(NamedTuple):
+    """One journal: how a URL names it, how a person does, and the run it is of, if it is one."""
+
+    slug: str
+    name: str
+    journal: Path
+    place: Place | None
+
+
+class View(msgspec.Struct, frozen=True):
+    """What a URL of the page asks: a grouping, the first day, and one run or all."""
+
+    by: str = "model"
+    since: str = ""
+    run: str = ""
+
+
+class Failure(NamedTuple):
+    """Attempts of one ledger that failed alike; `minute` is the last one's."""
+
+    ledger: Ledger
+    model: str
+    step: str
+    error: str
+    count: int
+    minute: int
+
+
+class Ledgers:
+    """Of one server."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._kept: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
+        self._one = threading.Lock()
+
+    def all(self) -> list[Ledger]:
+        """Every journal below the root, by name."""
+        root = self._desk.settings.root
+        places = {place.run.journal.resolve(): place for place in self._desk.shelf.places()}
+        taken = {place.slug for place in places.values()}
+        found = []
+        with suppress(RecipeError):  # no folder yet, or no run in it
+            for path in journals([root]):
+                place = places.get(path.resolve())
+                if place is not None:
+                    found.append(Ledger(place.slug, place.name, path, place))
+                    continue
+                inside = path.parent.relative_to(root)
+                name = inside.as_posix() if inside.parts else path.parent.resolve().name
+                slug = as_slug(name, taken)
+                taken.add(slug)
+                found.append(Ledger(slug, name, path, None))
+        return sorted(found, key=lambda one: one.name)
+
+    def chosen(self, run: str) -> list[Ledger]:
+        """All, or the one a URL names. Raises: HTTPException 404."""
+        every = self.all()
+        if not run:
+            return every
+        found = [one for one in every if one.slug == run]
+        if not found:
+            raise HTTPException(404, "There is no such run here, or it has called no model yet")
+        return found
+
+    def kept(self, path: Path, what: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What was made of a file, as long as it is the same. What fails is tried again."""
+        stamp = stamp_of(path)
+        key = (path, *what)
+        with self._one:
+            held = self._kept.get(key)
+            if held is not None and held[0] == stamp:
+                self._kept.move_to_end(key)
+                return held[1]  # type: ignore[no-any-return]
+        made = make()
+        with self._one:
+            self._kept[key] = (stamp, made)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    def costs(self, view: View, by: str | None = None) -> Costs:
+        """The sums of a view. Raises: RecipeError, HTTPException."""
+        by = by or view.by
+        first = check(by, view.since or None)
+        found, warnings = [], []
+        for one in self.chosen(view.run):
+            try:
+                what = ("lines", by, first)
+                lines = self.kept(one.journal, what, lambda one=one: read(one.journal, by, first))  # type: ignore[misc]
+                found.append((one.slug, lines))
+            except RunError as error:
+                warnings.append(self._said(one, error))
+        return added(found, by, first, warnings)
+
+    def _said(self, one: Ledger, error: KaratError) -> str:
+        # Where the folder lies is nobody's business who only sees pages.
+        return f"not counted: {str(error).replace(str(one.journal), one.name)}"
+
+    def days(self, view: View) -> list[tuple[Ledger, Daily]]:
+        """Cost by day and by the view's key."""
+        by = "model" if view.by == "day" else view.by
+        first = check(by, view.since or None)
+        found: list[tuple[Ledger, Daily]] = []
+        for one in self.chosen(view.run):
+            with suppress(RunError):  # said by `costs`
+                made = self.kept(
+                    one.journal, ("days", by, first),
+                    lambda one=one: read_days(one.journal, by, first),  # type: ignore[misc]
+                )  # fmt: skip
+                found += [(one, day) for day in made]
+        return found
+
+    def failures(self, view: View) -> list[Failure]:
+        """What failed, by ledger, model, step and kind."""
+        since = first_minute(check(view.by, view.since or None))
+        found: list[Failure] = []
+        for one in self.chosen(view.run):
+            with suppress(RunError):
+                made = self.kept(
+                    one.journal, ("errors", since),
+                    lambda one=one: look_up(one.journal, _ERRORS.format(since=since)),  # type: ignore[misc]
+                )  # fmt: skip
+                found += [Failure(one, *line) for line in made]
+        return found
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What tells a file, or a journal and what is not yet in it, from what it was."""
+    found: list[int] = []
+    for one in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError):
+            now = one.stat()
+            found += [now.st_mtime_ns, now.st_size]
+    return tuple(found)
+
+
+_ledgers: WeakKeyDictionary[Desk, Ledgers] = WeakKeyDictionary()
+
+
+def ledgers(request: Request) -> Ledgers:
+    """Those of the server that got this request."""
+    own = desk(request)
+    return _ledgers.setdefault(own, Ledgers(own))
