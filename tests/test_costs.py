@@ -7,16 +7,16 @@ import math
 import sqlite3
 import time
 from collections import defaultdict
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karat.costs import KEYS, SUMMED, as_tree, costs, journals
+from karat.costs import JOURNAL, KEYS, SUMMED, as_tree, costs, journals, read_days
 from karat.errors import RecipeError
 from karat.journal import Journal
-from karat.ledger import SCHEMA, Attempt, Batch, new_id
+from karat.ledger import SCHEMA, Attempt, Batch, bucket, new_id
 
 NOON = datetime(2026, 11, 3, 12).timestamp()  # local
 DAY_S = 86_400
@@ -67,7 +67,7 @@ def test_every_sum_is_that_of_the_attempts(tmp_path):
         replays={(int(NOON // 60), "openai/a", "respond", "teacher", "chat"): 7},
     )
     (line,) = costs([tmp_path]).lines
-    assert [getattr(line, name) for name in SUMMED] == [2, 4, 7, 1, 20, 4, 10, 2, 1, 10**9, 1]
+    assert [getattr(line, name) for name in SUMMED] == [2, 4, 7, 0, 1, 20, 4, 10, 2, 1, 10**9, 1]
 
 
 def test_groupings_split_the_same_total(tmp_path):
@@ -99,6 +99,7 @@ def test_groupings_split_the_same_total(tmp_path):
         "run": [str(tmp_path / "a"), str(tmp_path / "b" / "c")],
         "day": ["2026-11-03", "2026-11-04"],  # in their order
         "role": ["teacher", "judge"],
+        "key": ["(runs)"],
     }
 
 
@@ -221,3 +222,79 @@ def test_programs_get_exact_figures_and_none_for_the_unknown(tmp_path):
     assert cost == {"openai/a": (1e-9, 0), "openai/b": (None, 1), "openai/c": (0.0, 0)}
     assert tree["total"]["cost_usd"] == 1e-9
     assert (tree["total"]["unpriced"], tree["runs"]) == (1, [str(tmp_path / "a")])
+
+
+# --- times to the first token, caches, keys ------------------------------------------------------
+
+
+def test_times_to_the_first_token_stand_beside_those_of_the_whole_answer(tmp_path):
+    streamed = [attempt(latency_ms=1000.0 * i, ttft_ms=10.0 * i) for i in range(1, 101)]
+    silent = [attempt(model="openai/b", latency_ms=700.0)]
+    broken = [failed(ttft_ms=9e6)]  # what was not answered has no time
+    found = lines(costs([ledger(tmp_path / "a", *streamed, *silent, *broken)]))
+    line = found["openai/a"]
+    assert sum(line.firsts.values()) == sum(line.latencies.values()) == 100
+    for share in (0.5, 0.95, 0.99):
+        assert line.latency_ms(share) == pytest.approx(100_000 * share, rel=0.05)
+        assert line.ttft_ms(share) == pytest.approx(1000 * share, rel=0.05)
+    assert found["openai/b"].ttft_ms(0.5) is None
+    tree = {one["name"]: one for one in as_tree(costs([tmp_path]))["lines"]}
+    assert tree["openai/a"]["ttft_p99_ms"] == line.ttft_ms(0.99)
+    assert tree["openai/a"]["p99_ms"] == line.latency_ms(0.99)
+    assert tree["openai/b"]["ttft_p50_ms"] is None
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 1e9), st.floats(0.001, 1e9)), min_size=1, max_size=30))
+def test_no_time_is_taken_for_another(tmp_path_factory, times):
+    """However long or short: whole answers and first tokens are read in one question."""
+    made = [
+        attempt(model=f"m/{place % 3}", latency_ms=whole, ttft_ms=first)
+        for place, (whole, first) in enumerate(times)
+    ]
+    found = lines(costs([ledger(tmp_path_factory.mktemp("t"), *made)]))
+    for name, line in found.items():
+        own = [one for one in made if one.model == name]
+        for counts, field in ((line.latencies, "latency_ms"), (line.firsts, "ttft_ms")):
+            wanted = defaultdict(int)
+            for one in own:
+                wanted[bucket(getattr(one, field))] += 1
+            assert counts == wanted
+
+
+def test_the_gateways_cache_is_told_from_a_journals_replays(tmp_path):
+    minute = int(NOON // 60)
+    ledger(
+        tmp_path / "run",
+        attempt(),
+        replays={(minute, "openai/a", "respond", "teacher", "chat"): 5},
+    )
+    ledger(
+        tmp_path / "gateway",
+        attempt(step="key:ci", cost_nano=3),
+        attempt(step="key:ann.b@c", role="reward", cost_nano=4),
+        replays={(minute, "openai/a", "key:ci", "gateway", "chat"): 7},
+    )
+    found = lines(costs([tmp_path], "key"))
+    assert {name: (x.calls, x.replayed, x.cache_hits) for name, x in found.items()} == {
+        "(runs)": (1, 5, 0), "ci": (1, 7, 7), "ann.b@c": (1, 0, 0),
+    }  # fmt: skip
+    assert (found["ci"].cost_nano, found["ann.b@c"].cost_nano) == (3, 4)
+    (line,) = costs([tmp_path]).lines
+    assert (line.replayed, line.cache_hits) == (12, 7)
+
+
+def test_days_split_what_other_keys_say(tmp_path):
+    folder = ledger(
+        tmp_path / "a",
+        attempt(),
+        attempt(model="groq/b", started=NOON + DAY_S, cost_nano=None),
+        failed(model="groq/b", started=NOON + DAY_S),
+    )
+    found = {(one.day, one.name): one[2:] for one in read_days(folder / JOURNAL, "model")}
+    assert found == {
+        ("2026-11-03", "openai/a"): (10**9, 0, 15, 1),
+        ("2026-11-04", "groq/b"): (0, 1, 15, 2),
+    }
+    assert [one.day for one in read_days(folder / JOURNAL, "step", date(2026, 11, 4))] == [
+        "2026-11-04"
+    ]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,7 +22,8 @@ from karat.ledger import quantile
 JOURNAL = "journal.sqlite"
 DEPTH = 3  # folders between the one that is named and a journal
 NANO = 1_000_000_000
-# What a line can stand for, as SQL over the columns that both tables of sums have.
+# What a line can stand for, as SQL over the columns that both tables of sums have. The gateway's
+# steps are `key:NAME`.
 KEYS = {
     "model": "model",
     "provider": "substr(model, 1, instr(model || '/', '/') - 1)",
@@ -30,15 +31,16 @@ KEYS = {
     "run": "''",
     "day": "date(minute * 60, 'unixepoch', 'localtime')",
     "role": "role",
+    "key": "CASE WHEN substr(step, 1, 4) = 'key:' THEN substr(step, 5) ELSE '(runs)' END",
 }
 _SUMS = """
 SELECT {key}, sum(attempts * (error = '')), sum(answers), sum(replayed),
-    sum(attempts * (error <> '')), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens),
+    sum(replayed * (substr(step, 1, 4) = 'key:')), sum(attempts * (error <> '')), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens),
     sum(reasoning_tokens), sum(estimated), sum(cost_nano), sum(unpriced)
 FROM minutes WHERE minute >= {since} GROUP BY 1
 """
-# Keys go through the sorting as numbers, which halves its time; one statement sees one state of a
-# journal that is written to.
+# Keys go through the sorting as numbers, which halves its time, and measures apart, which saves a
+# fifth; one statement sees one state of a journal that is written to.
 _BUCKETS = """
 WITH names AS MATERIALIZED (
     SELECT key, {width} * row_number() OVER () AS number
@@ -53,23 +55,36 @@ UNION ALL SELECT * FROM (
         minute, model, step, role
     ) WHERE measure = 'latency' GROUP BY 1
 )
+UNION ALL SELECT * FROM (
+    SELECT number + bucket + {first}, sum(count) FROM places CROSS JOIN latencies USING (
+        minute, model, step, role
+    ) WHERE measure = 'ttft' GROUP BY 1
+)
 """
-WIDTH = 4096  # numbers a key's buckets have room in, half of them below 0
+_DAYS = """
+SELECT {day}, {key}, sum(cost_nano), sum(unpriced), sum(prompt_tokens + completion_tokens),
+    sum(attempts) FROM minutes WHERE minute >= {since} AND attempts > 0 GROUP BY 1, 2
+"""
+WIDTH = 4096  # numbers a key's buckets have room in, half of them below 0 …
+FIRST = 1024  # … and those of times to the first token from here on
 
 
 class Line(msgspec.Struct):
     """The sums of one model, day or other key.
 
     `calls` were answered, `failed` attempts were not. `replayed` answers were found in the journal
-    instead of bought. `prompt_tokens` counts cached ones too, `completion_tokens` thoughts.
+    instead of bought, `cache_hits` of them by the gateway, whose cache it is. `prompt_tokens`
+    counts those a service had cached (`cached_tokens`) too, `completion_tokens` thoughts.
     `cost_nano` is what is known, in billionths of a dollar; of `unpriced` attempts nobody knows
-    the price, of `estimated` ones the tokens were guessed. `latencies` are calls by bucket.
+    the price, of `estimated` ones the tokens were guessed. `latencies` are calls by bucket,
+    `firsts` those whose time to the first token is known.
     """
 
     name: str
     calls: int = 0
     answers: int = 0
     replayed: int = 0
+    cache_hits: int = 0
     failed: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -79,21 +94,34 @@ class Line(msgspec.Struct):
     cost_nano: int = 0
     unpriced: int = 0
     latencies: dict[int, int] = {}
+    firsts: dict[int, int] = {}
 
     def add(self, sums: Iterable[int]) -> None:
         """`sums` in the order of the fields."""
         for name, value in zip(SUMMED, sums, strict=True):
             setattr(self, name, getattr(self, name) + value)
 
-    def slow(self, bucket: int, count: int) -> None:
-        self.latencies[bucket] = self.latencies.get(bucket, 0) + count
+    def take(self, other: Line) -> None:
+        """Adds all of another line."""
+        self.add(getattr(other, name) for name in SUMMED)
+        for mine, theirs in ((self.latencies, other.latencies), (self.firsts, other.firsts)):
+            for bucket, count in theirs.items():
+                mine[bucket] = mine.get(bucket, 0) + count
 
     def latency_ms(self, share: float) -> float | None:
         """A quantile of the answered calls, within 4.5%; None where there were none."""
         return quantile(self.latencies.items(), share) if self.latencies else None
 
+    def ttft_ms(self, share: float) -> float | None:
+        """The same of the time to the first token; None where no call said it."""
+        return quantile(self.firsts.items(), share) if self.firsts else None
 
-SUMMED = Line.__struct_fields__[1:-1]
+
+SUMMED = Line.__struct_fields__[1:-2]
+TIMES = {
+    **{f"p{round(100 * share)}_ms": (Line.latency_ms, share) for share in (0.5, 0.95, 0.99)},
+    **{f"ttft_p{round(100 * share)}_ms": (Line.ttft_ms, share) for share in (0.5, 0.95, 0.99)},
+}
 
 
 class Costs(msgspec.Struct):
@@ -115,24 +143,39 @@ def costs(places: Sequence[Path] = (), by: str = "model", since: str | None = No
 
     `by` is one of KEYS, `since` a day as YYYY-MM-DD. Raises: RecipeError when nothing is there.
     """
-    if by not in KEYS:
-        raise RecipeError(f"--by {by}: no such grouping; {did_you_mean(by, KEYS)}")
-    first = _day(since) if since is not None else None
-    minute = 0 if first is None else int(datetime.combine(first, time()).timestamp() // 60)
-    lines: dict[str, Line] = {}
-    total, runs, warnings = Line("total"), [], []
+    first = check(by, since)
+    found, warnings = [], []
     for journal in journals(places or [Path("runs")]):
-        run = str(journal.parent)
         try:
-            _read(journal, by, minute, run if by == "run" else None, lines, total)
+            found.append((str(journal.parent), read(journal, by, first)))
         except RunError as error:
             warnings.append(f"not counted: {error}")
-        else:
-            runs.append(run)
-    found = sorted(lines.values(), key=lambda line: line.name)
+    return added(found, by, first, warnings)
+
+
+def check(by: str, since: str | None) -> date | None:
+    """The first day that is meant, None for all. Raises: RecipeError."""
+    if by not in KEYS:
+        raise RecipeError(f"--by {by}: no such grouping; {did_you_mean(by, KEYS)}")
+    return _day(since) if since is not None else None
+
+
+def added(
+    found: Sequence[tuple[str, dict[str, Line]]], by: str, since: date | None,
+    warnings: list[str],
+) -> Costs:  # fmt: skip
+    """The answer, from (a run's name, its lines) of each journal that was read."""
+    lines: dict[str, Line] = {}
+    total = Line("total")
+    for run, ours in found:
+        for key, line in ours.items():
+            name = run if by == "run" else key
+            lines.setdefault(name, Line(name)).take(line)
+            total.take(line)
+    listed = sorted(lines.values(), key=lambda line: line.name)
     if by != "day":
-        found.sort(key=lambda line: (-line.cost_nano, -line.unpriced, -line.completion_tokens))
-    return Costs(by, first, runs, found, total, warnings)
+        listed.sort(key=lambda line: (-line.cost_nano, -line.unpriced, -line.completion_tokens))
+    return Costs(by, since, [run for run, _ in found], listed, total, warnings)
 
 
 def journals(places: Iterable[Path]) -> list[Path]:
@@ -167,32 +210,49 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
         yield from _below(folder / name, depth - 1)
 
 
-def _read(
-    journal: Path, by: str, minute: int, name: str | None, lines: dict[str, Line], total: Line
-) -> None:
-    """Adds one journal's sums to `lines`, all under `name` where one is given.
+def read(journal: Path, by: str, since: date | None = None) -> dict[str, Line]:
+    """One journal's lines by their names, all in one under "" where they are by run.
 
-    Both queries run before anything is added: a journal counts whole or not at all.
-    Raises: RunError.
+    A journal counts whole or not at all. Raises: RunError.
     """
-    sums = look_up(journal, _SUMS.format(key=KEYS[by], since=minute))
-    buckets = look_up(journal, _BUCKETS.format(key=KEYS[by], since=minute, width=WIDTH))
-    for key, *values in sums:
-        line = _line(lines, name or key)
-        line.add(values)
-        total.add(values)
+    values = {"key": KEYS[by], "since": first_minute(since), "width": WIDTH, "first": FIRST}
+    sums = look_up(journal, _SUMS.format(**values))
+    buckets = look_up(journal, _BUCKETS.format(**values))
+    lines: dict[str, Line] = {}
+    for key, *counts in sums:
+        lines.setdefault(key, Line(key)).add(counts)
     names = {number: key for number, key in buckets if isinstance(key, str)}
     for number, count in buckets:
         if not isinstance(count, str):
-            key = (number + WIDTH // 2) // WIDTH * WIDTH
-            _line(lines, name or names[key]).slow(number - key, count)
-            total.slow(number - key, count)
+            start = (number + WIDTH // 2) // WIDTH * WIDTH
+            place, line = number - start, lines.setdefault(names[start], Line(names[start]))
+            if place < FIRST // 2:
+                line.latencies[place] = count
+            else:
+                line.firsts[place - FIRST] = count
+    return lines
 
 
-def _line(lines: dict[str, Line], name: str) -> Line:
-    if name not in lines:
-        lines[name] = Line(name)
-    return lines[name]
+class Daily(NamedTuple):
+    """What one day and one key have in common; `attempts` count failed ones too."""
+
+    day: str
+    name: str
+    cost_nano: int
+    unpriced: int
+    tokens: int
+    attempts: int
+
+
+def read_days(journal: Path, by: str, since: date | None = None) -> list[Daily]:
+    """One journal's sums by day and by another key. Raises: RunError."""
+    sql = _DAYS.format(day=KEYS["day"], key=KEYS[by], since=first_minute(since))
+    return [Daily(*one) for one in look_up(journal, sql)]
+
+
+def first_minute(since: date | None) -> int:
+    """The minute at which a day begins here."""
+    return 0 if since is None else int(datetime.combine(since, time()).timestamp() // 60)
 
 
 def _day(text: str) -> date:
@@ -218,17 +278,16 @@ def as_tree(found: Costs) -> dict[str, Any]:
         "since": None if found.since is None else found.since.isoformat(),
         "time_zone": time_zone(),
         "runs": found.runs,
-        "lines": [_tree(line) for line in found.lines],
-        "total": _tree(found.total),
+        "lines": [line_tree(line) for line in found.lines],
+        "total": line_tree(found.total),
         "warnings": found.warnings,
     }
 
 
-def _tree(line: Line) -> dict[str, Any]:
-    """`cost_usd` is what is known of the cost, None where nothing is; `unpriced` attempts cost
+def line_tree(line: Line) -> dict[str, Any]:
+    """A line in columns. `cost_usd` is what is known of the cost, None where nothing is; `unpriced` attempts cost
     more."""
     tree = {name: getattr(line, name) for name in ("name", *SUMMED) if name != "cost_nano"}
     unknown = line.unpriced > 0 and line.cost_nano == 0
     tree["cost_usd"] = None if unknown else line.cost_nano / NANO
-    tree["p50_ms"], tree["p95_ms"] = line.latency_ms(0.5), line.latency_ms(0.95)
-    return tree
+    return {**tree, **{name: of(line, share) for name, (of, share) in TIMES.items()}}

@@ -87,11 +87,14 @@ def hrefs(text):
     return [html.unescape(link) for link in re.findall(r'href="([^"]*)"', text)]
 
 
+def test_a_recipe_alone_is_no_run(site):
+    assert requests.get(f"{site}/run/bare", timeout=5).status_code == 404
+
+
 @pytest.mark.parametrize(("slug", "state", "said"), [
     ("torn", "damaged", "report.json cannot be read"),
     ("odd", "damaged", "is not as karat writes it"),
     ("half", "finished", "so that its scores cannot be shown"),
-    ("bare", "stopped", "It has not come to its end"),
     ("begun", "stopped", "It has not come to its end"),
     ("failed", "failed", "no credit left"),
 ])  # fmt: skip

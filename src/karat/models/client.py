@@ -76,6 +76,18 @@ class Client:
             self._routes[model] = route
         return self._routes[model]
 
+    def is_connected(self, model: str) -> bool:
+        """Whether it has been asked, or found fit to be."""
+        return model in self._routes
+
+    def forget(self, model: str) -> list[Endpoint]:
+        """Its endpoints, which are the caller's to close; it is known no more."""
+        route = self._routes.pop(model)
+        for place in range(len(route)):
+            self.endpoints.pop(model if place == 0 else f"{model}+{place}")
+        del self.models[model]
+        return route
+
     def _warn(self, text: str) -> None:
         self.till.warn(text)  # whoever listens by then
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import urlencode
 
-from karat.costs import NANO, read
+from karat.costs import NANO, Line
 from karat.errors import KaratError
 from karat.recipefile import parse
+from karat.rundir import Run
 from karat.web.desk import Desk
 from karat.web.gateway.keys import FOLDER, listed
 from karat.web.ledgers import Ledger, Ledgers
@@ -57,10 +60,10 @@ def budgets(books: Ledgers, desk: Desk) -> list[Budget]:
 def _of_run(books: Ledgers, one: Ledger) -> Iterator[Budget]:
     assert one.place is not None
     recipe = one.place.run.recipe
-    limit, models = books.kept(recipe, ("budgets",), lambda: _written(recipe.read_bytes(), one))
+    limit, models = books.kept(recipe, ("budgets",), partial(_written, one.place.run))
     if limit is None and not models:
         return
-    lines = books.kept(one.journal, ("lines", "model", None), lambda: read(one.journal, "model"))
+    lines = books.lines(one, "model")
     if limit is not None:
         nano = sum(line.cost_nano for line in lines.values())
         unknown = any(line.unpriced for line in lines.values())
@@ -71,21 +74,18 @@ def _of_run(books: Ledgers, one: Ledger) -> Iterator[Budget]:
         yield _of_model(model, budget, one, lines)
 
 
-def _of_model(model: str, budget: float, one: Ledger, lines: Mapping[str, Any]) -> Budget:
-    from urllib.parse import urlencode
-
+def _of_model(model: str, budget: float, one: Ledger, lines: Mapping[str, Line]) -> Budget:
     line = lines.get(model)
     spent = line.cost_nano / NANO if line else 0.0
     href = f"/models/calls?{urlencode({'run': one.slug, 'model': model})}"
     return Budget("model", model, one.name, spent, budget, bool(line and line.unpriced), href)
 
 
-def _written(text: bytes, one: Ledger) -> tuple[float | None, dict[str, float]]:
-    """The run's budget and those of its models, as its recipe says. Raises: RecipeError."""
-    assert one.place is not None
-    if b"budget_usd" not in text:  # most have none, and reading YAML takes long
+def _written(run: Run) -> tuple[float | None, dict[str, float]]:
+    """The budgets of a run and of its models, as its recipe says. Raises: RecipeError, OSError."""
+    if b"budget_usd" not in run.recipe.read_bytes():  # most have none, and YAML takes long
         return None, {}
-    tree = parse(one.place.run.recipe)
+    tree = parse(run.recipe)
     models: dict[str, float] = {}
     for value in (tree.get("models") or {}).values():
         for spec in value if isinstance(value, list) else [value]:
@@ -113,12 +113,7 @@ def _of_gateway(books: Ledgers, desk: Desk) -> Iterator[Budget]:
         spent, limit = purse.spent_nano / NANO, purse.limit_nano / NANO
         href = f"/models/calls?run={mine[0].slug}" if mine else "/models/calls"
         yield Budget("gateway", "all keys", "", spent, limit, False, href)
-    lines: dict[str, dict[str, Any]] = {"key": {}, "model": {}}
-    for one in mine:
-        for by in lines:
-            lines[by] = books.kept(
-                one.journal, ("lines", by, None), lambda by=by: read(one.journal, by)
-            )
+    lines = {by: books.lines(mine[0], by) if mine else {} for by in ("key", "model")}
     for name, terms in desk.gateway.config.keys.items():
         if terms.budget_usd is not None:
             line = lines["key"].get(name)

@@ -192,9 +192,7 @@ def _span(day: str) -> tuple[float, float]:
 
 def _ids(span: tuple[float, float]) -> tuple[int, int]:
     """(least, greatest) id that attempts of this time can have: it holds when they ended."""
-    low, high = (
-        max(0, round(at * 1000) - EPOCH_MS) << 20 for at in (span[0], span[1] + LONGEST_S)
-    )
+    low, high = (max(0, round(at * 1000) - EPOCH_MS) << 20 for at in (span[0], span[1] + LONGEST_S))
     return low, high
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,9 +46,7 @@ def comparisons(books: Ledgers, root: Path) -> list[Compared]:
     for slug, folder in sorted(_folders(root).items(), key=_when, reverse=True)[:MOST]:
         with suppress(OSError, ValueError, msgspec.MsgspecError, ArithmeticError, KeyError):
             file = folder / FILE
-            said, pictures = books.kept(
-                file, ("comparison", slug), lambda slug=slug, file=file: _drawn(slug, file)  # type: ignore[misc]
-            )  # fmt: skip
+            said, pictures = books.kept(file, ("comparison", slug), partial(_drawn, slug, file))
             inside = folder.relative_to(root)
             name = inside.as_posix() if inside.parts else folder.resolve().name
             when = file.stat().st_mtime

@@ -10,6 +10,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -18,7 +20,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from karat.costs import Costs, Daily, added, check, first_minute, journals, read, read_days
+from karat.costs import Costs, Daily, Line, added, check, first_minute, journals, read, read_days
 from karat.errors import KaratError, RecipeError, RunError
 from karat.journal import look_up
 from karat.web.desk import Desk, desk
@@ -120,29 +122,30 @@ class Ledgers:
         found, warnings = [], []
         for one in self.chosen(view.run):
             try:
-                what = ("lines", by, first)
-                lines = self.kept(one.journal, what, lambda one=one: read(one.journal, by, first))  # type: ignore[misc]
-                found.append((one.slug, lines))
+                found.append((one.name, self.lines(one, by, first)))
             except RunError as error:
                 warnings.append(self._said(one, error))
         return added(found, by, first, warnings)
+
+    def lines(self, one: Ledger, by: str, first: date | None = None) -> dict[str, Line]:
+        """The sums of one ledger. Raises: RunError."""
+        return self.kept(one.journal, ("lines", by, first), partial(read, one.journal, by, first))
 
     def _said(self, one: Ledger, error: KaratError) -> str:
         # Where the folder lies is nobody's business who only sees pages.
         return f"not counted: {str(error).replace(str(one.journal), one.name)}"
 
-    def days(self, view: View) -> list[tuple[Ledger, Daily]]:
-        """Cost by day and by the view's key."""
+    def days(self, view: View) -> list[Daily]:
+        """Cost by day and by the view's key; by model where that is the day itself."""
         by = "model" if view.by == "day" else view.by
         first = check(by, view.since or None)
-        found: list[tuple[Ledger, Daily]] = []
+        found: list[Daily] = []
         for one in self.chosen(view.run):
             with suppress(RunError):  # said by `costs`
-                made = self.kept(
-                    one.journal, ("days", by, first),
-                    lambda one=one: read_days(one.journal, by, first),  # type: ignore[misc]
-                )  # fmt: skip
-                found += [(one, day) for day in made]
+                make = partial(read_days, one.journal, by, first)
+                made = self.kept(one.journal, ("days", by, first), make)
+                named = one.name if by == "run" else None
+                found += [day._replace(name=day.name if named is None else named) for day in made]
         return found
 
     def failures(self, view: View) -> list[Failure]:
@@ -151,10 +154,8 @@ class Ledgers:
         found: list[Failure] = []
         for one in self.chosen(view.run):
             with suppress(RunError):
-                made = self.kept(
-                    one.journal, ("errors", since),
-                    lambda one=one: look_up(one.journal, _ERRORS.format(since=since)),  # type: ignore[misc]
-                )  # fmt: skip
+                make = partial(look_up, one.journal, _ERRORS.format(since=since))
+                made = self.kept(one.journal, ("errors", since), make)
                 found += [Failure(one, *line) for line in made]
         return found
 

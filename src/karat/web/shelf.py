@@ -74,7 +74,9 @@ def as_slug(name: str, taken: Container[str]) -> str:
 
 def _runs(folder: Path, depth: int) -> Iterator[Path]:
     run = Run(folder)
-    if run.recipe.is_file():
+    # A recipe alone is somebody's file; a run that has begun has written more.
+    begun = run.journal, run.live_file, run.report_file, run.accepted_file
+    if run.recipe.is_file() and any(path.is_file() for path in begun):
         yield folder
     if depth == 0:
         return

@@ -6,7 +6,11 @@ import asyncio
 
 import openai
 import pytest
-from gated import ASK, gated
+from conftest import wait_for
+from gated import ASK, ask, gated
+from wired import Upstream, Wired
+
+from karat.models.services import parse_service
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +67,36 @@ def test_one_text_twice_is_bought_once(tmp_path):
         found = client.embeddings.create(model="loop", input=["a", "b", "a"]).data
         assert found[0].embedding == found[2].embedding != found[1].embedding
         assert [one["body"]["input"] for one in upstream.requests] == [["a", "b"]]
+
+
+def test_a_model_that_was_turned_away_is_asked_again_after_a_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr("karat.models.endpoint.REST_S", (0.1, 0.2))
+    locked = [True]
+
+    def script(number, body):
+        turned_away = body["model"] == "first" and locked[0]
+        return (401, b'{"error": {"message": "no key"}}', {}) if turned_away else None
+
+    with Upstream(script=script) as upstream:
+        pair = [upstream.model(model=f"openai/{name}") for name in ("first", "second")]
+        with Wired(tmp_path, {"pair": pair}) as wired:
+
+            def who():
+                return ask(wired, "any", model="pair").model
+
+            assert [who(), who()] == ["openai/second"] * 2
+            locked[0] = False
+            wait_for(lambda: who() == "openai/first")
+
+
+def test_names_that_a_service_does_not_know_are_forgotten(tmp_path, monkeypatch):
+    gone = {"script": lambda *_: (404, b'{"error": {"message": "no such model"}}', {})}
+    with gated(tmp_path, gone) as (client, wired, upstream):
+        service = parse_service("mine", {"base_url": upstream.url})  # as config.toml would have it
+        monkeypatch.setattr("karat.models.spec.own_services", lambda: {"mine": service})
+        for number in range(3):
+            with pytest.raises(openai.NotFoundError):
+                client.chat.completions.create(**{**ASK, "model": f"mine/{number}"})
+        assert list(wired.gateway.client.models) == ["loop"]
+        assert list(wired.gateway.client.endpoints) in ([], ["loop"])
+        assert len(upstream.requests) == 3

@@ -78,6 +78,7 @@ class Gateway:
         self._named = frozenset(self.config.models)
         self._allowed = set[str]()  # of the models that rewards ask
         self._connecting: dict[str, asyncio.Future[None]] = {}
+        self._closing = set[asyncio.Future[None]]()
 
     async def close(self) -> None:
         """Ends calls under way and commits what is pending. Raises: RunError."""
@@ -142,7 +143,7 @@ class Gateway:
         """
         self._check_ledger()
         _check_use(name, caller)
-        if name not in self.client._routes:
+        if not self.client.is_connected(name):
             await self._connect(name, caller)
         self._check_prices(name, [one.rates for one in self.client.route(name)], caller)
         return name
@@ -195,17 +196,15 @@ class Gateway:
         """Forgets a model nobody has named in the config, and which its service does not know:
         requests must not fill the memory with names."""
         unknown = getattr(error.__cause__, "status", None) == 404
-        if name in self._named or not unknown or name not in self.client._routes:
+        if name in self._named or not unknown or not self.client.is_connected(name):
             return
-        endpoint = self.client.route(name)[0]
+        endpoint = self.client.endpoint(name)
         if endpoint.delivered_at or endpoint.tally.in_flight:
             return
-        self.client._routes.pop(name)
-        self.client.endpoints.pop(name)
-        self.client.models.pop(name)
-        closing = asyncio.ensure_future(endpoint.close())
-        self._connecting[f" {name}"] = closing  # held until it is done
-        closing.add_done_callback(lambda _: self._connecting.pop(f" {name}", None))
+        for one in self.client.forget(name):
+            closing = asyncio.ensure_future(one.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def reward(self, name: str, caller: Caller) -> str:
         """The name of a reward of the config that may be asked, itself and the models it asks.

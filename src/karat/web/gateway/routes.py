@@ -47,7 +47,9 @@ class Gate:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        door = self._doors.get((scope.get("method"), scope.get("path")), self._otherwise)
+        door = self._otherwise
+        if scope["type"] == "http":
+            door = self._doors.get((scope["method"], scope["path"]), door)
         await door(scope, receive, send)
 
 

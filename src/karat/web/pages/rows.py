@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pyarrow as pa
@@ -23,7 +23,7 @@ from karat.web.rows.asked import View, check, query, read, replaced
 from karat.web.rows.calls import Call
 from karat.web.rows.engine import Engine, Stop, StoppedError
 from karat.web.rows.files import Holding, MovedError, NoRowsError, holding
-from karat.web.rows.keeper import Keeper, Making, answer, keeper
+from karat.web.rows.keeper import Keeper, Making, answer, is_small, keeper
 from karat.web.rows.lineage import steps_of
 from karat.web.rows.listing import candidates, listing, needs_index
 from karat.web.rows.search import Search
@@ -32,7 +32,8 @@ from karat.web.shelf import Place
 WAIT_S = 0.7  # for an index that a view needs
 SEARCH_S = 4.0  # a page's search for a text
 DOWNLOAD_S = 3600.0
-NEAR = ("n", "at")  # which of a view's rows, in the URL of one
+NEAR = ("n", "at", "look")  # which of a view's rows, in the URL of one, and how long to look
+LOOK_S, LONG_LOOK_S = 0.6, 25.0  # through a journal, for calls that name a row
 _TYPES = {**respond.TYPES}
 
 respond.templates().filters.update(shown=shown.shown, said=shown.said)
@@ -149,18 +150,30 @@ async def row(request: Request) -> Response:
         search = partial(_search, keep, place, held, engine, view, stop)
         one, form = facets.locate(held, engine, identity, asked, view, stop, search)
         ranges = engine.ranges(stop) if engine is not None else {}
-        return one, form, *single.opened(place.run, held, one.place, ranges, stop)
+        look_s = LONG_LOOK_S if asked.get("look") else LOOK_S
+        return one, form, *single.opened(place.run, held, one.place, ranges, stop, look_s)
 
-    one, form, made, line = await _answered(request, work)
+    one, form, made, line = await _answered(request, work, 40.0 if asked.get("look") else 10.0)
     if form == "json":
         return _as_file(made, line)
     return respond.page(
         request, "row.html", place=place, view=view, one=one, made=made, query=query,
         recipe=steps_of(place.run), visits=single.visits(made), href=facets.href(place.slug, view),
         back=_back(place, view, one.number), texts=facets.texts(made.row), most=shown.MOST,
-        text_href=f"/run/{place.slug}/text/{quote(made.row.id, safe='')}?at={one.place}",
-        json_href=f"/run/{place.slug}/row/{quote(made.row.id, safe='')}.json?at={one.place}",
+        text_href=_of(place, "text", made.row.id, f"?at={one.place}"),
+        json_href=_of(place, "row", made.row.id, f".json?at={one.place}"),
+        look_href=_looking(request),
     )  # fmt: skip
+
+
+def _of(place: Place, what: str, identity: str, rest: str) -> str:
+    return f"/run/{place.slug}/{what}/{quote(identity, safe='')}{rest}"
+
+
+def _looking(request: Request) -> str:
+    """The page's own address, to look through all of a journal."""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "look"]
+    return f"?{urlencode([*kept, ('look', '1')])}"
 
 
 def _back(place: Place, view: View, number: int | None) -> str:
@@ -220,13 +233,15 @@ async def _held(request: Request, place: Place) -> Holding:
 async def _engine(
     request: Request, place: Place, held: Holding, view: View | None
 ) -> tuple[Engine | None, Making | None]:
-    """The run's index, or what makes it. A view that needs it waits a moment."""
+    """The run's index, or what makes it. A view that needs it waits a moment for it."""
     keep = keeper(request)
     engine = keep.engine(place.run, held)
     if engine is not None:
         return engine, None
     making = keep.make(place.run, held)
-    if making.task is not None and view is not None:
+    # A page that needs none is shown at once; a small run's index is there in a moment anyway.
+    waits = view is not None and (needs_index(held, view) or is_small(held))
+    if making.task is not None and waits:
         await asyncio.wait({making.task}, timeout=WAIT_S)
     return keep.engine(place.run, held), making
 
@@ -236,8 +251,11 @@ def _search(
 ) -> Search | None:
     if not view.filter.q:
         return None
-    among = lambda: candidates(held, engine, view, stop)  # noqa: E731
-    return keep.search(place.run, held, view.filter, lambda: Search(held, view.filter.q, among()))
+
+    def begun() -> Search:
+        return Search(held, view.filter.q, candidates(held, engine, view, stop))
+
+    return keep.search(place.run, held, view.filter, begun)
 
 
 async def _answered(request: Request, work: Any, limit_s: float = 10.0) -> Any:

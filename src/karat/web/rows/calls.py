@@ -21,7 +21,6 @@ import orjson
 from karat.ledger import VERSION
 
 AT_ONCE = 500  # keys of one query
-LOOK_S = 1.5  # for calls that name the row
 MOST_BODY = 20_000  # characters of a request or an answer that are read
 MOST_CALLS = 2000
 NANO = 1_000_000_000
@@ -105,8 +104,9 @@ class Ledger(msgspec.Struct):
         return sum(known) if len(known) == len(costs) else None
 
 
-def ledger(journal: Path, wrote: dict[str, str], row: str, look_s: float = LOOK_S) -> Ledger:
-    """The calls of a row. `wrote`: what each key of it made, such as `prompt` or `response 2`."""
+def ledger(journal: Path, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
+    """The calls of a row. `wrote`: what each key of it made, such as `prompt` or `response 2`;
+    `look_s`: how long to look for those that name the row."""
     if not journal.is_file():
         return Ledger(missing=len(wrote), why="The run has no journal beside it" if wrote else "")
     try:
@@ -195,9 +195,11 @@ def _joined(
 def _call(line: tuple[Any, ...]) -> Call:
     *facts, nano, price, body, length = line
     seed, turns, rest = _asked(body or "", length or 0)
+    known: dict[str, Any] = dict(zip(Call.__struct_fields__, facts, strict=False))
+    cost = None if nano is None else nano / NANO
     return Call(
-        *facts, None if nano is None else nano / NANO, price or "", rest, turns, seed, [],
-    )  # fmt: skip
+        **known, cost_usd=cost, price=price or "", body=rest, turns=turns, seed=seed, answers=[]
+    )
 
 
 def _asked(body: str, length: int) -> tuple[int | None, list[tuple[str, str]], str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
@@ -88,7 +88,7 @@ class Keeper:
 
         try:
             async with asyncio.timeout(MOST_BUILD_S):
-                if sum(part.size for part in held.parts) <= SMALL_BYTES:
+                if is_small(held):
                     await asyncio.to_thread(build, run, held, progress)
                 else:
                     await _apart(run, progress)
@@ -137,6 +137,11 @@ def keeper(request: Request) -> Keeper:
     return _keepers.setdefault(desk(request), Keeper())
 
 
+def is_small(held: Holding) -> bool:
+    """Whether the run's index is made in a moment."""
+    return sum(part.size for part in held.parts) <= SMALL_BYTES
+
+
 def prepare(request: Request, run: Run) -> None:
     """Begins to make a run's index, if it has rows and none yet: for pages that lead to them."""
     with suppress(KaratError):
@@ -151,10 +156,11 @@ async def answer(request: Request, work: Callable[[Stop], T], limit_s: float = L
     Raises: StoppedError.
     """
     stop = Stop(limit_s)
-    job = asyncio.get_running_loop().run_in_executor(_at_work, work, stop)
+    job: asyncio.Future[T] = asyncio.get_running_loop().run_in_executor(_at_work, work, stop)
     gone = asyncio.ensure_future(_gone(request))
+    both: set[asyncio.Future[Any]] = {job, gone}
     try:
-        await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.cancel()
         if not job.done():

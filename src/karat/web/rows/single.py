@@ -83,11 +83,12 @@ def fetch(held: Holding, place: int) -> tuple[Row, list[str], str, dict[str, Any
 
 
 def opened(
-    run: Run, held: Holding, place: int, ranges: dict[str, Range], stop: Stop
+    run: Run, held: Holding, place: int, ranges: dict[str, Range], stop: Stop, look_s: float
 ) -> tuple[Single, dict[str, Any]]:
-    """A row with its whole lineage. `ranges`: what the run's scores span, where that is known."""
+    """A row with its whole lineage. `ranges`: what the run's scores span, where that is known;
+    `look_s`: how long to look for calls that only name the row."""
     row, licences, training, line = fetch(held, place)
-    paid = ledger(run.journal, _wrote(row), row.id)
+    paid = ledger(run.journal, _wrote(row), row.id, look_s)
     asked_for = [call.row for call in paid.calls if call.row]
     went = trail(run, row, parents_of(row, asked_for), stop)
     made = Single(
