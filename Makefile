@@ -28,7 +28,7 @@ pytest: .venv/test.stamp
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: requirements/demo.txt pyproject.toml | .venv/bin/python
-	@echo "Installing karat into .venv (about 110 MB to fetch) …"
+	@echo "Installing karat into .venv (about 140 MB to fetch) …"
 	$(PIP) install -r requirements/demo.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
@@ -45,7 +45,7 @@ pytest: .venv/test.stamp
 # Pins for the two commands; the library itself states ranges in pyproject.toml.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
 lock: .venv/test.stamp
-	$(COMPILE) pyproject.toml --extra embedded requirements/build.in -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra embedded --extra serve requirements/build.in -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra train --extra documents --extra language \
 	  --extra math --extra sql --extra serve --extra hub --extra otel requirements/build.in \
 	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt

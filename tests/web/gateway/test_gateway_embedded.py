@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from gated import using
 from wired import Wired
@@ -38,3 +41,14 @@ def test_chat_streams_and_continuations(tmp_path):
         assert [piece.choices[0].text for piece in pieces] == [
             many.choices[0].text, many.choices[2].text,
         ]  # fmt: skip
+
+
+def test_what_the_documentation_shows_runs(tmp_path, capsys):
+    text = (Path(__file__).parents[3] / "docs" / "serve.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    with Wired(tmp_path) as wired:
+        exec(shown.replace("http://127.0.0.1:8321", wired.url), {"__name__": "docs"})
+    answer, figures = capsys.readouterr().out.strip().rsplit("\n", 1)
+    assert answer
+    cost, latency_ms = map(float, figures.split())
+    assert (cost, latency_ms > 0) == (0, True)
