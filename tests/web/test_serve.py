@@ -207,6 +207,17 @@ def test_a_terminated_server_ends_the_same_way_and_says_no_token(tmp_path: Path)
     assert secret not in out + err
 
 
+def test_it_ends_although_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    process = Started("--runs", tmp_path).process
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
 def test_pages_are_ended_at_once(tmp_path: Path) -> None:
     """A page that listens does not hold up the end of the server."""
     server = Serving(tmp_path).__enter__()

@@ -11,11 +11,12 @@ import re
 
 # Controls but line ends and tabs; marks and overrides of direction; spaces of no width; fillers;
 # tags; what no text may hold. Joiners are left: Persian, Hindi and emoji are written with them.
-_UNSEEN = re.compile(
+UNSEEN = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e"
     "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+_UNSEEN = re.compile(UNSEEN)
 
 
 def visible(text: str, most: int | None = None) -> str:

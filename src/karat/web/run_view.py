@@ -119,7 +119,7 @@ def rows_of_score(slug: str) -> Callable[[str, float, float, bool], str]:
 
     def link(key: str, low: float, high: float, kept: bool) -> str:
         return where(
-            slug, "/rows", score=key, min=f"{low:.9g}", max=f"{high:.9g}",
+            slug, "/rows", score=key, min=f"{low:.17g}", max=f"{high:.17g}",
             kept="accepted" if kept else None,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
@@ -109,6 +110,7 @@ def serve(options: Options, tell: Tell) -> None:
     desk = Desk(settings, gateway)
     _log(options)
     url = f"http://{_shown(settings)}"
+    tell = _unbroken(tell)
     running = server(desk, tell)
     for line in said(desk, url, config):
         tell(line)
@@ -117,6 +119,19 @@ def serve(options: Options, tell: Tell) -> None:
     with _loop() as runner, suppress(KeyboardInterrupt):
         runner.run(until_stopped(running, listening, gateway))
     tell("Stopped.")
+
+
+def _unbroken(tell: Tell) -> Tell:
+    """`tell`, for as long as somebody reads it: a closed pipe is no reason to miss a signal."""
+
+    def heard(line: str) -> None:
+        try:
+            tell(line)
+        except OSError:
+            with suppress(OSError):  # what is still to be flushed at the end goes nowhere
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return heard
 
 
 def check(options: Options) -> tuple[Settings, Config]:

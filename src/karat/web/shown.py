@@ -13,14 +13,11 @@ import unicodedata
 
 from markupsafe import Markup, escape
 
+from karat.report.visible import UNSEEN
+
 MOST = 20_000  # characters of one text on a page
-_HIDDEN = (
-    r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
-    r"\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff"
-    r"\U000e0000-\U000e01ef"
-)
 # A joiner after Latin text, or at the beginning, joins nothing.
-_MARKED = re.compile(rf"([{_HIDDEN}])\1*|(?:(?<=[\x00-\u02ff])|^)([\u200c\u200d])\2*", re.MULTILINE)
+_MARKED = re.compile(rf"({UNSEEN})\1*|(?:(?<=[\x00-\u02ff])|^)([\u200c\u200d])\2*", re.MULTILINE)
 
 
 def shown(text: object, most: int = MOST) -> Markup:

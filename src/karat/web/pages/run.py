@@ -36,6 +36,7 @@ from karat.report.run_scores import score_charts
 from karat.report.visible import visible
 from karat.web import respond
 from karat.web.desk import desk
+from karat.web.rows.keeper import prepare
 from karat.web.run_files import files
 from karat.web.run_tables import TABLES, everything
 from karat.web.run_view import (
@@ -65,6 +66,7 @@ KEPT = 24  # parts that took long, kept
 
 
 async def run_page(request: Request) -> Response:
+    prepare(request, desk(request).shelf.get(request.path_params["slug"]).run)
     return await asyncio.to_thread(_page, request)
 
 
