@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import date, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karat.costs import JOURNAL, KEYS, SUMMED, as_tree, costs, journals, read_days
@@ -244,6 +244,7 @@ def test_times_to_the_first_token_stand_beside_those_of_the_whole_answer(tmp_pat
     assert tree["openai/b"]["ttft_p50_ms"] is None
 
 
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.floats(0.001, 1e9), st.floats(0.001, 1e9)), min_size=1, max_size=30))
 def test_no_time_is_taken_for_another(tmp_path_factory, times):
     """However long or short: whole answers and first tokens are read in one question."""

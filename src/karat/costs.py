@@ -35,8 +35,9 @@ KEYS = {
 }
 _SUMS = """
 SELECT {key}, sum(attempts * (error = '')), sum(answers), sum(replayed),
-    sum(replayed * (substr(step, 1, 4) = 'key:')), sum(attempts * (error <> '')), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens),
-    sum(reasoning_tokens), sum(estimated), sum(cost_nano), sum(unpriced)
+    sum(replayed * (substr(step, 1, 4) = 'key:')), sum(attempts * (error <> '')),
+    sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens),
+    sum(estimated), sum(cost_nano), sum(unpriced)
 FROM minutes WHERE minute >= {since} GROUP BY 1
 """
 # Keys go through the sorting as numbers, which halves its time, and measures apart, which saves a
@@ -285,8 +286,8 @@ def as_tree(found: Costs) -> dict[str, Any]:
 
 
 def line_tree(line: Line) -> dict[str, Any]:
-    """A line in columns. `cost_usd` is what is known of the cost, None where nothing is; `unpriced` attempts cost
-    more."""
+    """A line in columns. `cost_usd` is what is known of the cost, None where nothing is;
+    `unpriced` attempts cost more."""
     tree = {name: getattr(line, name) for name in ("name", *SUMMED) if name != "cost_nano"}
     unknown = line.unpriced > 0 and line.cost_nano == 0
     tree["cost_usd"] = None if unknown else line.cost_nano / NANO

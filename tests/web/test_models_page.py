@@ -1,4 +1,4 @@
-"""The Models page: its figures are the ledgers', its links lead to the calls, budgets warn in time."""
+"""The Models page: its figures are the ledgers', its links lead to calls, budgets warn in time."""
 
 from __future__ import annotations
 
@@ -9,84 +9,20 @@ import json
 import re
 import sqlite3
 import time
-from datetime import date, datetime, timedelta
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
 import requests
+from ledgers_made import DAY_S, EVIL, NOON, attempt, compared, failed, ledger
 from raw import ask
 from serving import Serving
 
-from karat.comparison.candidates import Measured, judge
-from karat.costs import Daily, Line, costs
-from karat.ledger import EPOCH_MS, SCHEMA, Attempt, Batch
-from karat.web import cost_charts
+from karat.costs import costs
+from karat.ledger import Batch
 from karat.web.budgets import Budget
 from karat.web.comparisons import read as read_comparison
 from karat.web.gateway.keys import add
-
-EVIL = '</a><script>alert("x")</script>\u202egnp \x1b[31m'
-NOON = datetime(2026, 11, 3, 12).timestamp()  # local
-DAY_S = 86_400
-
-
-def attempt(place, **more):
-    started = more.get("started", NOON + place)
-    usual = {
-        "id": (round(started * 1000) - EPOCH_MS << 20) + place, "kind": "chat", "role": "teacher",
-        "model": "openai/a", "route": "a", "step": "respond", "row": f"{place:016x}",
-        "started": started, "latency_ms": 1000.0, "ttft_ms": 100.0, "prompt_tokens": 100,
-        "cached_tokens": 25, "completion_tokens": 50, "tokens_from": "reported",
-        "cost_nano": 10**8,
-    }  # fmt: skip
-    return Attempt(**{**usual, **more})
-
-
-def failed(place, kind="wait", status=429, outcome="retried", message="slow down", **more):
-    return attempt(
-        place, error=kind, status=status, outcome=outcome, message=message, prompt_tokens=0,
-        completion_tokens=0, cached_tokens=0, cost_nano=0, ttft_ms=None, **more,
-    )  # fmt: skip
-
-
-def ledger(folder, attempts, recipe=None, replays=()):
-    folder.mkdir(parents=True)
-    batch = Batch()
-    batch.attempts += attempts
-    batch.replays.update(replays)
-    base = sqlite3.connect(folder / "journal.sqlite")
-    base.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-    with base:
-        batch.write(base)
-    base.close()
-    if recipe is not None:
-        (folder / "recipe.yaml").write_text(f"name: x\nsteps: []\n{recipe}", encoding="utf-8")
-    return folder
-
-
-def compared(folder):
-    """compare.json as karat writes it: an end that is open is null."""
-    import msgspec
-    import numpy as np
-    import orjson
-
-    random = np.random.default_rng(1)
-    measured = [
-        Measured(
-            name, f"openai/{name}", 2 + at + random.normal(0, 0.3, 40), random.normal(2, 1, 40),
-            np.array([1.0] + [0.0] * 39), np.full(40, cost), np.full(40, 1.0 + at), [900.0, 1100.0],
-        )
-        for at, (name, cost) in enumerate((("cheap", 0.01), (f"dear {EVIL}", 0.1)))
-    ]  # fmt: skip
-    found = judge(measured, name="which", by="r.reward", scale=(0, 4), n=1, best=1, seed=1)
-    found.recommendation = f"take dear {EVIL}"
-    tree = msgspec.to_builtins(found)
-    tree.pop("files")
-    folder.mkdir()
-    (folder / "compare.json").write_bytes(orjson.dumps(tree))
-    (folder / "compare.html").write_text("<!doctype html><title>all of it</title>")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -354,56 +290,6 @@ def test_a_link_out_of_the_folder_is_no_comparison(tmp_path):
     (tmp_path / "runs" / "in" / "compare.json").symlink_to(tmp_path / "outside" / "compare.json")
     with Serving(tmp_path / "runs") as server:
         assert ask(server.port, "/models/comparison/in.json").status == 404
-
-
-# --- charts --------------------------------------------------------------------------------------
-
-
-def daily(days, name="m", nano=10**9):
-    start = date(2026, 1, 5)
-    return [Daily(str(start + timedelta(days=day)), name, nano, 0, 10, 1) for day in days]
-
-
-@pytest.mark.parametrize(
-    ("last", "each", "bars"), [(9, "day", 2), (61, "day", 2), (62, "week", 2), (2000, "month", 2)]
-)
-def test_long_spans_are_told_by_the_week_and_the_month(last, each, bars):
-    found = cost_charts.stacks(daily([0, last]), lambda **_: "/calls")
-    assert found.each == each
-    assert found.charts[0].count('class="k-c0"') == bars
-
-
-def test_a_stack_is_as_high_as_its_parts_together():
-    found = cost_charts.stacks(
-        [*daily([0], "a", 3 * 10**9), *daily([0], "b", 10**9)], lambda **_: ""
-    )
-    boxes = {
-        kind: (float(y), float(h)) for kind, y, h in re.findall(
-            r'<rect class="(k-c\d)"[^>]* y="([\d.]+)" width="[\d.]+" height="([\d.]+)"',
-            found.charts[0],
-        )
-    }  # fmt: skip
-    (low_y, low_h), (high_y, high_h) = boxes["k-c0"], boxes["k-c1"]
-    assert low_h == pytest.approx(3 * high_h, rel=0.01)
-    assert high_y + high_h == pytest.approx(low_y, abs=0.02)
-
-
-def test_what_costs_nothing_is_told_by_its_tokens_and_rare_names_together():
-    days = [one for i in range(9) for one in daily([0], f"m{i}", 0)]
-    found = cost_charts.stacks(days, lambda **_: "")
-    assert found.of == "tokens"
-    assert found.parts[-1].said == "3 more, 30 tokens"
-    assert cost_charts.stacks([], lambda **_: "") is None
-
-
-def test_times_share_one_scale():
-    lines = [Line("fast", latencies={40: 9}, firsts={8: 9}), Line("slow", latencies={80: 9})]
-    drawn = cost_charts.times(lines, lambda **_: "/calls")[0]
-    assert drawn.count('class="hit"') == 2
-    xs = [float(x) for x in re.findall(r'<circle class="k-gold" cx="([\d.]+)"', drawn)]
-    assert len(xs) == 2
-    assert abs(xs[1] - xs[0]) > 300
-    assert cost_charts.times([Line("none")], lambda **_: "") is None
 
 
 # --- in a browser --------------------------------------------------------------------------------

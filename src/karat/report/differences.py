@@ -8,40 +8,20 @@ Hub are compared alike. Where one side is a run, its dropped rows say why a row 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from karat.curation.moments import Moments
-from karat.curation.shingles import digests, normalise
 from karat.intervals import difference
-from karat.report.survey_source import own_file, read_foreign
-from karat.row import Response, Row
+from karat.report.side import SHARES, Floats, Keys, Side, read_side, reasons
 from karat.rundir import Run
-from karat.stage import read_rows
-from karat.table import plain
 
-AT_ONCE = 1024
-SHARES = ("source", "model", "task", "topic", "difficulty", "split")  # whose shares are compared
 MOST_VALUES = 12  # of one of them
 MOST_REASONS = 12
-Keys = NDArray[np.uint64]
-
-
-class Side(NamedTuple):
-    """One data set: what it asks and answers by digest, in file order, and its figures."""
-
-    name: str
-    prompts: Keys
-    answers: Keys
-    figures: dict[str, Moments]
-    shares: dict[str, Counter[str]]
 
 
 class Differences(msgspec.Struct):
@@ -69,101 +49,83 @@ class Differences(msgspec.Struct):
 def differences(a: Path, b: Path) -> Differences:
     """What changed from `a` to `b`: runs, or files and folders that `read` can read.
 
-    About 60 bytes a row. Raises: RecipeError.
+    About 100 bytes a row. Raises: RecipeError.
     """
-    one, other = _side(a), _side(b)
-    first = dict(zip(one.prompts.tolist(), one.answers.tolist(), strict=True))
-    shared = [(first[p], q) for p, q in _pairs(other) if p in first]
-    gone = one.prompts[~np.isin(one.prompts, other.prompts)]
-    new = other.prompts[~np.isin(other.prompts, one.prompts)]
+    return between(read_side(a), read_side(b), _dropped(a), _dropped(b))
+
+
+def between(
+    one: Side, other: Side, dropped: Path | None = None, others: Path | None = None
+) -> Differences:
+    """The same of two sides that are read; `dropped` and `others` are the files that say why a row
+    is missing on the first and on the second. Raises: RecipeError."""
+    places = matched(one.prompts_N, other.prompts_N)
+    gone = one.prompts_N[~np.isin(one.prompts_N, other.prompts_N)]
+    new = other.prompts_N[~np.isin(other.prompts_N, one.prompts_N)]
     return Differences(
-        one.name, other.name, (len(one.prompts), len(other.prompts)), len(shared),
-        sum(p != q for p, q in shared), _why(gone, b), _why(new, a),
-        {name: _change(one, other, name) for name in sorted({*one.figures, *other.figures})},
+        one.name, other.name, (one.rows, other.rows), len(places),
+        int((one.answers_N[places[:, 0]] != other.answers_N[places[:, 1]]).sum()),
+        _why(gone, others), _why(new, dropped),
+        {name: _change(one, other, name) for name in sorted({*one.numbers, *other.numbers})},
         {name: both for name in SHARES if (both := _both(one.shares[name], other.shares[name]))},
     )  # fmt: skip
 
 
-def _pairs(side: Side) -> Iterator[tuple[int, int]]:
-    """(prompt, answer), each prompt once."""
-    return iter(dict(zip(side.prompts.tolist(), side.answers.tolist(), strict=True)).items())
+def matched(one: Keys, other: Keys) -> NDArray[np.int64]:
+    """(place in one, place in the other) of every prompt that both have, in the first one's order.
+    Of a prompt that stands several times on a side, the last counts."""
+    (keys, mine), (others, theirs) = _lasts(one), _lasts(other)
+    _, at, there = np.intersect1d(keys, others, assume_unique=True, return_indices=True)
+    places: NDArray[np.int64] = np.stack([mine[at], theirs[there]], axis=1)
+    return places[np.argsort(places[:, 0])]
 
 
-def _side(path: Path) -> Side:
-    file = own_file(path)
-    prompts, answers = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
-    figures: dict[str, Moments] = {}
-    shares: dict[str, Counter[str]] = {name: Counter() for name in SHARES}
-    rows = _live(read_rows(file) if file else read_foreign(path))
-    while part := list(islice(rows, AT_ONCE)):
-        chosen = [(row.kept() or [Response("")])[0] for row in part]
-        prompts.append(_digests(_asked(row) for row in part))
-        answers.append(_digests(response.content for response in chosen))
-        for row, response in zip(part, chosen, strict=True):
-            _measure(row, response, figures, shares)
-    return Side(str(path), np.concatenate(prompts), np.concatenate(answers), figures, shares)
+def _lasts(keys: Keys) -> tuple[Keys, NDArray[np.int64]]:
+    found, place = np.unique(keys[::-1], return_index=True)
+    return found, len(keys) - 1 - place
 
 
-def _live(rows: Iterable[Row]) -> Iterator[Row]:
-    return (row for row in rows if row.dropped is None)
+def _dropped(path: Path) -> Path | None:
+    """Where a run says why it dropped rows; None for what is no run."""
+    if not (path / "recipe.yaml").is_file():
+        return None
+    file = Run.open(path).dropped_file
+    return file if file.is_file() else None
 
 
-def _asked(row: Row) -> str:
-    return "\n".join(m.content for m in row.messages if m.role != "system")
-
-
-def _digests(texts: Iterable[str]) -> Keys:
-    found: Keys = digests(normalise(pa.array([plain(text) for text in texts], pa.string())))
-    return found
-
-
-def _measure(
-    row: Row, response: Response, figures: dict[str, Moments], shares: dict[str, Counter[str]]
-) -> None:
-    found = {
-        "words of the prompt": float(len(_asked(row).split())),
-        "words of the answer": float(len(response.content.split())),
-        "responses a row": float(len(row.responses)),
-        **response.scores,
-    }
-    for name, value in found.items():
-        figures.setdefault(name, Moments()).add(value)
-    told = {"source": row.source, "model": response.model or "given", **row.meta}
-    for name in SHARES:
-        if isinstance(said := told.get(name), str):
-            shares[name][said] += 1
-
-
-def _why(missing: Keys, where: Path) -> dict[str, int]:
-    """Why these rows are not in the data at `where`: as its run says, if it is one."""
+def _why(missing: Keys, dropped: Path | None) -> dict[str, int]:
+    """Why these rows are not in the other data: as its run says, if it is one."""
     if not len(missing):
         return {}
-    counts: Counter[str] = Counter()
-    if (where / "recipe.yaml").is_file() and Run.open(where).dropped_file.is_file():
-        left = set(missing.tolist())
-        rows = read_rows(Run.open(where).dropped_file)
-        while part := list(islice(rows, AT_ONCE)):
-            for row, key in zip(part, _digests(_asked(r) for r in part).tolist(), strict=True):
-                if key in left:
-                    left.discard(key)
-                    counts[(row.dropped or "").partition(" (")[0]] += 1
-    reasons = dict(counts.most_common(MOST_REASONS))
-    if others := counts.total() - sum(reasons.values()):
-        reasons["other reasons"] = others
+    counts = reasons(dropped, missing) if dropped is not None else Counter[str]()
+    told = dict(counts.most_common(MOST_REASONS))
+    if others := counts.total() - sum(told.values()):
+        told["other reasons"] = others
     if unknown := len(missing) - counts.total():
-        reasons["not there"] = unknown
-    return reasons
+        told["not there"] = unknown
+    return told
 
 
 def _change(one: Side, other: Side, name: str) -> dict[str, Any]:
     """Mean on each side, and the difference with its limits where there is enough of both."""
-    before, after = (side.figures.get(name, Moments()) for side in (one, other))
+    before, after = (moments(side.numbers.get(name)) for side in (one, other))
     found = difference(after.sample, before.sample)
     return {
         "a": before.mean if before.n else None,
         "b": after.mean if after.n else None,
         "change": None if found is None else [found.value, found.low, found.high],
     }
+
+
+def moments(values: Floats | None) -> Moments:
+    """Of the numbers that are there."""
+    known = values[np.isfinite(values)] if values is not None else np.zeros(0)
+    found = Moments()
+    if len(known):
+        mean = float(known.mean())
+        with np.errstate(over="ignore"):  # a reward may give 1e300, whose square is none
+            found.merge(len(known), mean, float(((known - mean) ** 2).sum()))
+    return found
 
 
 def _both(one: Counter[str], other: Counter[str]) -> dict[str, tuple[float, float]]:

@@ -8,13 +8,14 @@ said aloud: a wrong one costs money.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
 from karat.steps._shapes import PAIR, Mapping, after, answers_in, before, look, quoted
-from karat.steps._turns import is_dialogue
+from karat.steps._turns import UnusableError, is_dialogue
 from karat.table import SCHEMA
 
 Records = Sequence[dict[str, Any]]
@@ -93,14 +94,12 @@ def _find_answers(found: Mapping, columns: list[str]) -> list[str]:
 def _check_scores(
     names: list[str], found: Mapping, columns: list[str], samples: Records, where: str
 ) -> None:
-    inside = {
-        key
-        for record in samples
-        for column in found.responses or []
-        for item in answers_in(look(record, column), found.listed)
-        if isinstance(item, dict)
-        for key in item
-    }
+    inside: set[str] = set()
+    for record in samples if names else []:
+        for column in found.responses or []:
+            with suppress(UnusableError):  # that record is told by its own row
+                items = answers_in(look(record, column), found.listed)
+                inside.update(key for item in items if isinstance(item, dict) for key in item)
     known = {*columns, *inside}
     for name in names:
         beside = {f(name, c) for c in found.responses or [] for f in (before, after)}

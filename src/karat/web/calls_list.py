@@ -132,7 +132,7 @@ def asked_of(params: QueryParams) -> Asked:
     before = given.pop("before", str(2**62))
     if not (before.isascii() and before.isdigit() and len(before) < 20):
         raise RecipeError("before is the id of a call")
-    return Asked(**given, before=min(int(before), 2**62))  # type: ignore[arg-type]
+    return Asked(**given, before=min(int(before), 2**62))
 
 
 def _day(text: str) -> date:
@@ -180,8 +180,8 @@ def latest(ledgers: Sequence[Ledger], asked: Asked, shown: int = SHOWN) -> Lates
 
 
 def _call(ledger: Ledger, row: tuple[Any, ...]) -> Call:
-    *told, nano, tries = row
-    return Call(ledger, *told, None if nano is None else nano / NANO, tries)
+    nano = row[-2]
+    return Call._make((ledger, *row[:-2], None if nano is None else nano / NANO, row[-1]))
 
 
 def _span(day: str) -> tuple[float, float]:

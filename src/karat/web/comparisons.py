@@ -81,7 +81,8 @@ def folder_of(root: Path, slug: str) -> Path | None:
 
 def _drawn(slug: str, file: Path) -> tuple[str, list[Pair]]:
     """What it recommends, and its charts against cost and time."""
-    found = read(file)
+    # Names are other people's, and a chart escapes them but shows what turns a line around.
+    found = msgspec.convert(_cleaned(msgspec.to_builtins(read(file))), Comparison)
     told = in_words(found)
     wide, narrow = charts(found, WIDE), charts(found, NARROW)
     pictures = [
@@ -91,7 +92,7 @@ def _drawn(slug: str, file: Path) -> tuple[str, list[Pair]]:
         )
         for place, (one, other) in enumerate(zip(wide, narrow, strict=True))
     ]
-    return visible(found.recommendation, 1000), pictures
+    return found.recommendation, pictures
 
 
 def read(file: Path) -> Comparison:
@@ -111,3 +112,12 @@ def _open_ends(value: Any) -> Any:
         ends = {"value": math.inf, "low": -math.inf, "high": math.inf}
         return {key: ends[key] if end is None else end for key, end in value.items()}
     return {key: _open_ends(one) for key, one in value.items()}
+
+
+def _cleaned(value: Any) -> Any:
+    """The same with texts that can be looked at."""
+    if isinstance(value, str):
+        return visible(value, 1000)
+    if isinstance(value, list | tuple):
+        return [_cleaned(one) for one in value]
+    return {k: _cleaned(v) for k, v in value.items()} if isinstance(value, dict) else value

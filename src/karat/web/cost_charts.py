@@ -23,6 +23,7 @@ from karat.report.visible import visible
 COST_WIDTHS, TIME_WIDTHS = (1180.0, 344.0), (1180.0, 344.0)
 COLOURS = (0, 1, 3, 4, 5, 6)  # of the pages' palette: red means trouble, the last one is grey
 MOST_BARS = 62  # days, then weeks, then months
+LEAST_BARS = 14  # for which there is room at least: one bar alone is no wall
 MOST_LINES = 24  # names in the chart of times
 LINE = 38.0
 OTHERS = "others"
@@ -95,7 +96,7 @@ def stacks(days: Iterable[Daily], calls: CallsOf) -> Stacks | None:
     totals: dict[str, float] = defaultdict(float)
     for one in found:
         totals[one.name] += value(one)
-    names = sorted(totals, key=lambda name: (-totals[name], name))
+    names = sorted((n for n in totals if totals[n]), key=lambda name: (-totals[name], name))
     own = names[: len(COLOURS)]
     bars, each = _bars(found, value, own)
     kinds = {name: f"k-c{COLOURS[place]}" for place, name in enumerate(own)}
@@ -172,8 +173,8 @@ def _stacked(
     every = -(-len(bars) // (9 if width > 500 else 4))
     stops = [float(place) for place in range(0, len(bars), every)]
     form = "%Y-%m" if each == "month" else "%d %b"
-    x = Axis("", -0.5, max(len(bars), 6) - 0.5, text=lambda v: f"{bars[round(v)].start:{form}}",
-             stops=stops)  # fmt: skip
+    end = max(len(bars), LEAST_BARS) - 0.5
+    x = Axis("", -0.5, end, text=lambda v: f"{bars[round(v)].start:{form}}", stops=stops)
     y = fit([0.0, most], "", _tick(of), log=False)._replace(low=0.0)
     panel = _Linked("", x, y, width, 300.0 if width > 500 else 240.0)
     half = 0.5 - max(0.08, min(0.2, 1.5 * len(bars) / width))

@@ -7,6 +7,7 @@ journal said last, so that five hundred runs cost milliseconds and only those at
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,7 +25,7 @@ from karat.costs import Costs, Daily, Line, added, check, first_minute, journals
 from karat.errors import KaratError, RecipeError, RunError
 from karat.journal import look_up
 from karat.web.desk import Desk, desk
-from karat.web.shelf import Place, as_slug
+from karat.web.shelf import FRESH_S, Place, as_slug
 
 T = TypeVar("T")
 KEPT = 4096  # answers of single journals
@@ -58,7 +59,7 @@ class Failure(NamedTuple):
     model: str
     step: str
     error: str
-    count: int
+    attempts: int
     minute: int
 
 
@@ -69,9 +70,17 @@ class Ledgers:
         self._desk = desk
         self._kept: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
         self._one = threading.Lock()
+        self._found: list[Ledger] = []
+        self._listed = -FRESH_S
 
     def all(self) -> list[Ledger]:
         """Every journal below the root, by name."""
+        if time.monotonic() - self._listed >= FRESH_S:
+            self._found = self._list()
+            self._listed = time.monotonic()
+        return list(self._found)
+
+    def _list(self) -> list[Ledger]:
         root = self._desk.settings.root
         places = {place.run.journal.resolve(): place for place in self._desk.shelf.places()}
         taken = {place.slug for place in places.values()}

@@ -55,7 +55,7 @@ class Error(NamedTuple):
     """A kind of failure in words. `models` are (name, how often, its calls); the message is one of
     the latest of its kind."""
 
-    count: str
+    times: str
     what: str
     message: str
     passing: bool
@@ -165,10 +165,10 @@ def errors(books: Ledgers, failures: Sequence[Failure]) -> list[Error]:
     counts: dict[str, dict[str, int]] = {}
     for one in failures:
         models = counts.setdefault(one.error, {})
-        models[one.model] = models.get(one.model, 0) + one.count
+        models[one.model] = models.get(one.model, 0) + one.attempts
     words = _words(books, {one.ledger.slug: one.ledger for one in failures}.values())
     found = [_error(kind, models, words.get(kind, [])) for kind, models in counts.items()]
-    found.sort(key=lambda one: (one.passing, -int(one.count.replace(",", "")), one.what))
+    found.sort(key=lambda one: (one.passing, -int(one.times.replace(",", "")), one.what))
     return found
 
 

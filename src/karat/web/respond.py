@@ -41,7 +41,7 @@ DOCUMENT_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sa
 _DARK = "@media(prefers-color-scheme:dark)"
 _OWN_STYLE = re.compile("<style>.*?</style>", re.DOTALL)
 # What a spreadsheet takes for a formula. Source: OWASP, "CSV Injection".
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -92,7 +92,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]], *, heading: bool = True) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.writer(out)
     if heading:
-        writer.writerow(names)
+        writer.writerow([_cell(name) for name in names])
     writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return out.getvalue()
 

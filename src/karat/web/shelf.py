@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,9 +56,10 @@ class Shelf:
 
     def _list(self) -> dict[str, Place]:
         found: dict[str, Place] = {}
-        for folder in sorted(_runs(self.root, DEPTH)):
+        for folder in sorted(_runs(self.root, DEPTH, set())):
             inside = folder.relative_to(self.root)
             name = inside.as_posix() if inside.parts else folder.resolve().name
+            name = os.fsencode(name).decode("utf-8", "replace")  # no JSON holds other bytes
             slug = as_slug(name, found)
             found[slug] = Place(slug, name, Run(folder))
         return found
@@ -72,19 +75,51 @@ def as_slug(name: str, taken: Container[str]) -> str:
     return slug
 
 
-def _runs(folder: Path, depth: int) -> Iterator[Path]:
+def _runs(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        now = folder.stat()
+        with os.scandir(folder) as entries:
+            inner = [e for e in entries if e.is_dir() and not e.name.startswith(".")]
+    except OSError:  # not there yet, or not ours to enter
+        return
+    seen.add((now.st_dev, now.st_ino))
     run = Run(folder)
-    # A recipe alone is somebody's file; a run that has begun has written more.
-    begun = run.journal, run.live_file, run.report_file, run.accepted_file
-    if run.recipe.is_file() and any(path.is_file() for path in begun):
+    if _is_run(run):
         yield folder
     if depth == 0:
         return
+    for entry in sorted(inner, key=lambda e: (e.is_symlink(), e.name)):
+        if entry.name in (run.stages.name, run.export.name):
+            continue
+        # Links are entered last, and never to where one has been: they may lead in rings.
+        if not entry.is_symlink() or _identity(entry) not in seen:
+            yield from _runs(folder / entry.name, depth - 1, seen)
+
+
+def _identity(entry: os.DirEntry[str]) -> tuple[int, int] | None:
+    with suppress(OSError):
+        now = entry.stat()
+        return now.st_dev, now.st_ino
+    return None
+
+
+def _is_run(run: Run) -> bool:
+    """Whether a folder holds a run that has begun; a recipe alone is somebody's file.
+
+    A folder may come from anybody: a link in place of what pages show as text would show them
+    another file, and a pipe would be waited for.
+    """
+    recipe = _mode(run.recipe, follow=False)
+    if recipe is None:
+        return False
+    begun = [_mode(path, follow=False) for path in (run.live_file, run.report_file)]
+    begun += [_mode(path) for path in (run.journal, run.accepted_file, run.dropped_file)]
+    there = [mode for mode in begun if mode is not None]
+    return bool(there) and all(map(stat.S_ISREG, (recipe, *there)))
+
+
+def _mode(path: Path, *, follow: bool = True) -> int | None:
     try:
-        with os.scandir(folder) as entries:
-            inner = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
-    except OSError:  # not there yet, or not ours to enter
-        return
-    for name in inner:
-        if name not in (run.stages.name, run.export.name):
-            yield from _runs(folder / name, depth - 1)
+        return path.stat(follow_symlinks=follow).st_mode
+    except OSError:
+        return None

@@ -19,6 +19,8 @@ from karat.live import State, StepState
 from karat.rundir import Run
 from karat.web.shelf import Place
 
+MOST = 1e15  # rows, dollars or seconds that a file can mean
+LATEST = 2.0**35  # Unix seconds: a thousand years on
 STATES = ("running", "failed", "damaged", "stopped", "finished")  # in the order of their urgency
 
 
@@ -99,7 +101,11 @@ class Summaries:
             return kept[1] if kept[1].slug == place.slug else msgspec.structs.replace(
                 kept[1], slug=place.slug, name=place.name
             )  # fmt: skip
-        made = _line(place)
+        try:
+            made = _sound(_line(place))
+        except (ArithmeticError, RecursionError, TypeError, ValueError):
+            made = Line(place.slug, place.name, "stopped", when=_changed(run))
+            made = _damaged(made, "its files hold what karat does not write")
         self._kept[run.path] = (stamp, made)
         return made
 
@@ -138,6 +144,17 @@ def _line(place: Place) -> Line:
         line.status = "finished"
     if line.status == "finished" and not run.accepted_file.is_file():
         return _damaged(line, "accepted.parquet is not there")
+    return line
+
+
+def _sound(line: Line) -> Line:
+    """The line, if a page and a file can show its figures: one run must not take all from view.
+
+    Raises: ValueError.
+    """
+    figures = (v for v in msgspec.structs.astuple(line) if isinstance(v, int | float))
+    if not all(abs(figure) <= MOST for figure in figures) or not 0 <= line.when <= LATEST:
+        raise ValueError("no figure")
     return line
 
 

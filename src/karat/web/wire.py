@@ -2,7 +2,9 @@
 be, and on how long its body may take.
 
 Without them a client that sends a byte a minute holds a connection for ever, and one that never
-ends its headers fills the memory. Timers of the connection, so that an answer costs nothing more.
+ends its headers, or what comes after its body, fills the memory. Headers after a body are dropped:
+none of them may pass for one that came before it. Timers of the connection, so that an answer costs
+nothing more.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._timer: asyncio.TimerHandle | None = None
         self._phase = self._timed = IDLE
-        self._head = 0  # bytes of a head that has begun
+        self._head = 0  # bytes of a head that has begun, or of what frames a body
+        self._carried = False  # whether the last bytes held some of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -43,8 +46,9 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._carried = False
         super().data_received(data)
-        if self._phase == HEAD:
+        if self._phase != IDLE and not self._carried:
             self._head += len(data)
             if self._head > MOST_HEAD:
                 self._refuse(431)
@@ -59,9 +63,17 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._phase, self._head = HEAD, 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase == HEAD:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._phase = BODY
+        self._phase, self._head = BODY, 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._carried, self._head = True, 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -40,6 +40,7 @@ log = logging.getLogger("karat.gateway")
 
 ROLE = "gateway"
 LIMIT_S = 600.0  # of one request, from its first byte to the last of its answer
+MOST_NAME = 300  # characters of a name that no config holds
 MOST_MODELS = 1000  # that were asked by provider/name: each holds a limiter and connections
 CACHE = ("use", "refresh")
 
@@ -178,10 +179,10 @@ class Gateway:
 
     def _parse(self, name: str, caller: Caller) -> ModelSpec:
         """Raises: RecipeError."""
+        if len(name) > MOST_NAME or not name.isprintable():
+            raise RecipeError("no model is called so")
         if "/" not in name:
             raise RecipeError(f"no model '{name}'; {did_you_mean(name, self.names(caller))}")
-        if len(name) > 300 or not name.isprintable():
-            raise RecipeError("no model is called so")
         if len(self.client.models) - len(self._named) >= MOST_MODELS:
             raise RecipeError(
                 "too many models were asked for; name this one in the server's config"
@@ -215,7 +216,8 @@ class Gateway:
         self._check_ledger()
         _check_use(name, caller)
         if name not in self.config.rewards:
-            raise not_found(name, f"no reward '{name}'; {did_you_mean(name, known)}")
+            short = name[:MOST_NAME]  # to find what is near takes long for a long one
+            raise not_found(short, f"no reward '{short}'; {did_you_mean(short, known)}")
         try:
             self.graders.check(name)
             models = [self._for_reward(one).models[one] for one in self.graders.models(name)]

@@ -54,7 +54,7 @@ def not_found(name: str, why: str) -> Refused:
     return Refused(
         404,
         "invalid_request_error",
-        f"the model '{name}' cannot be used here: {why}",
+        f"the model '{name[:300]}' cannot be used here: {why}",
         code="model_not_found",
         param="model",
     )

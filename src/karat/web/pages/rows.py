@@ -36,7 +36,7 @@ NEAR = ("n", "at", "look")  # which of a view's rows, in the URL of one, and how
 LOOK_S, LONG_LOOK_S = 0.6, 25.0  # through a journal, for calls that name a row
 _TYPES = {**respond.TYPES}
 
-respond.templates().filters.update(shown=shown.shown, said=shown.said)
+respond.templates().filters.update(shown=shown.shown, said=shown.said, graded=facets.graded)
 
 
 async def rows(request: Request) -> Response:
@@ -243,7 +243,8 @@ async def _engine(
     waits = view is not None and (needs_index(held, view) or is_small(held))
     if making.task is not None and waits:
         await asyncio.wait({making.task}, timeout=WAIT_S)
-    return keep.engine(place.run, held), making
+    engine = keep.engine(place.run, held)
+    return engine, making if engine is None else None
 
 
 def _search(

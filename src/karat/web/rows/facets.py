@@ -69,6 +69,15 @@ def shown(
     }
 
 
+def graded(value: float | None, places: int = 3) -> str:
+    """A score as a table shows it; a reward of a user's own may say anything."""
+    if value is None:
+        return "–"
+    return (
+        f"{value:.{places}g}" if abs(value) >= 1e5 else f"{round(value, places) + 0.0:.{places}f}"
+    )
+
+
 def chips(view: View) -> list[Chip]:
     asked, made = view.filter, []
     for name in ("kept", "step", "reason", "model", "source", "training", "q"):

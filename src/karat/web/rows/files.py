@@ -8,6 +8,7 @@ them, so each is opened by what it was when it was found: a page never mixes two
 from __future__ import annotations
 
 import os
+import stat
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -195,6 +196,8 @@ def part_of(path: Path) -> Part | None:
     """The file as it is now; None where it is not there, not whole, or no file of rows."""
     try:
         now = path.stat()
+        if not stat.S_ISREG(now.st_mode):  # a pipe would be waited for
+            return None
         metadata = _metadata(path, now.st_size, now.st_mtime_ns)
         if set(SCHEMA.names) - set(metadata.schema.to_arrow_schema().names):
             return None

@@ -44,7 +44,9 @@ class About(msgspec.Struct):
 def places(run: Run) -> list[Path]:
     """Where a run's index may lie: beside it, else in the cache."""
     inside = digest(os.fsencode(run.path.resolve())).hex()
-    found = [run.path / FOLDER / FILE]
+    beside = run.path / FOLDER
+    # A link would have another folder's file replaced: a run may come from anybody.
+    found = [] if beside.is_symlink() else [beside / FILE]
     with suppress(RunError):  # no home directory
         found.append(cache_dir() / "rows" / inside / FILE)
     return found
@@ -91,7 +93,8 @@ def _written(path: Path, held: Holding, progress: Progress) -> Names:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # Opened first: where nothing may be written, that is known before anything is read.
-        with beside.open("wb") as stream:
+        beside.unlink(missing_ok=True)  # of a process that ended, or a link to somewhere else
+        with beside.open("xb") as stream:
             names = names_of(held)
             told = msgspec.json.encode(About(VERSION, held.key, names))
             shape = schema(names).with_metadata({META: told})

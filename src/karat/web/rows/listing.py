@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,7 +119,7 @@ def _found(
     hits = list(search.hits)
     if view.sort and engine is not None:
         among = np.array(hits, np.int64)
-        rest = Stop(max(2.0, stop.until))  # to sort what there was time to find
+        rest = Stop(max(2.0, stop.until - time.monotonic()))  # to sort what there was time to find
         places = engine.places(view, rest, view.first, view.size, among=among)
         return [int(place) for place in places], len(hits), not search.done
     return hits[view.first : end], len(hits), not search.done

@@ -203,8 +203,8 @@ def _scales(recipe: Path, changed_ns: int) -> dict[str, Range]:
         graders = Graders(written, Path(str(tree.get("folder") or recipe.parent)), {})
         found: dict[str, Range] = {}
         for name, value in written.items():
-            kind = value if isinstance(value, str) else str(value.get("reward", ""))
-            if kind.partition("/")[0] in LOCAL:
+            kind = value if isinstance(value, str) else value.get("reward")
+            if isinstance(kind, str) and kind.partition("/")[0] in LOCAL:
                 attributes = graders.get(name).attributes
                 found |= {f"{name}.{attribute}": scale for attribute, scale in attributes.items()}
     except (KaratError, OSError, AttributeError, TypeError, ValueError):
