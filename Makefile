@@ -20,8 +20,9 @@ types: .venv/test.stamp
 layers: .venv/test.stamp
 	$(BIN)/lint-imports --no-cache
 
+# Three workers on two cores: many tests wait for a server's pace or for a process of their own.
 pytest: .venv/test.stamp
-	KARAT_BROWSER=required $(BIN)/python -m pytest -n 2 --dist loadfile
+	KARAT_BROWSER=required $(BIN)/python -m pytest -n 3 --dist loadfile
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("karat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'

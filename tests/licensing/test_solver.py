@@ -79,6 +79,12 @@ def test_nothing_unknown_or_forbidden_is_a_yes(sources):
         assert found.release.allowed
 
 
+def test_what_may_not_be_changed_is_no_yes_to_training_either():
+    found = solve([data("cc-by-nd-4.0", training="unknown")])
+    assert set(kinds(found.blockers)) == {"no_derivatives", "unknown"}
+    assert found.trains.verdict == "unknown"
+
+
 def test_llama_asks_for_its_name():
     found = solve([model("vllm", "llama-3.3-70b-instruct", rows=5)])
     assert not found.blockers

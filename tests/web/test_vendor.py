@@ -21,7 +21,7 @@ OURS = sorted(
     for path in [*STATIC.rglob("*"), *TEMPLATES.rglob("*")]
     if path.is_file() and VENDOR not in path.parents
 )
-FRAGMENTS = ("run.js",)
+FRAGMENTS = ("compare.js", "run.js")
 MOST = 70 * 1024  # bytes of foreign code
 
 

@@ -77,7 +77,8 @@ def _claims(source: Source) -> list[_Claim]:
         claims += _of_licence(source, part, name, terms)
     if source.training == "no" and not any(claim.kind == "forbidden" for claim in claims):
         claims.append(_forbidden(source, _title(source), None))
-    if source.training == "unknown" and not any(claim.kind in BLOCKERS for claim in claims):
+    # That its text may not be changed says nothing of training on it.
+    if source.training == "unknown" and not {c.kind for c in claims} & {"forbidden", "unknown"}:
         claims.append(_unknown(source, _title(source), None))
     if source.training == "conditions" and not claims:
         text = source.note or f"Read the terms of {source.name} for what they ask."

@@ -29,7 +29,7 @@ async function ask() {
       return;
     }
   }
-  box.innerHTML = text;
+  box.innerHTML = text; // escaped by the server's templates, as the page itself is
   told();
   if (location.hash) by(location.hash.slice(1))?.scrollIntoView();
 }
