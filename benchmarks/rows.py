@@ -39,8 +39,10 @@ import pyarrow.parquet as pq
 
 from karat.columns import best_texts, first_kept, score_values
 from karat.finish import FINAL_SCHEMA
+from karat.rundir import Run
 from karat.stage import written
 from karat.table import MESSAGE, RESPONSE, SCHEMA, SCORE
+from karat.web.rows.index import places
 
 AT_ONCE = 1024
 N = 4
@@ -235,8 +237,8 @@ def questions(where: str, word: str, rows: int) -> dict[str, Callable[[], str]]:
 def measure(folder: Path, repeats: int) -> dict[str, Any]:
     rows = sum(pq.read_metadata(folder / f"{name}.parquet").num_rows
                for name in ("accepted", "dropped"))  # fmt: skip
-    for left in (folder / ".index").glob("*"):
-        left.unlink()
+    for index in places(Run(folder)):
+        index.unlink(missing_ok=True)
     found: dict[str, Any] = {"rows": rows, "cores": os.cpu_count()}
     with served(folder.parent) as (url, pid):
         where = f"{url}/run/{folder.name}/rows"

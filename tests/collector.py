@@ -3,53 +3,38 @@
 from __future__ import annotations
 
 import gzip
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from loopback import Handler, Loopback
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
-class Collector:
+class _Handler(Handler):
+    def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.owner.bodies.append((self.path, body))
+        self.owner.headers.append(dict(self.headers))
+        time.sleep(self.owner.hangs)
+        self.reply(self.owner.status)
+
+
+class Collector(Loopback):
     """`with Collector() as collector: collector.url`. `status` is what it answers; with `hangs` it
     answers after so many seconds."""
 
+    handler = _Handler
+
     def __init__(self, status: int = 200, hangs: float = 0.0) -> None:
+        super().__init__()
+        self.status, self.hangs = status, hangs
         self.bodies: list[tuple[str, bytes]] = []
         self.headers: list[dict[str, str]] = []
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if self.headers.get("content-encoding") == "gzip":
-                    body = gzip.decompress(body)
-                owner.bodies.append((self.path, body))
-                owner.headers.append(dict(self.headers))
-                time.sleep(hangs)
-                self.send_response(status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Collector:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._thread.join(10)
-        self._server.server_close()
 
     def spans(self) -> list[dict[str, Any]]:
         """Every span: its name, ids, times in ns, kind, status and attributes."""

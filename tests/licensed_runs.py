@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import yaml
-from conftest import LengthReward
+import ran
 from server import Server
 
 import karat
@@ -41,23 +40,18 @@ def write_files(folder: Path) -> None:
 def write_recipe(folder: Path, url: str, **top: Any) -> Path:
     write_files(folder)
     tree = {
-        "name": "licensed", "seed": 7,
+        "name": "licensed",
         "models": {
             "llama": {"model": LLAMA, "base_url": url}, "qwen": {"model": QWEN, "base_url": url},
         },
-        "rewards": {"mine": "x/mine"}, "steps": STEPS, "export": ["jsonl", "trl-sft"], **top,
+        "steps": STEPS, "export": ["jsonl", "trl-sft"], **top,
     }  # fmt: skip
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-    return path
+    return ran.write_recipe(folder, **tree)
 
 
 def made(folder: Path, **top: Any) -> Run:
     """The run of the recipe above, changed by `top`, whose rewards are LengthReward."""
-    import pytest
-
-    with pytest.MonkeyPatch.context() as patch, Server() as server:
-        patch.setattr("karat.graders.load_reward", lambda *_: LengthReward())
+    with ran.rewards(), Server() as server:
         return karat.run(write_recipe(folder, server.url, **top), folder / "out")
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
-import yaml
-from conftest import LengthReward
-from server import Server, text_for
+import ran
+from ran import PRICE, of_many_lengths, rewards
+from server import Server
 
 import karat
 from karat import Run
@@ -23,24 +20,9 @@ ROWS = 30
 TOPICS = ("cooking bread", "the night sky", "saving money")
 
 
-class Other(LengthReward):
-    """A second opinion, which had no part in the choice."""
-
-    identity = "other/1"
-
-    def score(self, prompt: Any, responses: Any) -> Any:
-        found = super().score(prompt, responses)
-        found[:, 1] = [ord(text[0]) % 20 / 5 if text else 0.0 for text in responses]
-        return found
-
-
-def load(value: Any, *_: Any) -> LengthReward:
-    return Other() if value == "x/other" else LengthReward()
-
-
 def answer(body: dict[str, Any], place: int) -> str:
     """Texts of many lengths, one in five of them hostile."""
-    text = text_for(body, place, 6 + sum(map(ord, text_for(body, place))) % 30)
+    text = of_many_lengths(body, place)
     return f"{text} {EVIL}" if sum(map(ord, text)) % 5 == 0 else text
 
 
@@ -64,7 +46,7 @@ def write_recipe(folder: Path, server: Server, rows: int = ROWS, **top: Any) -> 
     text = "".join(f"{json.dumps(line)}\n" for line in [*lines, *lines[:4]])
     (folder / "prompts.jsonl").write_text(text, encoding="utf-8")
     tree = {
-        "name": "seen", "seed": 7, "models": {"teacher": server.model(price=PRICE)},
+        "name": "seen", "models": {"teacher": server.model(price=PRICE)},
         "rewards": {"mine": "x/mine", "other": "x/other"},
         "steps": [
             {"read": {"path": "prompts.jsonl"}},
@@ -76,19 +58,7 @@ def write_recipe(folder: Path, server: Server, rows: int = ROWS, **top: Any) -> 
         ],
         "export": ["jsonl", "trl-sft"], **top,
     }  # fmt: skip
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-    return path
-
-
-PRICE = {"input": 1.0, "output": 2.0}
-
-
-@contextmanager
-def rewards() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("karat.graders.load_reward", load)
-        yield
+    return ran.write_recipe(folder, **tree)
 
 
 @cache

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ import pytest
 from conftest import environment
 
 from karat import RunError
-from karat.journal import Journal, look_up
+from karat.journal import Journal, look_up, looking
 from karat.ledger import Attempt, Record, new_id
 from karat.row import digest
 
@@ -230,6 +231,33 @@ def test_somebody_elses_database_is_left_alone(tmp_path):
     with sqlite3.connect(tmp_path / "j") as base:
         assert base.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
     base.close()
+
+
+ENDLESS = "WITH RECURSIVE e(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM e) SELECT count(*) FROM e"
+PRETENCE = {
+    "view": f"ALTER TABLE minutes RENAME TO old; CREATE VIEW minutes AS {ENDLESS};",
+    "trigger": "CREATE TRIGGER t AFTER INSERT ON calls BEGIN DELETE FROM calls; END;",
+    "virtual": "CREATE VIRTUAL TABLE found USING fts5(x);",
+    "worked out": "DROP TABLE latencies; CREATE TABLE latencies (minute INTEGER, "
+    "count AS(length(hex(zeroblob(minute)))));",
+}
+
+
+@pytest.mark.parametrize("what", PRETENCE)
+def test_a_journal_that_computes_what_it_holds_is_another_programs(tmp_path, what):
+    opened(tmp_path / "j")
+    assert look_up(tmp_path / "j", "SELECT count(*) FROM batches") == [(0,)]
+    with closing(sqlite3.connect(tmp_path / "j")) as base:
+        base.executescript(PRETENCE[what])
+    with pytest.raises(RunError, match="j is another program's database"):
+        look_up(tmp_path / "j", "SELECT count(*) FROM batches")
+
+
+def test_one_look_has_an_end(tmp_path):
+    opened(tmp_path / "j")
+    late = pytest.raises(RunError, match=r"not read within 0\.05 s")
+    with late, looking(tmp_path / "j", 0.05) as base:
+        base.execute(ENDLESS).fetchone()
 
 
 def test_a_lock_held_too_long_is_named(tmp_path, monkeypatch):

@@ -164,6 +164,8 @@ async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
             for line in plan_recipe(recipe, place.journal, place.stages):
                 known = mill.monitor.planned_usd.get(line.label, 0.0)
                 mill.monitor.planned_usd[line.label] = known + (line.cost_usd or 0.0)
+                before = mill.monitor.planned_s.get(line.label, 0.0)
+                mill.monitor.planned_s[line.label] = before + line.seconds
         async with watched(watch, mill.monitor):
             rounds = Rounds(mill, recipe.exactly) if recipe.exactly else None
             last = await (rounds or mill).turn()

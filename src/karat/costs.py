@@ -17,11 +17,10 @@ import msgspec
 
 from karat.errors import RecipeError, RunError, did_you_mean
 from karat.journal import look_up
-from karat.ledger import quantile
+from karat.ledger import NANO, quantile
 
 JOURNAL = "journal.sqlite"
 DEPTH = 3  # folders between the one that is named and a journal
-NANO = 1_000_000_000
 # What a line can stand for, as SQL over the columns that both tables of sums have. The gateway's
 # steps are `key:NAME`.
 KEYS = {

@@ -19,8 +19,9 @@ from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
 from karat.grading import Desk
 from karat.journal import Journal
+from karat.ledger import NANO
 from karat.modelchecks import check_prices
-from karat.models.budget import NANO, Budget
+from karat.models.budget import Budget
 from karat.models.client import Client
 from karat.models.services import Service, own_services, parse_service
 from karat.models.spec import ModelSpec, parse_model

@@ -10,11 +10,12 @@ a thread of their own, about 5 µs a record instead of 33.
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ GROUP_COMMIT_S = 0.004
 # In a journal that was empty when it was opened, only what was put since can be found: one bit of a
 # key spares nearly every look-up that would find nothing (8 MiB, filled as far as it is used).
 FILTER_BITS = 2**26
+LOOK_S = 30.0  # that one look into a journal may take
+_CLOCK = 20_000  # instructions of SQLite between looks at the clock
+_WORKED_OUT = re.compile(r"\b(as|generated)\b", re.IGNORECASE)  # of a column, in its table's SQL
 _READ = "SELECT sample, content, finish_reason, more FROM calls WHERE key = ?"
 Held = tuple[int, Any, str, str | None]  # sample, content, finish_reason, more
 
@@ -190,16 +194,47 @@ def look_up(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
 
     Only looks, and works while a run is writing. Raises: RunError.
     """
+    with looking(path) as base:
+        return [] if base is None else base.execute(sql, values).fetchall()
+
+
+@contextmanager
+def looking(path: Path, limit_s: float = LOOK_S) -> Iterator[sqlite3.Connection | None]:
+    """The journal in `path`, to be read; None where there is none yet.
+
+    A journal may come from anybody: one that computes what it pretends to hold is none of karat's,
+    and no query takes longer than `limit_s` seconds from now. Raises: RunError, also for errors of
+    SQLite in the block.
+    """
     if not path.is_file():
-        return []
+        yield None
+        return
+    until = time.monotonic() + limit_s
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
-            if base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
-                return []  # a run has this moment made the file
+            end_at(base, until)
+            held = base.execute("SELECT type, rootpage, sql FROM sqlite_master").fetchall()
+            if not held:
+                yield None  # a run has this moment made the file
+                return
             _check_version(base, path)
-            return base.execute(sql, values).fetchall()
+            if any(not _is_plain(*one) for one in held):
+                raise RunError(
+                    f"{path} is another program's database; move it away, or name another --out"
+                )
+            yield base
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise RunError(
+                f"{path} was not read within {limit_s:g} s; ask for less, or move it away if it is "
+                "not as karat wrote it"
+            ) from error
         raise _explain(error, path) from error
+
+
+def end_at(base: sqlite3.Connection, until: float) -> None:
+    """What is asked from now on is interrupted then, in seconds of the monotonic clock."""
+    base.set_progress_handler(lambda: time.monotonic() >= until, _CLOCK)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -225,6 +260,13 @@ def _check_version(base: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by another version of karat (format {version}, this one reads "
             f"{VERSION}); use that version, or another --out"
         )
+
+
+def _is_plain(kind: str, root: int | None, sql: str | None) -> bool:
+    """Whether a table or an index holds what is read of it. What a view, a trigger, a virtual
+    table or a column that is worked out says is somebody's program."""
+    own = sql is None or f"{sql};" in SCHEMA
+    return kind in ("table", "index") and bool(root) and (own or not _WORKED_OUT.search(sql or ""))
 
 
 def _explain(error: Exception, path: Path) -> RunError:

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 VERSION = 3
+NANO = 1_000_000_000  # of a dollar: money is counted in whole ones
 PER_OCTAVE = 8  # latency buckets: each 9% wider than the one before
 
 
@@ -182,6 +183,11 @@ def bucket_ms(number: int) -> float:
     """The middle of a bucket, in milliseconds."""
     middle: float = 2 ** ((number + 0.5) / PER_OCTAVE)
     return middle
+
+
+def dollars(nano: float | None, unpriced: float | None) -> float | None:
+    """A sum of `cost_nano` in dollars; None where some call of it has no known price."""
+    return None if unpriced else (nano or 0) / NANO
 
 
 def quantile(counts: Iterable[tuple[int, int]], share: float) -> float:

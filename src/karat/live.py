@@ -36,7 +36,7 @@ _SHORTEST_SECRET = 8  # characters: shorter values are ports and switches
 
 class StepState(msgspec.Struct):
     """One step. `current`: it is at work; `sealed`: an earlier run did it. `rate` is rows a second
-    over the last 20 s; `eta_s` is None while too little is known."""
+    over the last 20 s. None: `eta_s` while too little is known, `planned_s` where no plan is."""
 
     label: str
     rows_in: int = 0
@@ -47,6 +47,7 @@ class StepState(msgspec.Struct):
     current: bool = False
     rate: float = 0.0
     eta_s: float | None = None
+    planned_s: float | None = None
 
 
 class State(msgspec.Struct):
@@ -130,7 +131,7 @@ def _step(monitor: Monitor, label: str, pace: Pace) -> StepState:
     stats, flying = monitor.stats[label], monitor.in_flight.get(label, 0)
     made = StepState(
         label, stats.rows_in, stats.rows_out, flying, _reasons(stats.dropped),
-        label in monitor.sealed, label in monitor.current,
+        label in monitor.sealed, label in monitor.current, planned_s=monitor.planned_s.get(label),
     )  # fmt: skip
     if made.current:
         through = stats.rows_in - flying
@@ -259,7 +260,7 @@ def read(run: Run) -> State | None:
 def _read(path: Path) -> State | None:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=State)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return found if found.version == VERSION else None
 

@@ -141,18 +141,6 @@ def check_asked(name: str, models: Models, rights: str, *, limited: bool) -> Non
     _check_right(rights, name, models[name])
 
 
-def rights_notes(steps: Sequence[StepCall], models: Models) -> list[str]:
-    """What is to be said of models whose output may not simply be trained on, a line each."""
-    return list(
-        dict.fromkeys(
-            f"{spec.model} ({found.licence}): training on its output: {found.training}. "
-            f"{found.note}"
-            for _, spec, found in training_rights(steps, models)
-            if found.training != "yes"
-        )
-    )
-
-
 def training_rights(
     steps: Sequence[StepCall], models: Models
 ) -> Iterator[tuple[str, ModelSpec, Rights]]:

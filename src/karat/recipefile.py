@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,19 @@ def labelled(names: Iterable[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         labels.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return labels
+
+
+def written_steps(tree: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(name, parameters) of each step of a recipe as `parse` reads it; what is no step there, in a
+    file that anybody may have written, has no parameters."""
+    listed = tree.get("steps")
+    found: list[tuple[str, dict[str, Any]]] = []
+    for item in listed if isinstance(listed, list) else ():
+        name, params = item, None
+        if isinstance(item, dict) and len(item) == 1:
+            ((name, params),) = item.items()
+        found.append((str(name), params if isinstance(params, dict) else {}))
+    return found
 
 
 def check_readable(parameter: str, path: Path, key: str = "") -> None:

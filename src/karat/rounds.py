@@ -21,8 +21,9 @@ import orjson
 import pyarrow as pa
 
 from karat.curation.shingles import digests, normalise
+from karat.ledger import NANO
 from karat.mill import Mill
-from karat.models.budget import NANO, BudgetError
+from karat.models.budget import BudgetError
 from karat.row import canonical, digest
 from karat.stage import Stage, StepStats, read_batches, read_rows, written
 from karat.steps.dedupe import turns

@@ -36,6 +36,7 @@ class Monitor:
         self.note = ""  # where a run in rounds stands
         self.passing = 0  # rows whose calls failed and may be answered another time
         self.planned_usd: dict[str, float] = {}  # by step, what a plan said is still to pay
+        self.planned_s: dict[str, float] = {}  # and how long its calls will take
         self._spent_before = 0
 
     def begin(self, labels: list[str]) -> None:

@@ -10,9 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import pytest
-import yaml
-from conftest import LengthReward
+import ran
 from server import Server
 
 import karat
@@ -28,8 +26,7 @@ def run_once() -> Run:
     """One run for all tests that only look; they must not write into it."""
     folder = Path(mkdtemp(prefix="karat-published-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("karat.graders.load_reward", lambda *_: LengthReward())
+    with ran.rewards():
         return make_run(folder)
 
 
@@ -44,8 +41,7 @@ def make_run(folder: Path, **top: Any) -> Run:
     given.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with Server(answer=_answer) as server:
         tree = {
-            "name": "given-away", "seed": 7, "models": {"teacher": server.model()},
-            "rewards": {"mine": "x/mine"},
+            "name": "given-away", "models": {"teacher": server.model()},
             "steps": [
                 {"read": {"path": "given/prompts.jsonl"}},
                 {"respond": {"models": ["teacher"], "n": 3, "system": "Be /brief."}},
@@ -55,9 +51,7 @@ def make_run(folder: Path, **top: Any) -> Run:
             "export": EXPORTS,
             **top,
         }  # fmt: skip
-        recipe = folder / "recipe.yaml"
-        recipe.write_text(yaml.safe_dump(tree), encoding="utf-8")
-        return karat.run(recipe, folder / "out")
+        return karat.run(ran.write_recipe(folder, **tree), folder / "out")
 
 
 def _answer(body: dict[str, Any], index: int) -> str:

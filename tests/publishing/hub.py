@@ -11,66 +11,27 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from hashlib import sha1, sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from loopback import Handler, Loopback
 
 TOKEN = "hf_loopbackSecret1234"
 LFS_FROM = 4_000  # bytes
 
 
-class Hub:
-    """`with Hub() as hub: hub.url, hub.datasets`. `faults` maps the beginning of a path to a status
-    that it is answered with."""
+class _Handler(Handler):
+    owner: Hub
 
-    def __init__(self) -> None:
-        self.datasets: dict[str, dict[str, Any]] = {}
-        self.large: dict[str, bytes] = {}
-        self.commits: list[dict[str, Any]] = []
-        self.asked: list[str] = []
-        self.faults: dict[str, int] = {}
-        self.says: str = "no"
-        owner = self
-
-        class Handler(_Handler):
-            hub = owner
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Hub:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._thread.join(10)
-        self._server.server_close()
-
-    def make(self, repo: str, private: bool, files: dict[str, bytes] | None = None) -> None:
-        files = dict(files or {})
-        self.datasets[repo] = {"private": private, "files": files, "sha": _sha(repo)}
-
-
-def _sha(text: str) -> str:
-    return sha1(text.encode()).hexdigest()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    hub: Hub
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         if not self._may():
             return None
         path = urlsplit(self.path).path
         if path == "/api/whoami-v2":
             return self._json({"name": "me", "type": "user"})
         repo = path.removeprefix("/api/datasets/")
-        found = self.hub.datasets.get(repo)
+        found = self.owner.datasets.get(repo)
         if found is None:
             return self._json({"error": "Repository not found"}, 404, "RepoNotFound")
         siblings = [{"rfilename": name} for name in found["files"]]
@@ -78,17 +39,17 @@ class _Handler(BaseHTTPRequestHandler):
             {"id": repo, "sha": found["sha"], "private": found["private"], "siblings": siblings}
         )
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 - as http.server calls it
         if not self._may(token=False):
             return None
         data = self._body()
         oid = self.path.rpartition("/")[2]
         if sha256(data).hexdigest() != oid:
             return self._json({"error": "not what was announced"}, 400)
-        self.hub.large[oid] = data
+        self.owner.large[oid] = data
         return self._json({})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
         if not self._may():
             return None
         path = urlsplit(self.path).path
@@ -100,10 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(body)
         if path == "/api/repos/create":
             repo = f"{asked['organization'] or 'me'}/{asked['name']}"
-            if repo in self.hub.datasets:
+            if repo in self.owner.datasets:
                 return self._json({"error": "You already created this dataset repo"}, 409)
-            self.hub.make(repo, asked["visibility"] == "private")
-            return self._json({"url": f"{self.hub.url}/datasets/{repo}"})
+            self.owner.make(repo, asked["visibility"] == "private")
+            return self._json({"url": f"{self.owner.url}/datasets/{repo}"})
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
         if "/preupload/" in path:
@@ -112,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             objects = [self._large(one) for one in asked["objects"]]
             return self._json({"transfer": "basic", "objects": objects})
         if path == "/verify":
-            held = self.hub.large.get(asked["oid"], b"")
+            held = self.owner.large.get(asked["oid"], b"")
             return self._json({}, 200 if len(held) == asked["size"] else 400)
         return self._json({"error": f"no {path}"}, 404)
 
@@ -121,15 +82,18 @@ class _Handler(BaseHTTPRequestHandler):
         return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
 
     def _large(self, one: dict[str, Any]) -> dict[str, Any]:
-        if one["oid"] in self.hub.large:
+        if one["oid"] in self.owner.large:
             return one
-        upload = {"href": f"{self.hub.url}/large/{one['oid']}"}
-        return {**one, "actions": {"upload": upload, "verify": {"href": f"{self.hub.url}/verify"}}}
+        upload = {"href": f"{self.owner.url}/large/{one['oid']}"}
+        return {
+            **one,
+            "actions": {"upload": upload, "verify": {"href": f"{self.owner.url}/verify"}},
+        }
 
     def _commit(self, repo: str, body: bytes) -> None:
         lines = [json.loads(line) for line in body.splitlines()]
         header = lines[0]["value"]
-        found = self.hub.datasets[repo]
+        found = self.owner.datasets[repo]
         if header.get("parentCommit", found["sha"]) != found["sha"]:
             return self._json({"error": "The branch has moved"}, 412)
         for line in lines[1:]:
@@ -137,22 +101,22 @@ class _Handler(BaseHTTPRequestHandler):
             if line["key"] == "file":
                 found["files"][value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
-                found["files"][value["path"]] = self.hub.large[value["oid"]]
+                found["files"][value["path"]] = self.owner.large[value["oid"]]
             else:
                 del found["files"][value["path"]]
         found["sha"] = _sha(found["sha"] + body.decode())
-        self.hub.commits.append({"repo": repo, **header})
-        url = f"{self.hub.url}/datasets/{repo}/commit/{found['sha']}"
+        self.owner.commits.append({"repo": repo, **header})
+        url = f"{self.owner.url}/datasets/{repo}/commit/{found['sha']}"
         return self._json({"success": True, "commitUrl": url, "commitOid": found["sha"]})
 
     # --- the wire ------------------------------------------------------------------------------
 
     def _may(self, token: bool = True) -> bool:
-        self.hub.asked.append(f"{self.command} {self.path}")
-        for path, status in self.hub.faults.items():
+        self.owner.asked.append(f"{self.command} {self.path}")
+        for path, status in self.owner.faults.items():
             if self.path.startswith(path):
                 self._body()
-                self._json({"error": self.hub.says}, status)
+                self._json({"error": self.owner.says}, status)
                 return False
         if token and self.headers.get("authorization") != f"Bearer {TOKEN}":
             self._body()
@@ -171,13 +135,29 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("content-length") or 0))
 
     def _json(self, value: Any, status: int = 200, code: str = "") -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        if code:
-            self.send_header("x-error-code", code)
-        self.end_headers()
-        self.wfile.write(data)
+        headers = {"content_type": "application/json", **({"x_error_code": code} if code else {})}
+        self.reply(status, json.dumps(value).encode(), **headers)
 
-    def log_message(self, *_: Any) -> None: ...
+
+class Hub(Loopback):
+    """`with Hub() as hub: hub.url, hub.datasets`. `faults` maps the beginning of a path to a status
+    that it is answered with."""
+
+    handler = _Handler
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.datasets: dict[str, dict[str, Any]] = {}
+        self.large: dict[str, bytes] = {}
+        self.commits: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+        self.faults: dict[str, int] = {}
+        self.says: str = "no"
+
+    def make(self, repo: str, private: bool, files: dict[str, bytes] | None = None) -> None:
+        files = dict(files or {})
+        self.datasets[repo] = {"private": private, "files": files, "sha": _sha(repo)}
+
+
+def _sha(text: str) -> str:
+    return sha1(text.encode()).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from hashlib import sha256
 
 import given_away
@@ -13,47 +12,22 @@ import orjson
 import pytest
 import yaml
 from click.testing import CliRunner
-from hub import LFS_FROM, TOKEN, Hub
+from hub import LFS_FROM, TOKEN
 
-from karat import RecipeError, Run, RunError
+from karat import RecipeError, RunError
 from karat.cli import main
 from karat.licensing.solved import Cause, Finding
 from karat.publishing import push as module
-from karat.publishing.parcel import size
 from karat.publishing.push import prepare, send
 
 pytest.importorskip("huggingface_hub")
 # The library's own, where it uploads a large file without Xet.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+    pytest.mark.usefixtures("cleared"),
+]
 PAPERS = {"README.md", "LICENCES.md", "eu-summary.md", "croissant.json", "prov.json"}
 WHY = "we are allowed to by contract"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with Hub() as found:
-        yield found
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A run to write into."""
-    shutil.copytree(given_away.run_once().path, tmp_path / "run")
-    return Run(tmp_path / "run")
-
-
-@pytest.fixture(autouse=True)
-def cleared(monkeypatch, request):
-    """Terms that stand in nobody's way, but where a test is about them."""
-    if "blocked" not in request.fixturenames:
-        solved = module.solve_run
-
-        def free(run):
-            return msgspec.structs.replace(solved(run), blockers=())
-
-        monkeypatch.setattr(module, "solve_run", free)
 
 
 @pytest.fixture
@@ -293,54 +267,3 @@ def test_without_a_token_it_says_how_to_get_one(run, hub, tmp_path, monkeypatch)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     with pytest.raises(RecipeError, match="export HF_TOKEN, or hf auth login"):
         pushed(run, "me/gold", hub, tmp_path)
-
-
-# --- as a command --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def command(hub, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", hub.url)
-    return lambda *args, **more: CliRunner().invoke(main, ["push", *map(str, args)], **more)
-
-
-def test_it_shows_what_goes_where_and_asks(run, hub, command):
-    done = command(run.path, "gold", input="n\n")
-    assert done.exit_code == 1
-    assert not hub.commits
-    assert "me/gold" not in hub.datasets
-    for told in ("/datasets/me/gold (is made anew, private)", "export/data.train.jsonl",
-                 "README.md", "in all", "Push it?"):  # fmt: skip
-        assert told in done.output
-    assert TOKEN not in done.output
-    assert "journal" not in done.output
-
-
-def test_it_pushes_when_told_to(run, hub, command):
-    done = command(run.path, "me/gold", "--public", "--yes")
-    assert done.exit_code == 0, done.output
-    assert done.stdout.startswith(f"{hub.url}/datasets/me/gold/commit/")
-    assert "public: anybody can read it" in done.stderr
-    assert hub.datasets["me/gold"]["private"] is False
-
-
-def test_a_mistake_is_one_line(command, tmp_path):
-    done = command(tmp_path, "me/gold", "--yes")
-    assert done.exit_code == 2
-    assert done.output.startswith("error: ")
-    assert done.output.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (1_250_000, "1.2 MB"),
-        (5 * 10**15, "5,000.0 TB"),
-    ],
-)
-def test_sizes_are_read_easily(count, text):
-    assert size(count) == text

@@ -8,8 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-from conftest import LengthReward, write_prompts
+import ran
+from conftest import write_prompts
+from ran import PRICE, of_many_lengths
 from server import Server
 
 import karat
@@ -30,49 +31,19 @@ STEPS: list[Any] = [
 ]
 
 
-class Other(LengthReward):
-    """A second opinion: of the first letter."""
-
-    identity = "other/1"
-
-    def score(self, prompt: Any, responses: Any) -> Any:
-        found = super().score(prompt, responses)
-        found[:, 1] = [ord(text[0]) % 20 / 5 if text else 0.0 for text in responses]
-        return found
-
-
-def load(value: Any, *_: Any) -> LengthReward:
-    return Other() if value == "x/other" else LengthReward()
-
-
 def run(folder: Path, steps: list[Any], **rewards: str) -> Run:
     """A run of 12 prompts over a server on loopback, whose answers differ in length."""
     write_prompts(folder / "prompts.jsonl", ROWS)
-    with Server(answer=_answer) as server:
-        tree = {
-            "name": "test", "seed": 7, "models": {"teacher": server.model(price=PRICE)},
-            "rewards": rewards or {"mine": "x/mine", "other": "x/other"}, "steps": steps,
-        }  # fmt: skip
-        recipe = folder / "recipe.yaml"
-        recipe.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with Server(answer=of_many_lengths) as server:
+        models = {"teacher": server.model(price=PRICE)}
+        given = rewards or {"mine": "x/mine", "other": "x/other"}
+        recipe = ran.write_recipe(folder, models=models, rewards=given, steps=steps)
         return karat.run(recipe, folder / "out")
-
-
-PRICE = {"input": 1.0, "output": 2.0}
-
-
-def _answer(body: dict[str, Any], place: int) -> str:
-    from server import text_for
-
-    return text_for(body, place, 6 + sum(map(ord, text_for(body, place))) % 30)
 
 
 @cache
 def _whole() -> dict[str, Any]:
-    import pytest
-
-    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("karat.graders.load_reward", load)
+    with TemporaryDirectory() as folder, ran.rewards():
         return run(Path(folder), STEPS).report
 
 

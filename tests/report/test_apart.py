@@ -41,7 +41,7 @@ def test_only_prompts_on_which_both_have_it_count():
     one, other = side(s=[1.0, nan, 3.0, 4.0]), side(s=[2.0, 9.0, nan, 5.0])
     (found,) = apart(one, other, pairs(4), ["s"])
     assert (found.prompts, found.a, found.b, found.apart.value) == (2, 2.5, 3.5, 1.0)
-    assert found.said == "not shown: only 2 prompts in common"
+    assert found.said == "too few to tell: only 2 prompts in common"
     assert apart(one, side(s=[nan] * 4), pairs(4), ["s"]) == []
 
 
@@ -79,8 +79,8 @@ def test_intervals_of_blocks_hold_their_level():
         (Interval(0.12, 0.09, 0.15), 40, "B is higher by 0.12 (0.09 to 0.15)"),
         (Interval(-0.12, -0.15, -0.09), 40, "B is lower by 0.12 (0.09 to 0.15)"),
         (Interval(0.02, -0.01, 0.05), 3400,
-         "not shown: 0.02, −0.01 to 0.05; about 3,400 prompts in common would tell"),
-        (Interval(0.02, -0.01, 0.05), None, "not shown: 0.02, −0.01 to 0.05"),
+         "no clear difference: 0.02, −0.01 to 0.05; about 3,400 prompts in common would tell"),
+        (Interval(0.02, -0.01, 0.05), None, "no clear difference: 0.02, −0.01 to 0.05"),
         (Interval(0.0, 0.0, 0.0), None, "no difference: the same on every prompt"),
     ],
 )  # fmt: skip

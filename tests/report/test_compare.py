@@ -9,10 +9,10 @@ import struct
 import sys
 import types
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 
 import pytest
 from candidates import compared, measured
+from page_reader import Reader
 from rich.console import Console
 
 from karat.report import png
@@ -43,24 +43,6 @@ def two():
     return compared(measured("b", 3.2, 0.0004), measured("a", 2.9, 0.002))
 
 
-class Reader(HTMLParser):
-    """Tags, ids and text of a page."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.ids, self.said = [], [], []
-        self.feed(source)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attributes if name == "id"]
-        assert not [name for name, _ in attributes if name.startswith("on")]
-        assert not [name for name, _ in attributes if name in ("src", "href")]
-
-    def handle_data(self, data):
-        self.said.append(data)
-
-
 @pytest.mark.parametrize("found", [two(), eight()], ids=["two", "eight"])
 def test_the_page_is_one_file_that_runs_and_fetches_nothing(found):
     source = page(found)
@@ -68,14 +50,14 @@ def test_the_page_is_one_file_that_runs_and_fetches_nothing(found):
     assert not {"script", "link", "img", "iframe", "object"} & set(reader.tags)
     assert len(reader.ids) == len(set(reader.ids))
     assert "default-src 'none'" in source
-    said = " ".join("".join(reader.said).split())
+    said = reader.text
     assert found.recommendation in said
     for c in found.candidates:
         assert c.name in said
 
 
 def test_every_figure_is_on_the_page():
-    said = " ".join("".join(Reader(page(two())).said).split())
+    said = Reader(page(two())).text
     for words in (
         "2 models compared", "3.20", "80", "$0.0005", "$0.0025", "$0.04", "$0.2", "2.0 s",
         "recommended", "on both frontiers", "BCa bootstrap", "2,000 draws",
@@ -85,7 +67,7 @@ def test_every_figure_is_on_the_page():
 
 def test_an_unknown_price_is_said_on_the_page_and_not_drawn_as_nothing():
     found = compared(measured("a", 3.0, None), measured("b", 2.0, 0.1), measured("c", 1.5, 0.5))
-    said = "".join(Reader(page(found)).said)
+    said = Reader(page(found)).raw
     assert said.count("price unknown") >= 2
     cost, time, _ = charts(found, WIDE)
     assert (cost.title, time.title) == ("Quality against cost", "Quality against time")
@@ -105,7 +87,7 @@ def test_one_that_cannot_be_compared_has_no_mark():
     b.kept[:80] = float("nan")
     found = compared(a, b)
     assert len(charts(found, WIDE)) == 2
-    assert "b answered 20 of 100 prompts" in "".join(Reader(page(found)).said)
+    assert "b answered 20 of 100 prompts" in Reader(page(found)).raw
 
 
 LABEL = re.compile(r'<text class="k-ink k-halo" x="([\d.]+)" y="([\d.]+)"')

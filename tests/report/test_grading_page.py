@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import msgspec
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from grading_runs import notes, whole
 from hypothesis import given
 from hypothesis import strategies as st
+from page_reader import Reader
 
 from karat.report.grading_page import is_wanted, page
 from karat.report.grading_plots import NARROW, WIDE, best_of_k, kept_of_all, shares
@@ -20,40 +20,6 @@ from karat.report.whiskers import EDGE, WIDTH, change, scale, whisker
 from karat.scoring.overoptimisation import meter
 
 EVIL = '"><script>alert("x")</script>'
-VOID = {"meta", "link", "br", "img"}
-
-
-class Reader(HTMLParser):
-    """Tags, ids and text of a page; tags must close in order."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.ids, self.said, self.open = [], [], [], []
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.open += [] if tag in VOID else [tag]
-        self.ids += [value for name, value in attributes if name == "id"]
-        assert not [name for name, _ in attributes if name.startswith("on")]
-        assert not [name for name, _ in attributes if name in ("src", "href")]
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.said.append(data)
-
-    @property
-    def text(self):
-        return " ".join("".join(self.said).split())
 
 
 def turned(prompts=60, n=12):

@@ -6,6 +6,7 @@ import io
 
 import grading_runs
 import pytest
+import ran
 from grading_runs import ROWS, STEPS, notes, whole
 from rich.console import Console
 
@@ -87,7 +88,7 @@ def test_best_of_tells_its_calls_per_row_and_nothing_is_told_twice():
 
 def test_a_routes_graders_have_their_own_cost(tmp_path, monkeypatch):
     """One that is asked by nobody else: what the journal says its model cost in this step."""
-    monkeypatch.setattr("karat.graders.load_reward", grading_runs.load)
+    monkeypatch.setattr("karat.graders.load_reward", ran.load)
     steps = [*STEPS[:2], {"grade": ["refusal", "mine"]}]
     report = grading_runs.run(tmp_path, steps).report
     one = report["grading"]["graded"]["grade"]
@@ -115,7 +116,7 @@ def test_names_are_text_on_a_terminal(place):
 
 
 def test_the_page_is_named_with_the_other_files_and_goes_with_its_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr("karat.graders.load_reward", grading_runs.load)
+    monkeypatch.setattr("karat.graders.load_reward", ran.load)
 
     def printed(run):
         stream = io.StringIO()

@@ -237,8 +237,7 @@ def test_licences_tell_blockers_first_and_no_folders():
     assert [one.blocks for one in found.lines] == [True, False]
     assert found.lines[0].causes == "human human.jsonl (12 rows)"
     assert "&lt;b&gt;" in str(section("licences", found))
-    assert licences({"licence_notes": []}) is None
-    assert licences({"licence_notes": ["a"]}).notes == ["a"]
+    assert licences({}) is None
 
 
 def test_a_long_text_is_cut_and_its_length_said():

@@ -6,10 +6,10 @@ import importlib.util
 import json
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_reader import Reader
 
 from karat.errors import RecipeError, RunError
 from karat.report import projection, survey_page
@@ -50,21 +50,6 @@ def _quick_map(monkeypatch):
 # --- the page ----------------------------------------------------------------------------------
 
 
-class Reader(HTMLParser):
-    """Which elements and texts a browser would see."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.text = [], ""
-        self.feed(source)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_data(self, data):
-        self.text += data
-
-
 def test_the_page_holds_everything_and_no_script(tmp_path):
     rows = [
         {"prompt": f"{EVIL} {text}", "topic": EVIL[: 20 + n % 2]}
@@ -76,10 +61,10 @@ def test_the_page_holds_everything_and_no_script(tmp_path):
     assert "script" not in seen.tags
     assert not {"link", "img", "iframe"} & set(seen.tags)
     assert "http" not in source.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
-    assert EVIL in seen.text
+    assert EVIL in seen.raw
     assert source.count("</html>") == 1
     for measure in MEASURES:
-        assert measure.label in seen.text
+        assert measure.label in seen.raw
     svgs = re.findall(r"<svg xmlns.*?</svg>", source, re.DOTALL)
     assert len(svgs) == 2
     for svg in svgs:
@@ -124,14 +109,14 @@ def test_a_page_that_could_not_be_written_is_told_before(tmp_path):
 
 
 def test_in_short_says_what_the_title_does_not(prompts):
-    seen = Reader(page(survey(prompts))).text
+    seen = Reader(page(survey(prompts))).raw
     short = seen.partition("In short")[2].partition("\n")[0]
     assert str(prompts) not in short
     assert short.startswith("12 prompts, in meaning as varied as ")
 
 
 def test_measures_with_names_of_their_own_are_explained_with_their_papers(prompts):
-    seen = Reader(page(survey(prompts))).text
+    seen = Reader(page(survey(prompts))).raw
     for name, paper in (("Vendi score: ", "2210.02410"), ("NovelSum: ", "2502.17184")):
         (line,) = [line for line in seen.splitlines() if line.startswith(name)]
         assert paper in line
@@ -139,7 +124,7 @@ def test_measures_with_names_of_their_own_are_explained_with_their_papers(prompt
 
 def test_repeats_are_counted_and_shown_once(tmp_path):
     rows = [{"prompt": f"{EVIL} {text}"} for text in (*TEXTS, *TEXTS[:2] * 2, TEXTS[0])]
-    seen = Reader(page(survey(write(tmp_path / "a.jsonl", rows)))).text
+    seen = Reader(page(survey(write(tmp_path / "a.jsonl", rows)))).raw
     repeats = seen.partition("Repeats\n")[2].partition("How this")[0]
     assert f"4 times, word for word{EVIL} {TEXTS[0]}" in repeats
     assert f"3 times, word for word{EVIL} {TEXTS[1]}" in repeats

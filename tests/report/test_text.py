@@ -37,7 +37,6 @@ REPORT = {
     "diversity": {"accepted": {"vendi_embedding": 2.5}},
     "human_share": 0.0,
     "cost_usd": 0.5,
-    "licence_notes": [],
         "warnings": [],
     "exports": {"jsonl": {"files": {"rows": "rows.jsonl"}, "rows": 2, "left_out": {"why": 1}}},
     "this_run": {"seconds": 1.0, "calls": 1, "answers": 1, "replayed": 0, "stages_reused": 0},

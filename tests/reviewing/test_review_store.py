@@ -73,6 +73,16 @@ def test_what_is_said_is_read_again(tmp_path: Path) -> None:
     assert "service/model" not in reviews.path.read_text().splitlines()[1]  # of a rating, no writer
 
 
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("precious\n")
+    reviews = reviews_in(tmp_path / "run")
+    reviews.path.symlink_to(theirs)
+    with pytest.raises(RunError, match=r"is a link.*Nothing was saved"):
+        reviews.append([lines.skip(ROW, ANN)])
+    assert theirs.read_text() == "precious\n"
+
+
 def test_the_last_word_counts_and_history_is_kept(tmp_path: Path) -> None:
     reviews = reviews_in(tmp_path)
     for value in (1, 4):

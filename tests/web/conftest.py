@@ -1,4 +1,4 @@
-"""What tests of pages share: a real server over a folder of runs, a real browser, axe.
+"""What tests of pages share: real servers over folders of runs, a real browser, axe.
 
 The browser is started once a process. Playwright's blocking API leaves its event loop marked as
 running on the thread between calls; it is put away after each test, so that tests that follow can
@@ -20,7 +20,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))  # helpers beside the tests, by name, as elsewhere
 
-from serving import Serving
+import standing as standing_runs
+from serving import TOKEN, Serving
+
+from karat.rundir import Run
+from karat.web.gateway.engine import Gateway
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = [
@@ -36,6 +40,39 @@ _VIOLATIONS = """document.addEventListener("securitypolicyviolation",
 
 Served = Callable[..., str]
 Opened = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def open_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server that asks for no token, and its gateway."""
+    root = tmp_path_factory.mktemp("runs")
+    with Serving(root, Gateway(root), hosts=("karat.lan", "proxy.lan:9000")) as server:
+        yield server.port
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server with a token, and its gateway with the same."""
+    root = tmp_path_factory.mktemp("closed")
+    with Serving(root, Gateway(root, token=TOKEN), token=TOKEN, most_body=1000) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One real run, to its end."""
+    place = tmp_path_factory.mktemp("one")
+    return standing_runs.finished(place / "work", place / "run")
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server over runs of every state."""
+    place = tmp_path_factory.mktemp("standing")
+    held = standing_runs.folder(place / "work", place / "runs")
+    with Serving(place / "runs") as server:
+        yield server
+    os.close(held)
 
 
 @pytest.fixture

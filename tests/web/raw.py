@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
+JSON = {"content_type": "application/json"}
+FORM = {"content_type": "application/x-www-form-urlencoded"}
+
 
 class Reply(NamedTuple):
     status: int

@@ -6,10 +6,15 @@ import asyncio
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import quote
+
+from raw import FORM, Reply, ask
 
 from karat.web.desk import Desk, Settings
 from karat.web.serve import bind, server, until_stopped
+
+TOKEN = "t0ken-" + "x" * 40
 
 
 class Serving:
@@ -30,7 +35,7 @@ class Serving:
     def _run(self) -> None:
         asyncio.run(until_stopped(self.server, self._socket, self.gateway))
 
-    def __enter__(self) -> Serving:
+    def __enter__(self) -> Self:
         self._thread.start()
         end = time.monotonic() + 20
         while not self.server.started:
@@ -43,3 +48,9 @@ class Serving:
         self.server.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive(), "the server did not end"
+
+
+def log_in(server: Serving, token: str, where: str = "/runs") -> Reply:
+    """What the form of the login says to a token."""
+    body = f"token={quote(token)}&next={quote(where)}".encode()
+    return ask(server.port, "/login", "POST", body, origin=server.url, **FORM)

@@ -3,6 +3,7 @@ whose files say otherwise."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -10,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
-import yaml
-from conftest import LengthReward, write_prompts
+import ran
+from conftest import write_prompts
+from raw import ask
 from server import Server
+from serving import Serving
 
 import karat
 from karat.live import State, StepState, _host
 from karat.rundir import Run
 
-PRICE = {"input": 1.0, "output": 2.0}
 STEPS: list[Any] = [
     {"read": {"path": "prompts.jsonl"}},
     {"respond": {"models": ["teacher"], "n": 3}},
@@ -28,23 +29,20 @@ STEPS: list[Any] = [
 ]
 
 
+HOSTILE = 'hostile "><img src=x onerror=alert(1)>\u202etxt.exe'
+
+
 def recipe(folder: Path, server: Server, rows: int = 12, **top: Any) -> Path:
     """A recipe over a server on loopback: three answers a prompt, graded, the best one kept."""
     folder.mkdir(parents=True, exist_ok=True)
     write_prompts(folder / "prompts.jsonl", rows)
-    tree = {
-        "name": "test", "seed": 7, "models": {"teacher": server.model(price=PRICE)},
-        "rewards": {"mine": "x/mine"}, "steps": STEPS, **top,
-    }  # fmt: skip
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    return path
+    models = {"teacher": server.model(price=ran.PRICE)}
+    return ran.write_recipe(folder, **{"models": models, "steps": STEPS, **top})
 
 
 def finished(work: Path, out: Path, rows: int = 12) -> Run:
     """A real run, to its end."""
-    with pytest.MonkeyPatch.context() as patch, Server() as server:
-        patch.setattr("karat.graders.load_reward", lambda *_: LengthReward())
+    with ran.rewards(), Server() as server:
         return karat.run(recipe(work, server, rows), out)
 
 
@@ -88,3 +86,15 @@ def folder(work: Path, root: Path) -> int:
     damaged.report_file.write_bytes(damaged.report_file.read_bytes()[:500])
     copied(done, root / 'hostile "><img src=x onerror=alert(1)>\u202etxt.exe')
     return at_work(copied(done, root / "at-work"))
+
+
+def page(server: Serving, query: str = "") -> str:
+    """The list of runs as HTML."""
+    reply = ask(server.port, f"/runs{query}", accept="text/html")
+    assert reply.status == 200
+    return reply.text
+
+
+def lines(server: Serving, query: str = "") -> dict[str, dict[str, Any]]:
+    """The same as it is for programs, by name."""
+    return {one["name"]: one for one in json.loads(ask(server.port, f"/runs.json{query}").body)}

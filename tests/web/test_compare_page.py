@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 import yaml
+from ran import rewards
 from rows_made import write_run
-from seen_run import answer, fault, rewards, seen_run, write_recipe
+from seen_run import answer, fault, seen_run, write_recipe
 from server import Server
 from serving import Serving
 
@@ -26,7 +27,7 @@ import karat
 from karat.report.differences import differences
 from karat.report.side import Side, read_side
 from karat.row import Message, Response, Row
-from karat.web import compare_rows, sides
+from karat.web.sides import pairs, reading
 
 EVIL = "</textarea><script>alert(1)</script>\u202egnp\x1b[31m"
 
@@ -64,7 +65,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def site(root):
     with Serving(root) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_rows, "SIZE", SIZE)
+        patch.setattr(pairs, "SIZE", SIZE)
         yield server.url
 
 
@@ -105,7 +106,7 @@ def test_figures_are_those_of_the_files(site, root):
     found = differences(root / "first", root / "deep" / "second")
     assert f"{found.both} prompts stand on both sides, {found.answered} of them" in plain(text)
     assert f"A has {found.rows[0]} rows and B {found.rows[1]}" in plain(text)
-    assert plain(text).count("wholly different ones") == 1
+    assert plain(text).count("effective number of prompts (Vendi score)") == 1
     told = json.loads(get(f"{site}/compare.json?{PAIR}").content)
     assert told["rows"]["both"] == found.both
     assert told["rows"]["gone"] == found.gone
@@ -143,13 +144,13 @@ def test_a_difference_is_that_of_the_prompts_in_common(site, root):
     assert found["low"] <= found["difference"] <= found["high"]
     assert found["shown"] == (not found["low"] <= 0 <= found["high"])
     words = plain(get(f"{site}/compare?{PAIR}").text)
-    assert ("B is" if found["shown"] else "not shown: ") in words
+    assert ("B is" if found["shown"] else "no clear difference: ") in words
 
 
 def test_a_side_against_itself_is_said_to_be_the_same(site):
     text = plain(get(f"{site}/compare?a=first&b=first").text)
     assert "Both sides are the same" in text
-    assert "0 of them answered otherwise" in text
+    assert "0 of them answered differently" in text
     assert text.count("no difference: the same on every prompt") >= 2
     assert "The recipes are the same" in text
 
@@ -239,7 +240,7 @@ def test_exports_of_a_run_are_sides_too(site, root):
         lines = (root / "first" / file).read_text().splitlines()
         bad = sum("\\u0000" in line for line in lines)  # `read` takes no NUL
         text = get(f"{site}/compare?a=first&b=first/{Path(file).name}").text
-        said = f"{len(lines) - bad} prompts stand on both sides, 0 of them answered otherwise"
+        said = f"{len(lines) - bad} prompts stand on both sides, 0 of them answered differently"
         assert said in plain(text)
         assert f"Of B, {bad} rows are left out: NUL in the text ({bad})" in plain(text)
         same = get(f"{site}/compare?a=first&b=first/{Path(file).name}&rows=same").text
@@ -268,7 +269,7 @@ def test_hostile_texts_and_names_are_only_shown(site, root):
         ("a=first", 200, "Choose two runs"),
         ("a=nobody&b=first", 404, "no such run"),
         (f"{PAIR}&rows=x", 400, "rows is one of"),
-        (f"{PAIR}&page=0", 400, "page is a whole number"),
+        (f"{PAIR}&page=0", 400, "must be a whole number"),
         (f"{PAIR}&sort=other.reward", 400, "no score"),
         (f"{PAIR}&sidee=1", 400, "there is no"),
         ("a=first&b=begun", 200, "run it to the end"),
@@ -296,7 +297,7 @@ def test_a_page_comes_at_once_and_its_rows_follow(site, root, page, monkeypatch)
         enough.wait(20)
         return read_side(path, name)
 
-    monkeypatch.setattr(sides, "read_side", slowly)
+    monkeypatch.setattr(reading, "read_side", slowly)
     shutil.copytree(root / "first", root / "slow")
     time.sleep(1.1)  # until the folder is listed anew
     try:

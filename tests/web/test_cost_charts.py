@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from karat.costs import Daily, Line
-from karat.web import cost_charts
+from karat.web.accounts import charts
 
 
 def daily(days, name="m", nano=10**9):
@@ -20,15 +20,13 @@ def daily(days, name="m", nano=10**9):
     ("last", "each", "bars"), [(9, "day", 2), (61, "day", 2), (62, "week", 2), (2000, "month", 2)]
 )
 def test_long_spans_are_told_by_the_week_and_the_month(last, each, bars):
-    found = cost_charts.stacks(daily([0, last]), lambda **_: "/calls")
+    found = charts.stacks(daily([0, last]), lambda **_: "/calls")
     assert found.each == each
     assert found.charts[0].count('class="k-c0"') == bars
 
 
 def test_a_stack_is_as_high_as_its_parts_together():
-    found = cost_charts.stacks(
-        [*daily([0], "a", 3 * 10**9), *daily([0], "b", 10**9)], lambda **_: ""
-    )
+    found = charts.stacks([*daily([0], "a", 3 * 10**9), *daily([0], "b", 10**9)], lambda **_: "")
     boxes = {
         kind: (float(y), float(h)) for kind, y, h in re.findall(
             r'<rect class="(k-c\d)"[^>]* y="([\d.]+)" width="[\d.]+" height="([\d.]+)"',
@@ -42,17 +40,17 @@ def test_a_stack_is_as_high_as_its_parts_together():
 
 def test_what_costs_nothing_is_told_by_its_tokens_and_rare_names_together():
     days = [one for i in range(9) for one in daily([0], f"m{i}", 0)]
-    found = cost_charts.stacks(days, lambda **_: "")
+    found = charts.stacks(days, lambda **_: "")
     assert found.of == "tokens"
     assert found.parts[-1].said == "3 more, 30 tokens"
-    assert cost_charts.stacks([], lambda **_: "") is None
+    assert charts.stacks([], lambda **_: "") is None
 
 
 def test_times_share_one_scale():
     lines = [Line("fast", latencies={40: 9}, firsts={8: 9}), Line("slow", latencies={80: 9})]
-    drawn = cost_charts.times(lines, lambda **_: "/calls")[0]
+    drawn = charts.times(lines, lambda **_: "/calls")[0]
     assert drawn.count('class="hit"') == 2
     xs = [float(x) for x in re.findall(r'<circle class="k-gold" cx="([\d.]+)"', drawn)]
     assert len(xs) == 2
     assert abs(xs[1] - xs[0]) > 300
-    assert cost_charts.times([Line("none")], lambda **_: "") is None
+    assert charts.times([Line("none")], lambda **_: "") is None

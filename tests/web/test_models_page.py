@@ -20,8 +20,8 @@ from serving import Serving
 
 from karat.costs import costs
 from karat.ledger import Batch
-from karat.web.budgets import Budget
-from karat.web.comparisons import read as read_comparison
+from karat.web.accounts.budgets import Budget
+from karat.web.accounts.comparisons import read as read_comparison
 from karat.web.gateway.keys import add
 
 

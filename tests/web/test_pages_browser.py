@@ -17,7 +17,7 @@ import pytest
 from conftest import LengthReward
 from playwright.sync_api import expect
 from server import Server
-from serving import Serving
+from serving import TOKEN, Serving
 from standing import folder, recipe
 from starlette.routing import Route
 
@@ -25,7 +25,6 @@ import karat
 from karat.web.app import views
 from karat.web.gateway.engine import Gateway
 
-TOKEN = "t0ken-" + "x" * 40
 SHOTS = os.environ.get("KARAT_SCREENSHOTS", "")
 _PLACES = re.compile(r"{(\w+)[:\w]*}")
 

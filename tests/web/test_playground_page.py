@@ -177,7 +177,7 @@ def test_ctrl_enter_asks_all_and_the_answers_can_be_kept(wired, page, axe, tmp_p
     opened.keyboard.press("Control+Enter")
     opened.get_by_text("Done; 1 of 3 failed").wait_for()
     small = opened.get_by_role("region", name="Answer of small")
-    assert "$0.000080" in small.inner_text()
+    assert "$0.00008" in small.inner_text()
     assert "helpfulness" in small.inner_text()
     assert small.locator("meter").count() == 7
     assert "unknown" in opened.get_by_role("region", name="Answer of free").inner_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from karat.web.recipe_diff import Change, changes, same_score
+from karat.web.sides.recipes import Change, changes, same_score
 
 BASE = {
     "name": "x", "seed": 7, "folder": "/here", "models": {"t": {"model": "p/a", "concurrency": 4}},

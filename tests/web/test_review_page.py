@@ -79,16 +79,16 @@ def test_three_rows_are_rated_and_two_compared_by_keys_alone(
     axe(opened)
     for number in range(6):  # two answers of each row
         if number == 0:
-            press(opened, "5", "4", "3", "2", "1", "Enter")
+            press(opened, "4", "3", "2", "1", "0", "Enter")
         elif number == 1:  # with arrows, one attribute left out, one taken back
-            press(opened, "4", "ArrowDown", "2", "ArrowUp", "Backspace", "ArrowDown")
+            press(opened, "3", "ArrowDown", "1", "ArrowUp", "Backspace", "ArrowDown")
             press(opened, "ArrowRight", "ArrowRight", "c")
             opened.keyboard.type("s u e, typed and not done")
             press(opened, "Control+Enter")
         else:
-            press(opened, *("12345"[(number + place) % 5] for place in range(5)), "Enter")
+            press(opened, *("01234"[(number + place) % 5] for place in range(5)), "Enter")
         saved(opened)
-    assert opened.text_content("#pace").startswith("3 of 50 rows")
+    assert opened.text_content("#pace").startswith("3 of 12 rows")
     first, second, *rest = said(run)
     assert first["values"] == dict(zip(FIVE, (4, 3, 2, 1, 0), strict=True))
     assert second["values"] == {"helpfulness": 3, "complexity": 3}
@@ -123,21 +123,21 @@ def test_undo_skip_and_edit_by_keys(
     base = served(run.path.parent)
     opened = ready(page(url(base)))
     first = opened.text_content("#answer")
-    press(opened, "5", "5", "Enter")
+    press(opened, "4", "4", "Enter")
     saved(opened)
     assert opened.text_content("#which") == "2 of 2"
-    press(opened, "3", "u")  # half of the second answer's form is filled
+    press(opened, "2", "u")  # half of the second answer's form is filled
     saved(opened, "Taken back: say it again, or skip.")
     assert opened.text_content("#answer") == first
     assert opened.is_checked("input[name=helpfulness][value='4']")
-    press(opened, "1", "e")
+    press(opened, "0", "e")
     opened.keyboard.type("By a person. ")
     press(opened, "Control+Enter")
     saved(opened)
     assert opened.is_checked("input[name=helpfulness][value='2']")  # and still is
     press(opened, "s")
     saved(opened, "Skipped.")
-    assert opened.text_content("#pace").startswith("0 of 50 rows · 1 skipped")
+    assert opened.text_content("#pace").startswith("0 of 12 rows · 1 skipped")
     kinds = [one["review"]["kind"] for one in said(run)]
     assert kinds == ["rating", "withdrawal", "edit", "rating", "skip"]
     edit, again = said(run)[2:4]
@@ -155,7 +155,7 @@ def test_a_half_filled_form_outlives_the_page_and_the_server(
 ) -> None:
     base = served(run.path.parent)
     opened = ready(page(url(base), allowed="500"))
-    press(opened, "3", "4", "c")
+    press(opened, "2", "3", "c")
     opened.keyboard.type("half a")
     opened.reload()
     ready(opened)
@@ -188,10 +188,10 @@ def test_who_wrote_it_is_told_afterwards_and_only_where_asked(
     served: Callable[..., str], page: Callable[..., Any], run: Run
 ) -> None:
     opened = ready(page(url(served(run.path.parent))))
-    press(opened, "1", "Enter")
+    press(opened, "0", "Enter")
     saved(opened)
     assert opened.is_hidden("#behind")
-    press(opened, "r", "1", "Enter")
+    press(opened, "r", "0", "Enter")
     saved(opened)
     opened.wait_for_selector("#behind:not([hidden])")
     assert "service/model-" in opened.text_content("#behind")
@@ -220,7 +220,7 @@ def test_hostile_answers_are_texts(
         assert opened.is_disabled("#edit-button") == is_cut
         press(opened, "e")
         assert opened.is_hidden("#edit-box") == is_cut
-        press(opened, "Escape", "e", "5", "Enter")
+        press(opened, "Escape", "e", "4", "Enter")
         saved(opened, f"Saved.{end}")
     assert not any("edited" in one for one in said(run))  # opened, and left as it was
 
@@ -268,6 +268,8 @@ def test_two_reviewers_see_their_agreement(
     text = opened.text_content("#agreement-tables")
     assert "You and bob" in text
     assert "κ" in text
+    assert "You and rm" in text
+    assert "pairs in the same order" in text
 
 
 def test_queues_a_run_has_no_scores_for_say_so(

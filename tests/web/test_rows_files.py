@@ -26,6 +26,7 @@ from karat.web.rows.engine import Engine, Stop, StoppedError
 from karat.web.rows.files import MovedError, NoRowsError, holding
 from karat.web.rows.index import build, fresh
 from karat.web.rows.search import Search
+from karat.web.tables import parquet_pieces
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_parquet_and_json_hold_whole_rows(made: Made) -> None:
     asked = Filter(kept="dropped", source="human")
     wanted = [made.rows[place] for place in oracle(made.rows, View(asked))]
     shape = pq.read_schema(made.run.accepted_file).remove_metadata()
-    whole = b"".join(downloads.parquet(stream(made, asked), shape))
+    whole = b"".join(parquet_pieces(stream(made, asked), shape))
     table = pq.read_table(io.BytesIO(whole))
     assert table.column("id").to_pylist() == [row.id for row in wanted]
     assert table.schema.names == shape.names
@@ -140,7 +141,8 @@ def test_parquet_and_json_hold_whole_rows(made: Made) -> None:
 
 
 def test_no_cell_of_a_csv_is_a_formula(made: Made) -> None:
-    text = b"".join(downloads.csv(stream(made, Filter()), made.names)).decode()
+    shape = pq.read_schema(made.run.accepted_file)
+    text = b"".join(downloads.csv(stream(made, Filter()), shape, made.names)).decode()
     heading, *lines = csv.reader(io.StringIO(text))
     assert len(lines) == 300
     assert len({len(line) for line in lines} | {len(heading)}) == 1
@@ -149,7 +151,7 @@ def test_no_cell_of_a_csv_is_a_formula(made: Made) -> None:
     assert not [cell for cell in bad if not _is_number(cell)]
     at = heading.index("r.one")
     assert [_number(line[at]) for line in lines] == [score(row, "r.one") for row in made.rows]
-    empty = b"".join(downloads.csv(iter([]), made.names)).decode()
+    empty = b"".join(downloads.csv(iter([]), shape, made.names)).decode()
     assert next(csv.reader([empty]))[0] == "id"
 
 

@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import ran
 import requests
-import yaml
-from conftest import LengthReward, wait_for
+from conftest import wait_for
+from ran import PRICE
 from rows_made import make_rows, write_run
 from server import Server, text_for
 from serving import Serving
@@ -25,7 +26,6 @@ from karat.row import Message, Response, Row
 ATTACK = (
     "<script>document.title='owned'</script><img src=x onerror=alert(1)> \u202egnp.exe \x1b[31m"
 )
-PRICE = {"input": 1.0, "output": 2.0}
 BIG = 10 * 2**20
 HTML = {"accept": "text/html"}
 
@@ -41,11 +41,9 @@ def _answer(body: dict[str, Any], place: int) -> str:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real run, one of odd rows, and one whose rows attack whoever looks."""
     folder = tmp_path_factory.mktemp("runs")
-    with Server(answer=_answer, script=_first_fails) as server, pytest.MonkeyPatch.context() as p:
-        p.setattr("karat.graders.load_reward", lambda *_: LengthReward())
+    with Server(answer=_answer, script=_first_fails) as server, ran.rewards():
         tree = {
-            "name": "real", "seed": 7, "models": {"teacher": server.model(price=PRICE)},
-            "rewards": {"mine": "x/mine"},
+            "name": "real", "models": {"teacher": server.model(price=PRICE)},
             "steps": [
                 {"topics": {"given": ["tides", "rivers"]}},
                 {"prompts": {"model": "teacher", "per_topic": 4, "tasks": ["open_qa"],
@@ -55,9 +53,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 {"reject": {"by": "mine.reward", "best": 1, "minimum": 2.8}},
             ],
         }  # fmt: skip
-        recipe = folder / "recipe-of-real.yaml"
-        recipe.write_text(yaml.safe_dump(tree), encoding="utf-8")
-        karat.run(recipe, folder / "real")
+        karat.run(ran.write_recipe(folder, file="recipe-of-real.yaml", **tree), folder / "real")
     write_run(folder / "odd", make_rows(120))
     long = Response("x" * BIG + ATTACK, ATTACK, kept=True, scores={"r.<b>": 1.0})
     hostile = Row(ATTACK, [Message("user", ATTACK)], [long, Response("other", scores={"r.<b>": 3})],

@@ -21,7 +21,7 @@ from karat.journal import look_up
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from seen_run import rewards
+from ran import rewards
 import karat
 with rewards():
     karat.run(sys.argv[2], sys.argv[3])

@@ -15,8 +15,9 @@ import requests
 from seen_run import EVIL, seen_run
 
 from karat import Run, live
-from karat.web.run_files import files, is_inside
-from karat.web.run_view import Seen, clock, facts, look, progress, rows_of_score, rows_of_step
+from karat.web.runs.files import files, is_inside
+from karat.web.runs.summary import progress
+from karat.web.runs.view import Seen, facts, look, rows_of_score, rows_of_step
 from karat.web.shelf import Place
 
 JS = {"accept": "text/html"}
@@ -226,9 +227,9 @@ def test_progress_counts_the_steps_before_and_the_part_of_those_at_work():
         live.StepState("a", 10, 10), live.StepState("b", 10, 5, current=True),
         live.StepState("c", 5, 4, dropped={"x": 1}, current=True), live.StepState("d"),
     ]  # fmt: skip
-    assert progress(live.State(steps=steps, expected=10)) == pytest.approx((1 + 2 * 0.5) / 4)
-    assert progress(live.State(steps=steps[:1])) is None
-    assert progress(live.State()) is None
+    assert progress(steps, 10) == pytest.approx((1 + 2 * 0.5) / 4)
+    assert progress([*steps[:1], live.StepState("d")], None) == 0.5  # between two stages
+    assert progress([], None) is None
 
 
 def test_what_it_will_cost_stands_beside_what_it_cost(tmp_path):
@@ -239,11 +240,6 @@ def test_what_it_will_cost_stands_beside_what_it_cost(tmp_path):
     now.unpriced = True
     told = {name: more for name, _, more in facts(seen)}
     assert told["cost so far"] == "and calls of unknown price, budget $3.00"
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(5, "0:05"), (65.4, "1:05"), (7389, "2:03:09")])
-def test_times_are_told_as_clocks_do(seconds, said):
-    assert clock(seconds) == said
 
 
 def test_a_run_looked_at_from_outside_is_what_its_files_say(root):

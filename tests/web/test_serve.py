@@ -54,6 +54,16 @@ def test_this_machine_needs_none(host: str) -> None:
     assert check(Options(host=host))[0].token is None
 
 
+def test_who_comes_by_another_name_comes_through_a_proxy(tmp_path: Path) -> None:
+    for number, name in enumerate(("karat.lan", "proxy.example:443", "localhost.evil.example")):
+        names = ("localhost:9000", name)
+        with pytest.raises(RecipeError, match=rf"--host-name {name}.*a token is needed"):
+            check(Options(host_names=names))
+        assert check(Options(host_names=names, new_token=tmp_path / f"{number}"))[0].token
+    own = ("localhost:9000", "127.0.0.1:9000", "[::1]:9000", "LocalHost")
+    assert check(Options(host_names=own))[0].hosts == own
+
+
 def test_a_token_is_long_and_no_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("A", LONG[:-1]), ("B", " " * 40), ("C", "é" * 32), ("D", LONG + "\x07")):
         monkeypatch.setenv(name, value)

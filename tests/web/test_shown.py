@@ -15,7 +15,7 @@ def test_hidden_characters_become_marks() -> None:
     assert "&lt;b&gt;" in text
     assert "👩\u200d👩" in text
     assert "\tq\nr" in text
-    assert said("x\u202ey\n z" + "w" * 900).startswith("x[U+202E]y z")
+    assert said("x\u202ey\n z" + "w" * 900).startswith("x⟨U+202E⟩y z")
     assert len(said("w" * 9000)) < 210
     assert shown({"a": "<"}) == "{&#34;a&#34;: &#34;&lt;&#34;}"
 

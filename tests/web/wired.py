@@ -5,67 +5,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import socket
 import sqlite3
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from aiohttp import web
 from server import Server, text_for
+from serving import Serving
 
 from karat.models.spec import parse_model
-from karat.web.app import build
-from karat.web.desk import Desk, Settings
 from karat.web.gateway.config import Config
 from karat.web.gateway.engine import Gateway
 
 
-class Wired:
-    """`with Wired(folder, models={…}, rewards={…}, **options) as wired: wired.url`."""
+class Wired(Serving):
+    """`with Wired(folder, models={…}, rewards={…}, **options) as wired: wired.url`. `options` are
+    the gateway's."""
 
     def __init__(
         self, folder: Path, models: dict[str, Any] | None = None,
         rewards: dict[str, Any] | None = None, **options: Any,
     ) -> None:  # fmt: skip
         specs = {name: parse_model(tree) for name, tree in (models or {}).items()}
-        self.config = Config(specs, rewards or {}, folder=folder)
-        self.folder, self.options = folder, options
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._server: uvicorn.Server | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-
-    async def _run(self) -> None:
-        self.gateway = Gateway(self.folder, self.config, **self.options)
-        try:
-            desk = Desk(Settings(root=self.folder, port=self.port), self.gateway)
-            config = uvicorn.Config(
-                build(desk), log_config=None, lifespan="on", ws="none", proxy_headers=False,
-                timeout_graceful_shutdown=2,
-            )  # fmt: skip
-            self._server = uvicorn.Server(config)
-            await self._server.serve(sockets=[self._socket])
-        finally:
-            await self.gateway.close()
-
-    def __enter__(self) -> Wired:
-        self._thread.start()
-        end = time.monotonic() + 20
-        while self._server is None or not self._server.started:
-            assert self._thread.is_alive(), "the server did not start"
-            assert time.monotonic() < end, "the server never started"
-            time.sleep(0.005)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        assert self._server is not None
-        self._server.should_exit = True
-        self._thread.join(20)
-        self._socket.close()
+        config = Config(specs, rewards or {}, folder=folder)
+        super().__init__(folder, Gateway(folder, config, **options))
 
     def ledger(self, what: str = "step, row, kind, role, body, message, cost_nano") -> list[Any]:
         """Rows of the attempts, in order."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from karat.journal import Journal
+from karat.ledger import dollars
 
 
 class Paid(NamedTuple):
@@ -66,4 +67,4 @@ def shared_cost(journal: Journal, step: str) -> float | None:
     """Dollars that all other steps have cost so far; None when a price is unknown."""
     query = "SELECT sum(cost_nano), sum(cost_nano IS NULL) FROM attempts WHERE step <> ?"
     ((nano, unpriced),) = journal.query(query, step)
-    return None if unpriced else (nano or 0) / 1e9
+    return dollars(nano, unpriced)

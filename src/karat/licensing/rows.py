@@ -2,7 +2,8 @@
 
 The answer to a question that is asked years later, so it is written beside the row. Counted in: the
 models that wrote the prompt (through the journal's keys), the model of the answer, the rewards that
-graded it, and the licence a given row brought along. The strictest decides.
+graded it, and the licence a given row brought along. The strictest decides. Of a row that was
+dropped before one was chosen, all answers count.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -43,12 +45,15 @@ class Licences:
 
     def columns(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
         """For each row of SCHEMA: its licences, and what they say of training (yes, conditions,
-        unknown or no); a person's own rows count as they are labelled."""
-        calls = batch.column("calls").to_pylist()
-        writers = self._look_up(chain.from_iterable(calls))
-        responses = batch.column("responses").to_pylist()
-        metas = batch.column("meta").to_pylist()
-        found = [self._of(writers, *row) for row in zip(calls, responses, metas, strict=True)]
+        unknown or no); a person's own rows count as they are labelled.
+
+        A prompt without any answer is its writer's: yes where it was given, for nothing in it is a
+        model's, and unknown where it was made and the journal does not say by whom.
+        """
+        wanted = ("calls", "responses", "meta", "source")
+        listed = [batch.column(name).to_pylist() for name in wanted]
+        writers = self._look_up(chain.from_iterable(listed[0]))
+        found = [self._of(writers, *row) for row in zip(*listed, strict=True)]
         names = pa.array([names for names, _ in found], pa.list_(pa.string()))
         return names, pa.array([training for _, training in found], pa.string())
 
@@ -63,13 +68,14 @@ class Licences:
         return writers
 
     def _of(
-        self, writers: Mapping[str, str], calls: list[str], responses: list[object], meta: str
-    ) -> tuple[list[str], str]:
+        self, writers: Mapping[str, str], calls: list[str], responses: list[dict[str, Any]],
+        meta: str, source: str,
+    ) -> tuple[list[str], str]:  # fmt: skip
         models = {writers[key] for key in calls if key in writers}
         given: set[str] = set()
         graders: set[str] = set()
-        chosen = [r for r in responses if isinstance(r, Mapping) and r["kept"] is not False]
-        for response in chosen:
+        chosen = [one for one in responses if one["kept"] is not False]
+        for response in chosen or responses:
             (models if response["call"] else given).add(response["model"])
             graders.update(score["key"].rpartition(".")[0] for score in response["scores"])
         models.update(_edited_of(meta))
@@ -79,8 +85,9 @@ class Licences:
         names += [self._rewards[name] for name in sorted(graders) if name in self._rewards]
         if (stated := stated_licence(meta)) is not None:
             names.append(stated)
-        worst = max((STRICTNESS.index(one.training) for one in rights), default=0)
-        return list(dict.fromkeys(names)), STRICTNESS[worst]
+        nobody = "yes" if responses or source in ("given", "human") else "unknown"
+        said = [one.training for one in rights] or [nobody]
+        return list(dict.fromkeys(names)), max(said, key=STRICTNESS.index)
 
 
 def _edited_of(meta: str) -> list[str]:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from karat.api import drive
 from karat.errors import ProviderError, RecipeError, RowError
 from karat.inquiry import Place, bench, find, main_attribute, written
+from karat.ledger import NANO
 from karat.lifting.held_out import Asked
 from karat.lifting.workshop import Student
-from karat.models.budget import NANO
 from karat.models.endpoint import Asker
 from karat.recipe import Recipe
 from karat.rewards.base import Candidates, is_asking, is_remote

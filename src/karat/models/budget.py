@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from karat.errors import RunError
-
-NANO = 1_000_000_000
+from karat.ledger import NANO
 
 
 class BudgetError(RunError):

@@ -139,7 +139,7 @@ class Client:
                 yield delta
             (got,) = await buying
             if not given:
-                for delta in _pieces(_completion(got, 0)):
+                for delta in pieces(_completion(got, 0)):
                     yield delta
         finally:
             buying.cancel()  # whoever stops listening stops paying
@@ -204,7 +204,13 @@ class Client:
     async def _answers(
         self, model: str, make: MakeOrder, asker: Asker, hear: Hear | None = None
     ) -> list[Got]:
-        return await Errand(self.till, self.route(model), make, asker, hear).run()
+        route = self.route(model)
+        tally = route[0].tally
+        tally.errands += 1
+        try:
+            return await Errand(self.till, route, make, asker, hear).run()
+        finally:
+            tally.errands -= 1
 
     async def close(self) -> None:
         for endpoint in self.endpoints.values():
@@ -226,8 +232,8 @@ def _completion(got: Got, index: int) -> Completion:
     return made
 
 
-def _pieces(answer: Completion) -> list[Delta]:
-    """A recorded answer as the pieces of a stream; it used nothing."""
+def pieces(answer: Completion) -> list[Delta]:
+    """A whole answer as the pieces of a stream; it used nothing."""
     tools = [
         Delta(tool=(place, call.id, call.name, call.arguments))
         for place, call in enumerate(answer.tool_calls)

@@ -29,9 +29,11 @@ class ModelDownError(RunError):
 
 
 class Tally:
-    """What one model did since the run started, for progress lines."""
+    """What one model did since the run started, for progress lines. `errands` are orders under way,
+    counted at the first model of a route."""
 
     def __init__(self) -> None:
+        self.errands = 0
         self.calls = self.answers = self.replayed = 0
         self.in_flight = self.retries = self.failures = 0
         self.tokens_out = 0

@@ -16,11 +16,11 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from karat.errors import RecipeError
+from karat.ledger import NANO
 from karat.models.catalogue import Amount, Period, listed
 from karat.models.chat import Usage
 
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # a dollar a token: above is a slip
-NANO = 1_000_000_000
 MEGA = 1_000_000
 DAY_S = 86_400
 HOUR_S = 3_600

@@ -210,13 +210,17 @@ async def chat_structured(
     """
     check_schema(request.schema)
     answers = await ask(request)
-    return await all_of(_settle(ask, request, answer, attempts, earlier) for answer in answers)
+    return await all_of(settle(ask, request, answer, attempts, earlier) for answer in answers)
 
 
-async def _settle(
+async def settle(
     ask: Ask, request: ChatRequest, answer: Completion, attempts: int,
-    earlier: Callable[[Completion], bool],
+    earlier: Callable[[Completion], bool] = lambda answer: False,
 ) -> Completion:  # fmt: skip
+    """One answer to the request, or what it is after it was asked for again; see chat_structured.
+
+    Raises: RowError; what `ask` raises.
+    """
     schema, index, tries = request.schema or {}, answer.index, 1
     seed = None if request.seed is None else (request.seed + index) % SEED_RANGE
     messages, most = request.messages, attempts

@@ -18,27 +18,24 @@ class Terms:
 
     `budget` is the asker's own: reserved before a call waits for its slot, so that who has spent
     it holds up nobody. `look`: an answer the journal holds will do, and one that is being bought
-    for somebody else. `salt` goes into the keys of answers, which makes them this request's alone.
-    `keep`: answers are written to the journal. `bodies`: what was asked, and a service's own words,
-    are. `paid` holds the attempts that brought an answer or cost something, `model` who was asked
-    last.
+    for somebody else. `salt` goes into the keys of answers, which makes them this request's alone;
+    without it `scope` does, which makes them those of its askers. `replaces`: what is bought takes
+    the place of what the journal holds. `keep`: answers are written to the journal. `bodies`: what
+    was asked, and a service's own words, are. `paid` holds the attempts that brought an answer or
+    cost something, `model` who was asked last.
     """
 
-    __slots__ = ("bodies", "budget", "keep", "look", "model", "paid", "salt")
+    __slots__ = ("bodies", "budget", "keep", "look", "model", "paid", "replaces", "salt")
 
     def __init__(
         self, budget: Budget | None = None, *, look: bool = True, salt: str = "",
-        keep: bool = True, bodies: bool = True,
+        scope: str = "", keep: bool = True, bodies: bool = True,
     ) -> None:  # fmt: skip
-        self.budget, self.look, self.salt = budget, look, salt
+        self.budget, self.look, self.salt = budget, look, salt or scope
+        self.replaces = not look and not salt
         self.keep, self.bodies = keep, bodies
         self.paid: list[Attempt] = []
         self.model = ""
-
-    @property
-    def replaces(self) -> bool:
-        """Whether what is bought takes the place of what the journal holds."""
-        return not self.look and not self.salt
 
     def paid_for(self, made: Attempt) -> None:
         """Takes an attempt before it is written; what the asker did not offer leaves it."""

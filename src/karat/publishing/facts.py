@@ -14,7 +14,7 @@ from karat.errors import RecipeError
 from karat.licensing import Solved, solve_run
 from karat.publishing.files import without_folders
 from karat.publishing.measured import Measured, measure
-from karat.recipefile import parse
+from karat.recipefile import parse, written_steps
 from karat.rundir import Run
 
 REASONS = 5  # of one step that are told
@@ -80,10 +80,10 @@ def facts(run: Run, licence: str = "") -> Facts:
 
 
 def _steps(run: Run, report: dict[str, Any]) -> tuple[StepFacts, ...]:
-    written = parse(run.recipe).get("steps", [])
+    written = written_steps(parse(run.recipe))
     found = []
     for number, one in enumerate(report["funnel"]):
-        name, params = _call(written[number]) if number < len(written) else (one["label"], {})
+        name, params = written[number] if number < len(written) else (one["label"], {})
         reasons = sorted(one["dropped"].items(), key=lambda item: (-item[1], item[0]))
         first = tuple((without_folders(why), count) for why, count in reasons[:REASONS])
         found.append(
@@ -93,13 +93,6 @@ def _steps(run: Run, report: dict[str, Any]) -> tuple[StepFacts, ...]:
             )
         )  # fmt: skip
     return tuple(found)
-
-
-def _call(item: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(item, dict) and len(item) == 1:
-        ((name, params),) = item.items()
-        return str(name), params if isinstance(params, dict) else {}
-    return str(item), {}
 
 
 # --- what was looked at, and what was not --------------------------------------------------------

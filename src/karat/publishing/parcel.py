@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from karat.publishing.files import Shipped
-from karat.report.cells import LINE, clean, grid
+from karat.report.cells import LINE, clean, grid, size
 
 
 class Parcel(msgspec.Struct):
@@ -48,13 +48,3 @@ def parcel_table(parcel: Parcel) -> RenderableType:
     if parcel.anyway:
         parts.append(clean(f"terms stand in the way; pushed because: {parcel.anyway}", style="red"))
     return Group(*parts, Text())
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them."""
-    number, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            break
-        number /= 1000
-    return f"{count:,} B" if unit == "B" else f"{number:,.1f} {unit}"

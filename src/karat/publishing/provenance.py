@@ -22,7 +22,7 @@ import orjson
 from karat.errors import RecipeError
 from karat.journal import look_up
 from karat.publishing.files import Shipped, shipped, without_folders
-from karat.recipefile import parse
+from karat.recipefile import parse, written_steps
 from karat.rundir import Run
 from karat.stage import read_meta
 
@@ -124,17 +124,13 @@ def _steps(run: Run, report: dict[str, Any]) -> Iterator[tuple[str, str, dict[st
     no parameters."""
     labels = [step["label"] for step in report["funnel"]]
     try:
-        listed = parse(run.recipe).get("steps")
+        steps = written_steps(parse(run.recipe))
     except RecipeError:
-        listed = None
-    if not isinstance(listed, list) or len(listed) > len(labels):
-        listed = []
-    for label, item in zip_longest(labels, listed):  # `exactly` has a label and is no step
-        if isinstance(item, dict) and len(item) == 1:
-            ((path, params),) = item.items()
-            yield label, str(path), params if isinstance(params, dict) else {}
-        else:
-            yield label, label, {}
+        steps = []
+    if len(steps) > len(labels):
+        steps = []
+    for label, step in zip_longest(labels, steps):  # `exactly` has a label and is no step
+        yield (label, *(step or (label, {})))
 
 
 def _files_in(value: Any) -> Iterator[Path]:

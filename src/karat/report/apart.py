@@ -42,7 +42,7 @@ class Apart(msgspec.Struct, frozen=True):
     def said(self) -> str:
         """In words, for who must decide."""
         if self.prompts < LEAST:
-            return f"not shown: only {self.prompts} prompts in common"
+            return f"too few to tell: only {self.prompts} prompts in common"
         digits = decimals(self.apart)
         if self.shown:
             more = "higher" if self.apart.value > 0 else "lower"
@@ -54,7 +54,7 @@ class Apart(msgspec.Struct, frozen=True):
         needed = ""
         if self.needed is not None and self.needed > self.prompts:
             needed = f"; about {about(self.needed):,} prompts in common would tell"
-        return f"not shown: {said(self.apart, digits)}{needed}"
+        return f"no clear difference: {said(self.apart, digits)}{needed}"
 
 
 def _turned(one: Interval) -> Interval:

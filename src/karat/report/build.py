@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from karat.columns import READ_ROWS, Table, first_kept, score_values
 from karat.curation.moments import Moments
 from karat.journal import Journal
-from karat.ledger import quantile
+from karat.ledger import dollars, quantile
 from karat.licensing import solve_run
 from karat.mill import Mill
-from karat.modelchecks import rights_notes
 from karat.recipe import Recipe, recipe_hash
 from karat.report.grading import grading
 from karat.report.run_diversity import run_diversity
@@ -75,7 +74,6 @@ def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, A
         "diversity": run_diversity(run, mill),
         "human_share": human,
         "cut_off_share": cut_off,
-        "licence_notes": rights_notes(recipe.steps, recipe.models),
         "licences": msgspec.to_builtins(solve_run(run, recipe)),
         "warnings": warnings,
         "versions": _versions(),
@@ -131,7 +129,7 @@ def models(journal: Journal) -> list[dict[str, Any]]:
         entry["calls"] = entry["calls"] or 0
         entry["retries"] = max(0, (entry["retries"] or 0) - entry["errors"])
         entry["tokens_estimated"] = bool(entry["tokens_estimated"])
-        entry["cost_usd"] = None if entry.pop("unpriced") else (entry["cost_usd"] or 0) / 1e9
+        entry["cost_usd"] = dollars(entry["cost_usd"], entry.pop("unpriced"))
         entry["latency_ms"] = _latency(journal, entry["model"])
         entries.append(entry)
     return entries
@@ -162,7 +160,7 @@ def _failures(journal: Journal) -> list[dict[str, Any]]:
 def total_cost(journal: Journal) -> float | None:
     """Dollars paid so far; None when some call's price is unknown."""
     ((nano, unpriced),) = journal.query("SELECT sum(cost_nano), sum(unpriced) FROM minutes")
-    return None if unpriced else (nano or 0) / 1e9
+    return dollars(nano, unpriced)
 
 
 def _cut_off(path: Path) -> float:

@@ -27,6 +27,23 @@ def money(usd: float | None) -> str:
     return f"${usd:.{places}f}".rstrip("0").rstrip(".")
 
 
+def clock(seconds: float) -> str:
+    """1:05, or 2:03:09."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    number, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1000
+    return f"{count:,} B" if unit == "B" else f"{number:,.1f} {unit}"
+
+
 def clean(text: str, length: int = SHOWN, style: str = "") -> Text:
     """Others' text made safe for a terminal: no control codes, no markup, no endless lines."""
     cut = CONTROL.sub("�", text[: length + 1].replace("\t", "    "))

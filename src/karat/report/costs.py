@@ -6,13 +6,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from karat.costs import NANO, Costs, Line, time_zone
+from karat.costs import Costs, Line, time_zone
+from karat.ledger import NANO
 from karat.report.cells import LINE, clean, money
 
 EXACT_BELOW = 100_000
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))
 HEADINGS = (
-    "calls", "failed", "answers", "replayed\n(gateway)", "tokens in\n(cached)",
+    "calls", "failed\nattempts", "answers", "replayed\n(gateway)", "tokens in\n(cached)",
     "out\n(reasoning)", "cost", "share", "p50 s\n(first)", "p95", "p99",
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from karat.journal import Journal
+from karat.ledger import dollars
 from karat.mill import Mill
 from karat.recipe import Recipe
 from karat.report.cells import LINE, clean, grid, money
@@ -79,7 +80,7 @@ def _cost(journal: Journal, step: str, models: Sequence[str] | None = None) -> f
         "SELECT sum(cost_nano), sum(unpriced) FROM minutes WHERE step = ? AND role IN (?, ?) "
         + only, step, *ROLES, *(models or ()),
     )  # fmt: skip
-    return None if unpriced else (nano or 0) / 1e9
+    return dollars(nano, unpriced)
 
 
 def _costs(journal: Journal, step: str, call: StepCall, recipe: Recipe) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from karat.live import Pace, State, snapshot
-from karat.report.cells import money
+from karat.report.cells import clock, money
 from karat.walk import Monitor
 
 REFRESH_S = 0.25
@@ -71,7 +71,7 @@ class Progress:
                     f"{step.rows_out:,}",
                     f"{step.in_flight:,}",
                     f"{step.rate:,.1f}",
-                    _clock(step.eta_s),
+                    "" if step.eta_s is None else clock(step.eta_s),
                 )
             elif step.rows_in:
                 table.add_row(step.label, f"{step.rows_in:,}", f"{step.rows_out:,}", style="dim")
@@ -84,7 +84,7 @@ def _line(state: State) -> str:
     parts = [
         f"{step.label} {step.rows_in:,} in, {step.rows_out:,} out, {step.in_flight:,} in flight, "
         f"{step.rate:,.1f} rows/s"
-        + (f", ETA {_clock(step.eta_s)}" if step.eta_s is not None else "")
+        + (f", ETA {clock(step.eta_s)}" if step.eta_s is not None else "")
         for step in state.steps
         if step.current
     ]
@@ -101,11 +101,3 @@ def _spending(state: State) -> str:
     if state.projected_usd and not state.unpriced:
         cost += f" of about {money(state.projected_usd)}"
     return f"{state.calls:,} calls, {state.tokens_out:,} tokens, {state.retries:,} retries, {cost}"
-
-
-def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

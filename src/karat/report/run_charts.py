@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable, Sequence
 
 from karat.report import grading_plots, survey_map, svg
-from karat.report.svg import Drawing, figure
+from karat.report.svg import Drawing, figure, words
 
-_DARK = "@media(prefers-color-scheme:dark)"
+DARK = "@media(prefers-color-scheme:dark)"
 _OWN = re.compile(r"<style>[^<]*</style>")
-_STYLES = (svg.STYLE, survey_map.STYLE, grading_plots.STYLE)
+STYLES = (svg.STYLE, survey_map.STYLE, grading_plots.STYLE)
 
 # For a page that has no style sheet of its own: both themes, and light ones on paper.
-STYLE = "".join(_STYLES) + (
-    f"@media print{{{''.join(style.partition(_DARK)[0] for style in _STYLES)}}}"
+STYLE = "".join(STYLES) + (
+    f"@media print{{{''.join(style.partition(DARK)[0] for style in STYLES)}}}"
 )
 
 Pair = tuple[str, str]  # of a wide window, and of a narrow one
@@ -27,9 +27,18 @@ Pair = tuple[str, str]  # of a wide window, and of a narrow one
 
 def drawn(panel: Drawing, title: str, told: str, key: str, *, linked: bool = False) -> str:
     """One picture without its colours; `told` says in words what it shows."""
-    # No text can hold the tag: what comes from outside is escaped.
-    picture = _OWN.sub("", figure([panel], title, told, key=key))
+    picture = bare(figure([panel], title, told, key=key))
     return picture.replace('role="img"', 'role="group"', 1) if linked else picture
+
+
+def linked(marks: str, href: str, said: str) -> str:
+    """Marks of a chart as a link, whose words are read out; as they are where `href` is empty."""
+    return f'<a href="{words(href)}" aria-label="{words(said)}">{marks}</a>' if href else marks
+
+
+def bare(picture: str) -> str:
+    """Without its own style sheet. No text can hold the tag: what comes from outside is escaped."""
+    return _OWN.sub("", picture)
 
 
 def pair(

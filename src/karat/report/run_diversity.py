@@ -111,7 +111,7 @@ def diversity_lines(report: dict[str, Any]) -> list[str]:
     spread = found["accepted"]
     parts = []
     if isinstance(value := spread.get("vendi_embedding"), int | float):
-        parts.append(f"as many as {value:.3g} wholly different ones")
+        parts.append(f"effective number (Vendi score) {value:.3g}")
     parts += [
         f"{name} {spread[key]:.3g}"
         for key, name in (
@@ -126,7 +126,7 @@ def diversity_lines(report: dict[str, Any]) -> list[str]:
     by_step = found.get("by_step", {})
     if len(by_step) > 1:
         each = [f"{label} {one['vendi_embedding']:.3g}" for label, one in by_step.items()]
-        told.append(f"wholly different prompts by step: {', '.join(each)}")
+        told.append(f"effective number of prompts (Vendi score) by step: {', '.join(each)}")
     return told
 
 

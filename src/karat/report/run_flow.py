@@ -7,19 +7,23 @@ narrow the window is. Every branch is as thick as its rows are many, on one scal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from karat.report.axes import SMALL
-from karat.report.labels import elide
+from karat.report.labels import BOLD, elide, width_of
+from karat.report.run_charts import linked
 from karat.report.svg import number, words
 
-WIDE, NARROW = 1040.0, 344.0
+WIDE, NARROW = 1156.0, 344.0
 MOST = 5  # branches of one step; of more reasons, the rarest leave together
 BAR = 6.0  # height of a step's bar
 BEND = 11.0  # inner radius where a branch turns
 LINE = 19.0  # between the middles of two branches' texts
 LEAST = 1.4  # pixels of a branch of few rows
+NAME, COUNTS, REASON = 13.5, SMALL + 1, 12.5  # sizes of letters
+ROUND = 40.0  # pixels: the stream keeps its width while figures grow by a digit
 
 # (step, reason) as a link to the rows behind it: of a step where the reason is None, of the
 # accepted where both are.
@@ -76,8 +80,10 @@ class Flow:
         self.width, self._steps, self._link, self._finished = width, steps, link, finished
         self._beside = width > 700  # names to the left of the stream; else to its right
         self._x = 200.0 if self._beside else 1.0
-        self._stream = width * (0.36 if self._beside else 0.34)
-        self._text = self._x + self._stream + BEND + (26 if self._beside else 14)
+        gap = BEND + (26 if self._beside else 14)
+        room = self._room()
+        self._stream = width - self._x - (gap + room if room else 1.0)
+        self._text = self._x + self._stream + gap
         most = max((one.body for one in steps), default=0)
         self._scale = self._stream / most if most else 0.0
         self._bars = list(self._placed())
@@ -92,6 +98,26 @@ class Flow:
         return "".join(parts)
 
     # --- where things are ------------------------------------------------------------------------
+
+    def _room(self) -> float:
+        """What the texts to the right of the stream take; the stream has all else."""
+        found = [
+            width_of(f"{count:,}", REASON) * BOLD + width_of(reason, REASON) + 10
+            for step in self._steps
+            for reason, count in _branches(step)
+        ]
+        if not self._beside:
+            for step in self._steps:
+                found.append(width_of(step.label, NAME) * BOLD + 16 * step.current)
+                found.append(width_of(_counts(step), COUNTS))
+            rows = self._steps[-1].rows_out if self._steps else 0
+            found.append(width_of(f"{rows:,} {self._ended}", NAME) * BOLD)
+        needed = math.ceil(max(found, default=0.0) / ROUND) * ROUND
+        return min(needed, self.width * (0.32 if self._beside else 0.58))
+
+    @property
+    def _ended(self) -> str:
+        return "accepted" if self._finished else "through so far"
 
     def _wide(self, rows: float) -> float:
         return max(rows * self._scale, LEAST) if rows else 0.0
@@ -158,19 +184,20 @@ class Flow:
                 f'd="M{number(self._x)} {number(y + BAR / 2)}h{number(self._stream * 0.3)}"/>'
             )
         x = self._x - 18 if self._beside else self._text
-        room = (self._x - 22 if self._beside else self.width - self._text) - 16 * step.current
+        aside = 0.0 if self._beside else 14.0 * step.current  # the name makes way for the dot
+        room = self._x - 22 if self._beside else self.width - self._text - aside
         anchor = ' text-anchor="end"' if self._beside else ""
         counts = _counts(step) if begun else "not yet"
         yield (
-            f'<text class="{"k-ink" if begun else "k-soft"}" x="{number(x)}" y="{number(y + 9)}" '
-            f'font-size="13.5" font-weight="600"{anchor}>'
-            f"<title>{words(step.label)}</title>{words(elide(step.label, room / 1.12, 13.5))}"
+            f'<text class="{"k-ink" if begun else "k-soft"}" x="{number(x + aside)}" '
+            f'y="{number(y + 9)}" font-size="{NAME:g}" font-weight="600"{anchor}>'
+            f"<title>{words(step.label)}</title>{words(elide(step.label, room / BOLD, NAME))}"
             "</text>"
-            f'<text class="k-soft" x="{number(x)}" y="{number(y + 25)}" font-size="{SMALL + 1:g}"'
+            f'<text class="k-soft" x="{number(x)}" y="{number(y + 25)}" font-size="{COUNTS:g}"'
             f"{anchor}>{words(counts)}</text>"
         )
         if step.current:
-            dot = self._x - 9 if self._beside else self.width - 8
+            dot = self._x - 9 if self._beside else self._text + 4
             yield (
                 f'<circle class="k-gold now" cx="{number(dot)}" cy="{number(y + 4)}" r="4">'
                 "<title>at work</title></circle>"
@@ -197,11 +224,11 @@ class Flow:
             share = f" ({count / step.body:.1%} of {step.body:,})" if step.body else ""
             said = f"{count:,} rows dropped at {step.label}{share}: {reason}"
             figure = f"{count:,}"
-            shown = elide(reason, room - 8 * len(figure) - 12, 12.5, 0.8)
+            shown = elide(reason, room - width_of(figure, REASON) * BOLD - 8, REASON, 0.8)
             marks = (
                 f'<path class="k-grey" opacity=".42" d="{path}"/>'
                 f'<text class="k-ink" x="{number(self._text)}" y="{number(middle + 4.5)}" '
-                f'font-size="12.5"><tspan font-weight="600">{figure}</tspan>'
+                f'font-size="{REASON:g}"><tspan font-weight="600">{figure}</tspan>'
                 f'<tspan class="k-soft" dx="6">{words(shown)}</tspan></text>'
             )
             yield self._linked(marks, said, step.label, None if _is_rest(step, reason) else reason)
@@ -218,10 +245,10 @@ class Flow:
             )
         x = self._x - 18 if self._beside else self._text
         anchor = ' text-anchor="end"' if self._beside else ""
-        what = "accepted" if self._finished else "through so far"
+        what = self._ended
         marks = (
-            f'<text class="k-ink" x="{number(x)}" y="{number(y + 10)}" font-size="13.5" '
-            f'font-weight="600"{anchor}>{rows:,} {what}</text>'
+            f'<text class="k-ink" x="{number(x)}" y="{number(y + 10)}" '
+            f'font-size="{NAME:g}" font-weight="600"{anchor}>{rows:,} {what}</text>'
         )
         yield self._linked(marks, f"{rows:,} rows {what}", None, None) if rows else marks
 
@@ -229,10 +256,7 @@ class Flow:
         title = f"<title>{words(said)}</title>"
         if self._link is None:
             return f"<g>{title}{marks}</g>"
-        return (
-            f'<a href="{words(self._link(step, reason))}" aria-label="{words(said)}">'
-            f"{title}{marks}</a>"
-        )
+        return linked(f"{title}{marks}", self._link(step, reason), said)
 
 
 def _branches(step: FlowStep) -> list[tuple[str, int]]:

@@ -7,7 +7,6 @@ is told while a run is writing is told the same way when it has ended.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +14,11 @@ import msgspec
 
 from karat.errors import ProviderError
 from karat.journal import look_up
-from karat.ledger import quantile
+from karat.ledger import NANO, dollars, quantile
 from karat.models.faults import remedy
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-NANO = 1_000_000_000
 NEWEST = 20_000  # attempts in which errors are looked for
 POINTS = 240  # of a series, about
 FINE = 50_000  # attempts up to which a series is counted from them, by the second
@@ -30,7 +28,7 @@ SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 ADVICE = {
     "wait": "The service limits the rate; karat slows down by itself. Lower concurrency, or ask "
     "the service for a higher limit",
-    "retry": "The service failed; karat tried again. Run again for the rows that wait",
+    "retry": "The service failed; karat tried again. Run again if rows are left without an answer",
     "timeout": "No answer in time. Raise timeout_s of the model, lower max_tokens or concurrency",
     "connection": "The connection failed. Check that the server runs and base_url reaches it, then "
     "run again",
@@ -118,7 +116,7 @@ def model_lines(journal: Path) -> list[ModelLine]:
         counts.setdefault((model, measure), []).append((bucket, count))
     found = [
         _made(
-            ModelLine, *one[:10], bool(one[10]), _usd(one[11], one[12]),
+            ModelLine, *one[:10], bool(one[10]), dollars(one[11], one[12]),
             _percentiles(counts.get((one[0], "latency"))),
             _percentiles(counts.get((one[0], "ttft"))),
         )
@@ -136,10 +134,6 @@ def _percentiles(counts: list[tuple[int, int]] | None) -> dict[str, float]:
     return {name: quantile(counts, share) for name, share in SHARES} if counts else {}
 
 
-def _usd(nano: float | None, unpriced: float | None) -> float | None:
-    return None if unpriced else (nano or 0) / NANO
-
-
 def cost_lines(journal: Path) -> list[CostLine]:
     """One for each step and model that was called, in their order. Raises: RunError."""
     found = look_up(
@@ -148,7 +142,7 @@ def cost_lines(journal: Path) -> list[CostLine]:
         "sum(cost_nano), sum(unpriced) FROM minutes WHERE attempts > 0 GROUP BY step, model "
         "ORDER BY min(minute), step, model",
     )
-    return [_made(CostLine, *one[:4], _usd(one[4], one[5])) for one in found]
+    return [_made(CostLine, *one[:4], dollars(one[4], one[5])) for one in found]
 
 
 def faults(journal: Path, most: int = 20) -> list[Fault]:
@@ -235,13 +229,3 @@ def paid_usd(journal: Path) -> tuple[float, bool]:
         journal, "SELECT sum(cost_nano), sum(unpriced) FROM minutes"
     ) or [(0, 0)]  # fmt: skip
     return (nano or 0) / NANO, bool(unpriced)
-
-
-def age_s(journal: Path) -> float | None:
-    """Seconds since anything was written to the journal; None where there is none."""
-    times = [
-        path.stat().st_mtime
-        for path in (journal, journal.with_name(f"{journal.name}-wal"))
-        if path.is_file()
-    ]
-    return max(0.0, time.time() - max(times)) if times else None

@@ -38,8 +38,7 @@ def licences(report: dict[str, Any]) -> LicenceView | None:
     """None where nothing is known: no term was found, and none is asked for."""
     found = report.get("licences")
     if not isinstance(found, dict):
-        notes = [visible(line, TEXT) for line in report.get("licence_notes") or []]
-        return LicenceView([], [], notes) if notes else None
+        return None
     verdict = []
     for key, said in (("trains", "May train"), ("release", "Release")):
         text = (found.get(key) or {}).get("text")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from karat.recipefile import written_steps
 from karat.step import verifier_names
 
 State = Literal["yes", "partly", "no"]
@@ -64,12 +65,7 @@ def measured(report: dict[str, Any], recipe: dict[str, Any], folder: Path) -> li
 def _steps(recipe: dict[str, Any], report: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """Labels stand in the report in the recipe's order."""
     labels = [one["label"] for one in report["funnel"]]
-    found = []
-    for label, item in zip(labels, recipe.get("steps") or [], strict=False):
-        if isinstance(item, dict) and len(item) == 1:
-            ((name, params),) = item.items()
-            found.append((label, str(name), params if isinstance(params, dict) else {"": params}))
-    return found
+    return [(label, *step) for label, step in zip(labels, written_steps(recipe), strict=False)]
 
 
 def _words(value: Any) -> list[str]:
@@ -197,7 +193,7 @@ def _diversity(run: _Run) -> Measured:
     if "vendi_embedding" in found:
         return Measured(
             "Diversity of prompts", "yes",
-            f"as many as {found['vendi_embedding']:.3g} wholly different ones (Vendi, at most 256)",
+            f"effective number of prompts (Vendi score, at most 256) {found['vendi_embedding']:.3g}",
         )  # fmt: skip
     return Measured("Diversity of prompts", "no", "no accepted prompt to measure")
 

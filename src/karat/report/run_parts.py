@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from karat.report.cells import money
+from karat.report.cells import clock, money
 from karat.report.pages import module_of
 from karat.report.recommendation import plain, rounded
 from karat.report.run_charts import Pair, pair
@@ -20,6 +20,8 @@ from karat.report.visible import visible
 from karat.report.whiskers import bar
 
 NAME, SAID = 120, 300  # characters of others' names, and of their words
+
+Fact = tuple[str, str, str]  # (what, how much, more of it)
 
 
 def section(name: str, *values: Any) -> Markup:
@@ -74,14 +76,15 @@ def flow_charts(steps: list[FlowStep], link: Link | None = None, *, finished: bo
     )  # fmt: skip
 
 
-def facts(report: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(what, how much, more of it): the figures at the head."""
+def facts(report: dict[str, Any]) -> list[Fact]:
+    """The figures at the head."""
     rows, cost = report["rows"], report["cost_usd"]
     total = rows["accepted"] + rows["dropped"]
     found = [
-        ("rows in", f"{rows['in']:,}", ""),
-        ("accepted", f"{rows['accepted']:,}", f"{rows['accepted'] / total:.0%} of all"
-         if total else ""),
+        ("rows in", f"{rows['in']:,}", f"{total:,} with what steps added"
+         if total > rows["in"] else ""),
+        ("accepted", f"{rows['accepted']:,}", f"of {total:,} prompts, "
+         f"{rows['accepted'] / total:.0%}" if total else ""),
         ("dropped", f"{rows['dropped']:,}", ""),
     ]  # fmt: skip
     if spread := report["scores"].get(report.get("ranking") or ""):
@@ -96,7 +99,31 @@ def facts(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     found.append(("cost", "unknown" if cost is None else money(cost),
                   "a model has no price" if cost is None else each))  # fmt: skip
     found.append(("human", f"{report['human_share']:.0%}", "of the accepted"))
-    return found
+    return [*found, *_effort(report)]
+
+
+def _effort(report: dict[str, Any]) -> list[Fact]:
+    """What it took: answers and failed attempts of all its runs, the time of the last one."""
+    this, models = report.get("this_run") or {}, report["models"]
+    replayed = this.get("replayed", 0)
+    bought = sum(one.get("samples") or 0 for one in models if one.get("kind") != "score")
+    found = []
+    if bought:
+        found.append(("answers", f"{bought:,}", f"{replayed:,} of them replayed by the last run"
+                      if replayed else ""))  # fmt: skip
+    if "seconds" in this:
+        again = replayed or this.get("stages_reused", 0)
+        found.append(("time", clock(this["seconds"]), "of the last run" if again else ""))
+    retries, errors = (sum(one.get(key) or 0 for one in models) for key in ("retries", "errors"))
+    return [*found, *attempts(retries, errors)]
+
+
+def attempts(retries: int, errors: int) -> list[Fact]:
+    """Failed attempts as a fact, in the words of the tables; none where none failed."""
+    if not retries + errors:
+        return []
+    said = f"{retries:,} tried again, {errors:,} given up"
+    return [("failed attempts", f"{retries + errors:,}", said)]
 
 
 def model_rows(

@@ -36,6 +36,10 @@ from karat.report.visible import visible
 from karat.rundir import Run, write_atomic
 
 SEED = 0
+# What reading a report that is not as karat writes it comes to.
+ODD = (
+    ArithmeticError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 MOST_RECIPE = 60_000  # characters of recipe.yaml
 
 T = TypeVar("T")
@@ -55,6 +59,11 @@ def page(run: Run, seed: int = SEED, say: Say = lambda text: None) -> str:
         raise RecipeError(
             f"the rows in {run.path} cannot be read ({error}): run the recipe again into the same "
             "directory; nothing is paid for twice"
+        ) from error
+    except ODD as error:
+        raise RecipeError(
+            f"{run.report_file} is not as karat writes it ({type(error).__name__}): run the recipe "
+            "again into the same directory; nothing is paid for twice"
         ) from error
 
 
@@ -80,7 +89,7 @@ def _page(run: Run, seed: int, say: Say) -> str:
         "exports": list(map(_export, *zip(*report["exports"].items(), strict=True)))
         if report["exports"] else [],
         "flow": flow_charts(steps_of(report["funnel"])),
-        "scores": score_charts(report["scores"]),
+        "scores": score_charts(report["scores"], ranking=report.get("ranking")),
         "curves": curves,
         "map": found,
         "diversity": diversity_lines(report),

@@ -48,8 +48,8 @@ def model_table(report: dict[str, Any]) -> Table:
         "p50 ms",
         "p95",
         "p99",
-        "retries",
-        "errors",
+        "tried again",
+        "given up",
     )
     for m in report["models"]:
         latency = m["latency_ms"]
@@ -121,11 +121,9 @@ def summary(report: dict[str, Any]) -> RenderableType:
 
 
 def _licences(report: dict[str, Any]) -> list[RenderableType]:
-    """The block of licences, by the terms as they are known now; of an earlier report its notes."""
+    """The block of licences, by the terms as they are known now."""
     found = from_report(report)
-    if found is None:
-        return [clean(f"licence: {note}", 10 * LINE) for note in report["licence_notes"]]
-    return [licence_block(found), Text()]
+    return [] if found is None else [licence_block(found), Text()]
 
 
 def _rounds(report: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ review_lines.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -87,6 +88,11 @@ class Reviews:
             with self._lock, _locked(self.path) as file:
                 _write_whole(file, lines)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise RunError(
+                    f"{self.path} is a link, which reviews are not written through; put the file "
+                    "itself there. Nothing was saved, and what you said is still in the form"
+                ) from error
             raise RunError(
                 f"cannot write {self.path}: {error.strerror}; nothing was saved, and what you said "
                 "is still in the form: make room, or mend the folder's permissions, and save again"
@@ -214,7 +220,8 @@ def is_answer(said: Said) -> bool:
 def _locked(path: Path) -> Iterator[int]:
     """The open file, which no other process writes to meanwhile."""
     fresh = not path.exists()
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    # A run may come from anybody, and a link of its would lead to a file of the reader's.
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         if fresh:  # its name must outlive a power cut too

@@ -6,8 +6,10 @@ Held by the application, not by modules, so that a test can have two of them sid
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -18,6 +20,7 @@ from karat.web.shelf import Shelf
 if TYPE_CHECKING:
     from karat.web.gateway.engine import Gateway
 
+T = TypeVar("T")
 MOST_BODY = 32 * 2**20  # bytes of a request
 
 
@@ -49,6 +52,16 @@ class Desk:
         self.gateway = gateway
         self.entry = None if settings.token is None else Entry(settings.token, settings.port)
         self.closing = asyncio.Event()
+        self._own: dict[type, Any] = {}
+        self._one = threading.Lock()  # pages ask on threads of their own
+
+    def own(self, kind: type[T], make: Callable[[], T]) -> T:
+        """The one thing of a `kind` that this server has, made when it is first asked for."""
+        with self._one:
+            if kind not in self._own:
+                self._own[kind] = make()
+            found: T = self._own[kind]
+            return found
 
 
 def desk(request: HTTPConnection) -> Desk:

@@ -1,15 +1,14 @@
-"""Figures and others' names as pages write them, for templates and for what is sent to a page that
-is open: one form of each, so that a figure does not change when it is updated."""
+"""Figures as pages write them, for templates and for what is sent to a page that is open: one form
+of each, so that a figure does not change when it is updated."""
 
 from __future__ import annotations
 
 import time
 
-from karat.report.cells import CONTROL, money
+from karat.report.cells import money
 
 UNKNOWN = "–"
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
-NAME = 120  # characters of a name
 
 
 def count(value: int | None) -> str:
@@ -62,9 +61,3 @@ def day(when: float) -> str:
 def utc(when: float) -> str:
     """Unix seconds for programs."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
-
-
-def plain(text: str, length: int = NAME) -> str:
-    """Others' text in one line, as it is: nothing that turns or hides what stands beside it."""
-    cut = CONTROL.sub("\ufffd", text[:length]).replace("\n", " ").replace("\t", " ")
-    return cut if len(text) <= length else f"{cut} …"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from typing import Any
 from urllib.parse import quote
 
@@ -22,9 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from karat.web.desk import Desk
 from karat.web.entry import Entry
+from karat.web.faults import note
 from karat.web.origins import SAFE, Origins, fault
 
-log = logging.getLogger("karat.web")
 access = logging.getLogger("karat.web.access")
 
 GATEWAY = "/v1/"
@@ -129,9 +128,7 @@ class _Visit:
         except ClientDisconnect:
             self.status = self.status or 499
         except Exception as error:
-            # Where it happened, and not its message: that may hold what a model wrote.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("%s %s\n%s", type(error).__name__, self._template(), where)
+            note(error, self._template())
         finally:
             if access.isEnabledFor(logging.INFO):
                 spent_ms = (time.perf_counter() - self.began) * 1000

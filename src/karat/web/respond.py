@@ -1,4 +1,4 @@
-"""What a view answers with: a page, a table as a file, JSON, a stream of events.
+"""What a view answers with: a page, JSON, a stream of events.
 
 Every value in a page is escaped by the template; what karat drew itself comes in through the filter
 `chart`, which takes a drawing's own style sheet off: the pages' rules allow none but theirs.
@@ -6,42 +6,31 @@ Every value in a page is escaped by the template; what karat drew itself comes i
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.types import Send
 
 from karat.errors import KaratError, RecipeError
-from karat.report import grading_plots, survey_map, svg
+from karat.report.run_charts import DARK, STYLES, bare
 from karat.web import figures
+from karat.web.shown import said, shown
 
-TYPES = {
-    "json": "application/json",
-    "csv": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-}
 # What Starlette says where no view has said it better.
 _WORDS = {
     "Not Found": "There is no such page",
     "Method Not Allowed": "This address is not for that",
 }
 DOCUMENT_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
-_DARK = "@media(prefers-color-scheme:dark)"
-_OWN_STYLE = re.compile("<style>.*?</style>", re.DOTALL)
-# What a spreadsheet takes for a formula. Source: OWASP, "CSV Injection".
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -70,65 +59,41 @@ def json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None
     return Response(body, status, headers, "application/json")
 
 
-def table(name: str, rows: pa.Table | Sequence[Mapping[str, Any]], form: str) -> Response:
-    """Rows as a file to keep: `form` is json, csv or parquet. Raises: HTTPException 404."""
-    if form not in TYPES:
-        raise HTTPException(404, f"There is no {form} of this; there is {', '.join(TYPES)}")
-    headers = {"content-disposition": f'attachment; filename="{_plain(name)}.{form}"'}
-    if form == "parquet":
-        made = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))
-        sink = pa.BufferOutputStream()
-        pq.write_table(made, sink)
-        return Response(sink.getvalue().to_pybytes(), 200, headers, TYPES[form])
-    listed = rows.to_pylist() if isinstance(rows, pa.Table) else list(rows)
-    if form == "json":
-        return json(listed, headers=headers)
-    return Response(as_csv(listed), 200, headers, TYPES[form])
+class _Events(StreamingResponse):
+    """Closes its stream when its client has gone, not when somebody collects what is left of it."""
+
+    def __init__(self, stream: AsyncGenerator[Any, None]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(_lines(stream), 200, headers, "text/event-stream")
+        self._stream = stream
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._stream):
+            await super().stream_response(send)
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]], *, heading: bool = True) -> str:
-    """Rows as CSV in which no cell is a formula; what is nested is JSON."""
-    out = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.writer(out)
-    if heading:
-        writer.writerow([_cell(name) for name in names])
-    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
-    return out.getvalue()
+async def _lines(stream: AsyncGenerator[Any, None]) -> AsyncIterator[bytes]:
+    async for value in stream:
+        yield b"data: " + orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict | list | tuple):
-        value = orjson.dumps(value).decode()
-    if isinstance(value, str):
-        value = value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-        return f"'{value}" if value.startswith(_FORMULA) else value
-    return value
-
-
-def events(stream: AsyncIterator[Any]) -> StreamingResponse:
+def events(stream: AsyncGenerator[Any, None]) -> StreamingResponse:
     """Values as server-sent events, each one JSON."""
-
-    async def lines() -> AsyncIterator[bytes]:
-        async for value in stream:
-            yield b"data: " + orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
-
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(lines(), 200, headers, "text/event-stream")
+    return _Events(stream)
 
 
 async def failure(request: Request, error: Exception) -> Response:
     """An error as a page for people and as JSON for programs; never a traceback."""
-    status, said = 500, "Something broke in karat itself; its log says what"
+    status, words = 500, "Something broke in karat itself; its log says what"
     if isinstance(error, HTTPException):
-        status, said = error.status_code, error.detail
+        status, words = error.status_code, error.detail
     elif isinstance(error, KaratError):
-        status, said = (400 if isinstance(error, RecipeError) else 500), str(error)
-    said = _WORDS.get(said, said)
+        status, words = (400 if isinstance(error, RecipeError) else 500), str(error)
+    words = _WORDS.get(words, words)
     headers = getattr(error, "headers", None)
     if "text/html" not in request.headers.get("accept", ""):
-        return json({"error": {"message": said}}, status, headers)
-    made = page(request, "error.html", status, code=status, said=said.rstrip("."))
+        return json({"error": {"message": words}}, status, headers)
+    made = page(request, "error.html", status, code=status, said=words.rstrip("."))
     made.headers.update(headers or {})
     return made
 
@@ -142,14 +107,14 @@ async def charts_css(request: Request) -> Response:
 def _charts_css() -> str:
     """The drawings' own rules, where what was for dark screens is for the dark theme."""
     rules = []
-    for style in (svg.STYLE, survey_map.STYLE, grading_plots.STYLE):
-        light, _, dark = style.partition(_DARK)
+    for style in STYLES:
+        light, _, dark = style.partition(DARK)
         while light:
             rules.append(light)
             inner, dark = _block(dark)
             rules.append(f':root[data-theme="dark"]{{{inner}}}')
-            rules.append(f'{_DARK}{{:root:not([data-theme="light"]){{{inner}}}}}')
-            light, _, dark = dark.partition(_DARK)
+            rules.append(f'{DARK}{{:root:not([data-theme="light"]){{{inner}}}}}')
+            light, _, dark = dark.partition(DARK)
     return "\n".join([*rules, ".k-paper{fill:var(--paper)}"])
 
 
@@ -170,11 +135,7 @@ def templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
     )  # fmt: skip
-    made.filters["chart"] = lambda drawn: Markup(_OWN_STYLE.sub("", drawn))
-    for form in ("count", "share", "usd", "reward", "rate", "span", "ago", "day", "utc", "plain"):
+    made.filters |= {"chart": lambda drawn: Markup(bare(drawn)), "shown": shown, "said": said}
+    for form in ("count", "share", "usd", "reward", "rate", "span", "ago", "day", "utc"):
         made.filters[form] = getattr(figures, form)
     return made
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name) or "karat"

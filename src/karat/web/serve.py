@@ -13,6 +13,7 @@ import errno
 import ipaddress
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
@@ -31,11 +32,12 @@ from karat.web.desk import Desk, Settings
 from karat.web.entry import LEAST_TOKEN
 from karat.web.gateway.config import Config, load
 from karat.web.gateway.engine import LIMIT_S, Gateway
-from karat.web.origins import WILDCARDS, bracketed, is_host_name
+from karat.web.origins import LOOPBACK, WILDCARDS, bracketed, is_host_name
 from karat.web.wire import Protocol
 
 KEEP_S = 75  # an idle connection; clients give theirs up sooner, so that none is closed under way
 MOST_AT_ONCE = 4096  # connections
+END_EVERY_S = 0.1
 
 Tell = Callable[[str], None]
 
@@ -71,8 +73,20 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._desk.closing.set()
-        await super().shutdown(sockets)
+        late = asyncio.ensure_future(self._end_connections())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
         self._captured_signals.clear()
+
+    async def _end_connections(self) -> None:
+        """uvicorn tells each connection once that the server ends, and waits for those that are
+        opened, or become idle, after that."""
+        while True:
+            await asyncio.sleep(END_EVERY_S)
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
 
 
 def server(desk: Desk, tell: Tell = lambda _: None) -> Server:
@@ -145,6 +159,13 @@ def check(options: Options) -> tuple[Settings, Config]:
         if not is_host_name(name):
             raise RecipeError(f"--host-name {name}: write a name, perhaps with a port: karat.lan")
     token = _token(options)
+    others = [name for name in options.host_names if not _is_own(name)]
+    if token is None and others:
+        raise RecipeError(
+            f"--host-name {others[0]}: whoever comes by that name comes through a proxy, so others "
+            "reach this server and a token is needed: --new-token FILE makes one, --token-file "
+            "FILE or --token-env NAME names yours"
+        )
     if token is None and not _is_loopback(options.host):
         raise RecipeError(
             f"--host {options.host} can be reached by others, so a token is needed: --new-token "
@@ -233,6 +254,15 @@ def said(desk: Desk, url: str, config: Config) -> list[str]:
             "           asks for its token, in the browser and as `Authorization: Bearer …`"
         )
     return [*lines, "Ctrl-C stops it."]
+
+
+def _is_own(name: str) -> bool:
+    """Whether a --host-name can only be this machine's: what the far end of a tunnel writes."""
+    host = re.sub(r":\d+$", "", name.lower())
+    try:
+        return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

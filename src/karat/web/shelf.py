@@ -57,12 +57,17 @@ class Shelf:
     def _list(self) -> dict[str, Place]:
         found: dict[str, Place] = {}
         for folder in sorted(_runs(self.root, DEPTH, set())):
-            inside = folder.relative_to(self.root)
-            name = inside.as_posix() if inside.parts else folder.resolve().name
-            name = os.fsencode(name).decode("utf-8", "replace")  # no JSON holds other bytes
+            name = name_of(folder, self.root)
             slug = as_slug(name, found)
             found[slug] = Place(slug, name, Run(folder))
         return found
+
+
+def name_of(folder: Path, root: Path) -> str:
+    """What a person calls a folder at or below the root."""
+    inside = folder.relative_to(root)
+    name = inside.as_posix() if inside.parts else folder.resolve().name
+    return os.fsencode(name).decode("utf-8", "replace")  # no JSON holds other bytes
 
 
 def as_slug(name: str, taken: Container[str]) -> str:
@@ -123,3 +128,13 @@ def _mode(path: Path, *, follow: bool = True) -> int | None:
         return path.stat(follow_symlinks=follow).st_mode
     except OSError:
         return None
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What tells a file, or a journal and what is not yet in it, from what it was."""
+    found: list[int] = []
+    for one in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError):
+            now = one.stat()
+            found += [now.st_mtime_ns, now.st_size]
+    return tuple(found)

@@ -37,7 +37,7 @@ def shown(text: object, most: int = MOST) -> Markup:
 def said(text: object, most: int = 200) -> str:
     """The same in one plain line, for titles, labels and values of a form's fields."""
     whole = " ".join(_text(text)[: most * 4].split(" "))
-    cut = _MARKED.sub(lambda hit: f"[{_number(hit.group()[0])}]", whole.replace("\r\n", "\n"))
+    cut = _MARKED.sub(lambda hit: f"⟨{_number(hit.group()[0])}⟩", whole.replace("\r\n", "\n"))
     line = " ".join(cut.split())
     return line if len(line) <= most and len(_text(text)) <= most * 4 else f"{line[:most]} …"
 

@@ -9,10 +9,8 @@ that compares responses waits for all answers, any other grades each as soon as 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
-import traceback
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
@@ -20,15 +18,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from karat.errors import KaratError
-from karat.models.budget import NANO
+from karat.ledger import NANO
 from karat.models.chat import ChatRequest
 from karat.rewards.base import Candidates
 from karat.row import Message
+from karat.web.faults import note
 from karat.web.gateway import grading
 from karat.web.gateway.engine import Asked, Gateway
 from karat.web.gateway.refusals import refused
-
-log = logging.getLogger("karat.web")
 
 MOST_MODELS = 8
 WRITTEN = 4096  # tokens of a judge's answer where nobody says
@@ -45,7 +42,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     system: str = ""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31 - 1)] | None = None
     reasoning: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
 
@@ -81,7 +78,7 @@ async def estimate(gateway: Gateway, question: Question) -> Estimate:
     longest = 0
     for name in question.models:
         try:
-            model = await gateway.model(name, gateway.local)
+            model = await gateway.model(name, gateway.playground)
         except KaratError as error:
             made.problems[name] = str(error)
             continue
@@ -105,7 +102,7 @@ def _add_grading(
     gateway: Gateway, name: str, made: Estimate, answers: int, sizes: tuple[int, int]
 ) -> None:
     """What one reward's questions about all answers cost at the most. Raises: KaratError."""
-    grading.find(gateway, name, gateway.local)
+    grading.find(gateway, name, gateway.playground)
     graders, size, longest = gateway.graders, *sizes
     for model in graders.models(name):
         gateway.desk.allowed(model)
@@ -161,7 +158,7 @@ class _Together:
     async def run(self) -> None:
         for name in self.question.rewards:
             try:
-                found = grading.find(self.gateway, name, self.gateway.local)
+                found = grading.find(self.gateway, name, self.gateway.playground)
             except KaratError as error:
                 self._wrong[name] = str(error)
             else:
@@ -192,7 +189,8 @@ class _Together:
         """The text of one answer. Raises: KaratError, TimeoutError."""
         gateway, began = self.gateway, time.perf_counter()
         asked = self._request()
-        model = await gateway.model(name, gateway.local)
+        model = await gateway.model(name, gateway.playground)
+        first = gateway.client.models[model].model
         pieces: list[str] = []
         finish = ""
         async with aclosing(asked.stream(model, self.question.request())) as deltas:
@@ -205,7 +203,6 @@ class _Together:
                     self._say(at, thoughts=_sendable(delta.reasoning))
         figures = asked.figures()
         last = asked.terms.paid[-1] if asked.terms.paid else None
-        first = gateway.client.models[model].model
         self._say(at, done={
             "answered_by": name if asked.terms.model in ("", first) else asked.terms.model,
             "finish_reason": finish, "cost_usd": figures.cost_usd,
@@ -221,7 +218,7 @@ class _Together:
             return
         asked = self._request()
         try:
-            found = grading.find(self.gateway, name, self.gateway.local)
+            found = grading.find(self.gateway, name, self.gateway.playground)
             texts = tuple(self.texts[at] for at in places)
             async with asyncio.timeout(self.gateway.limit_s):
                 scores = await found.grade(asked, Candidates(self.question.turns(), texts))
@@ -236,7 +233,7 @@ class _Together:
         self.grading_usd = self.grading_usd + cost if known else None  # type: ignore[operator]
 
     def _request(self) -> Asked:
-        return self.gateway.asked(self.gateway.local, f"req_{os.urandom(12).hex()}")
+        return self.gateway.asked(self.gateway.playground, f"req_{os.urandom(12).hex()}")
 
     def _say(self, at: int, **event: Any) -> None:
         self.heard.put_nowait({"at": at, **event})
@@ -250,7 +247,5 @@ def _sendable(text: str) -> str:
 def _words(error: Exception) -> str:
     """What a person is told of an error; of one that is none of karat's, where it is written."""
     if not isinstance(error, KaratError | TimeoutError):
-        where = "".join(traceback.format_tb(error.__traceback__))
-        log.error("%s in the playground\n%s", type(error).__name__, where)
-        return "karat itself failed at this; the server's log says where"
+        return note(error, "in the playground")
     return str(refused(error))

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_S = 20.0  # for a request's first line and headers, from the connection or the first byte on
 BODY_S = 300.0  # for a request with its body
+FLUSH_S = 5.0  # for the rest of an answer, when the server ends
 MOST_HEAD = 64 * 2**10  # bytes
 IDLE, HEAD, BODY = range(3)
 _TOLD = {
@@ -29,6 +30,7 @@ class Protocol(HttpToolsProtocol):
 
     head_s = HEAD_S
     body_s = BODY_S
+    flush_s = FLUSH_S
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -78,6 +80,22 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._phase = IDLE
+
+    def shutdown(self) -> None:
+        """The server ends: only a request that has arrived is still answered. Called again and
+        again, since a connection becomes idle or begins another request at any time."""
+        if self.transport.is_closing():
+            return
+        waiting = bool(self.pipeline)  # behind the one that is being answered; nothing is paid yet
+        self.pipeline.clear()
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        if waiting or (under_way and self._phase != BODY):
+            self.cycle.keep_alive = False
+            return
+        self._stop_waiting()
+        self.transport.close()
+        # Who reads nothing of what was written to it is not waited for.
+        self.loop.call_later(self.flush_s, self.transport.abort)
 
     def _wait(self, seconds: float) -> None:
         self._stop_waiting()

@@ -124,7 +124,7 @@ def test_costs_by_key_are_a_group_by(wired):
     ask(wired, two)
     ask(wired, two)
     time.sleep(0.05)
-    found = costs([wired.folder], by="step")
+    found = costs([wired.desk.settings.root], by="step")
     assert [(line.name, line.calls, line.cost_nano) for line in found.lines] == [
         ("key:two", 2, 2 * COST_NANO), ("key:one", 1, COST_NANO),
     ]  # fmt: skip

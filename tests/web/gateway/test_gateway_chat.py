@@ -157,7 +157,11 @@ def test_a_conversation_with_tools(client, upstream):
 
 def test_a_schema_is_asked_for(client, upstream):
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
-    client.chat.completions.create(**ASK, response_format=form)
+    upstream.behaviour["answer"] = lambda *_: '{"city": "Brest"}'
+    try:
+        client.chat.completions.create(**ASK, response_format=form)
+    finally:
+        del upstream.behaviour["answer"]
     assert last(upstream)["response_format"]["json_schema"]["schema"] == SCHEMA
     assert last(upstream)["response_format"]["json_schema"]["strict"] is True
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from click.testing import CliRunner
 from conftest import wait_for
-from gated import PRICE, ask, gated, made, refusal, using
+from gated import ASK, PRICE, ask, gated, made, refusal, using
 from wired import Upstream, Wired
 
 from karat.cli import main
@@ -40,7 +40,7 @@ def wired(tmp_path, service):
 def test_once_there_is_a_key_every_request_must_bring_one(wired):
     assert ask(wired, "anything").choices
     secret = made(wired)
-    for wrong in ("anything", secret[:-1], f"{secret}x", secret.upper(), "x" * 100_000):
+    for wrong in ("anything", secret[:-1], f"{secret}x", secret.upper(), "x" * 50_000):
         assert refusal(wired, wrong, openai.AuthenticationError).code == "invalid_api_key"
     assert ask(wired, secret).choices
     with using(wired, "wrong", default_headers={"x-api-key": secret}) as client:
@@ -85,6 +85,27 @@ def test_only_its_digest_is_kept_for_its_owners_eyes(tmp_path):
     assert one["sha256"] == hashlib.sha256(secret.encode()).hexdigest()
     assert (one["budget_usd"], one["models"]) == (2, ["a", "b/*"])
     assert one["expires"] - one["created"] == pytest.approx(3 * 86_400)
+
+
+def test_a_key_is_its_whole_digest_and_no_part_of_it(wired):
+    secret = made(wired)
+    assert ask(wired, secret).choices
+    digest, file = keys.digest_of(secret), wired.gateway.run.path / keys.FILE
+    for place in (0, 31, 63):  # of 64 digits
+        other = digest[:place] + ("0" if digest[place] != "0" else "1") + digest[place + 1 :]
+        file.write_text(file.read_text().replace(digest, other))
+        assert refusal(wired, secret, openai.AuthenticationError).code == "invalid_api_key"
+        file.write_text(file.read_text().replace(other, digest))
+        assert ask(wired, secret).choices
+
+
+def test_what_one_key_bought_is_no_others_to_find(wired):
+    use, found = {"x-karat-cache": "use"}, []
+    for secret in (first := made(wired), made(wired, "other"), first):
+        with using(wired, secret) as client:
+            raw = client.chat.completions.with_raw_response.create(**ASK, extra_headers=use)
+            found.append(raw.headers["x-karat-cache"])
+    assert found == ["miss", "miss", "hit"]
 
 
 def test_keys_made_at_the_same_time_are_all_there(tmp_path):

@@ -13,14 +13,15 @@ from contextlib import aclosing
 import orjson
 from starlette.types import Scope
 
-from karat.models.chat import Usage
+from karat.models.chat import ChatRequest, Delta, Usage
+from karat.models.client import pieces
 from karat.web.gateway.anthropic_asks import Asked as Said
 from karat.web.gateway.anthropic_asks import read_request
 from karat.web.gateway.anthropic_replies import Events, error_body, event, message
-from karat.web.gateway.chat import plain_json
 from karat.web.gateway.door import Headers, Reply, Streamed, Wire, dumps, header_text, told
 from karat.web.gateway.engine import Asked, Figures
 from karat.web.gateway.refusals import Refused
+from karat.web.gateway.schemas import fitting
 
 
 async def serve(asked: Asked, data: bytes, scope: Scope) -> Reply | Streamed:
@@ -29,9 +30,7 @@ async def serve(asked: Asked, data: bytes, scope: Scope) -> Reply | Streamed:
     model = await asked.gateway.model(said.model, asked.caller)
     if said.stream:
         return Streamed(_pieces(asked, said, model), lambda: _headers(asked, model))
-    (answer,) = await asked.chat(model, said.request)
-    if said.request.schema is not None:
-        answer.content = plain_json(answer, said.request.schema)
+    (answer,) = await fitting(asked, model, said.request)
     figures = asked.figures([answer.call])
     body = message(answer, _usage(asked, figures), _id(asked), said.model, thoughts=said.thoughts)
     body["usage"]["cost_usd"] = figures.cost_usd
@@ -42,7 +41,7 @@ async def serve(asked: Asked, data: bytes, scope: Scope) -> Reply | Streamed:
 async def _pieces(asked: Asked, said: Said, model: str) -> AsyncGenerator[bytes, None]:
     made = Events(_id(asked), said.model, thoughts=said.thoughts)
     started = False
-    async with aclosing(asked.stream(model, said.request)) as deltas:
+    async with aclosing(_deltas(asked, said.request, model)) as deltas:
         async for delta in deltas:
             if not started:  # what fails before is a reply with a status of its own
                 started = True
@@ -53,6 +52,18 @@ async def _pieces(asked: Asked, said: Said, model: str) -> AsyncGenerator[bytes,
     usage = made.usage if figures.hit else _usage(asked, figures)
     for one in made.finish(usage, figures.cost_usd):
         yield one
+
+
+async def _deltas(asked: Asked, request: ChatRequest, model: str) -> AsyncGenerator[Delta, None]:
+    """As the model writes; once it is whole where it must follow a schema."""
+    if request.schema is None:
+        async with aclosing(asked.stream(model, request)) as deltas:
+            async for delta in deltas:
+                yield delta
+        return
+    (answer,) = await fitting(asked, model, request)
+    for delta in pieces(answer):
+        yield delta
 
 
 def _headers(asked: Asked, model: str) -> Headers:

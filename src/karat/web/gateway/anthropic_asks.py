@@ -19,6 +19,8 @@ from karat.errors import RecipeError
 from karat.models.chat import ChatRequest, Tool, ToolCall, Turn
 from karat.models.providers._anthropic_models import SHARES
 from karat.row import Message
+from karat.web.gateway.fields import MOST_TURNS, Whole
+from karat.web.gateway.refusals import check_tree
 from karat.wording import explain
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -35,7 +37,7 @@ class _Effort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Thinking(msgspec.Struct, forbid_unknown_fields=True):
     type: Literal["enabled", "adaptive", "disabled"]
-    budget_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    budget_tokens: Whole | None = None
     display: Literal["summarized", "omitted"] | None = None
 
 
@@ -58,13 +60,13 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     model: Text
-    messages: list[_Said]
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
+    messages: Annotated[list[_Said], msgspec.Meta(max_length=MOST_TURNS)]
+    max_tokens: Whole
     system: Blocks = ""
     stream: bool = False
     temperature: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    top_k: Whole | None = None
     stop_sequences: list[Text] = []
     tools: list[dict[str, Any]] = []
     tool_choice: _Choice | None = None
@@ -87,13 +89,15 @@ class Asked(NamedTuple):
 
 
 def read_request(data: bytes) -> Asked:
-    """Raises: RecipeError, in words for whoever wrote the request."""
+    """Raises: RecipeError and Refused, in words for whoever wrote the request."""
     try:
         tree = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise RecipeError(f"the body is no JSON: {error}") from None
     try:
         body = msgspec.convert(tree, _Body)
+    except RecursionError:
+        raise RecipeError("the request is nested too deeply") from None
     except msgspec.ValidationError as error:
         raise RecipeError(explain(str(error), tree, _Body, "{}")) from None
     if not body.messages:
@@ -187,6 +191,7 @@ def _of_assistant(content: Sequence[Mapping[str, Any]], where: str) -> Message:
             given = block.get("input")
             if not isinstance(given, dict):
                 raise RecipeError(f"{at}.input must be a mapping")
+            check_tree(given, f"{at}.input", "messages")
             name, call = _string(block, "name", at), _string(block, "id", at)
             calls.append(ToolCall(call, name, orjson.dumps(given).decode()))
         elif kind not in _PASSED_OVER:
@@ -203,6 +208,7 @@ def _schema(wanted: Mapping[str, Any]) -> dict[str, Any]:
     schema = wanted.get("schema")
     if wanted.get("type") != "json_schema" or not isinstance(schema, dict):
         raise RecipeError("output_config.format must be {type: json_schema, schema: {…}}")
+    check_tree(schema, "output_config.format.schema", "output_config")
     return schema
 
 
@@ -220,6 +226,7 @@ def _tools(offered: Sequence[dict[str, Any]]) -> tuple[Tool, ...]:
         except msgspec.ValidationError as error:
             why = explain(str(error), tree, _Tool, "{}")
             raise RecipeError(f"tools.{place}: {why}") from None
+        check_tree(tool.input_schema, f"tools.{place}.input_schema", "tools")
         found.append(Tool(tool.name, tool.description, tool.input_schema))
     return tuple(found)
 

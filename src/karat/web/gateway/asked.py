@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
-from karat.models.budget import NANO
+from karat.ledger import NANO
 from karat.models.chat import ChatRequest, Completion, Delta
 from karat.models.endpoint import Asker, ModelDownError
 from karat.models.terms import Terms
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 class Caller(NamedTuple):
     """Who asks: a virtual key, the server's token, or anybody where nothing is asked for.
 
-    `models` are patterns of the names it may use, None for all.
+    `models` are patterns of the names it may use, None for all. `scope` goes into the keys of its
+    cached answers: what one virtual key has asked, and been told, is no other's to find.
     """
 
     name: str
     purse: Purse | None = None
     models: tuple[str, ...] | None = None
+    scope: str = ""
 
     def may_use(self, model: str) -> bool:
         """Whether a model's name, as it is asked for, is one of this caller's."""
@@ -71,7 +73,7 @@ class Asked:
         try:
             return await self.gateway.client.chat(model, request, self.asker)
         except ModelDownError as error:
-            self.gateway.note_down(model, error)
+            self.gateway.unnamed.note_down(model, error)
             raise
 
     async def stream(self, model: str, request: ChatRequest) -> AsyncGenerator[Delta, None]:
@@ -82,7 +84,7 @@ class Asked:
                 async for delta in deltas:
                     yield delta
         except ModelDownError as error:
-            self.gateway.note_down(model, error)
+            self.gateway.unnamed.note_down(model, error)
             raise
 
     def figures(self, calls: Sequence[str] = ()) -> Figures:

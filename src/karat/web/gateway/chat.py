@@ -2,7 +2,8 @@
 
 An answer says who wrote it and what it cost. A stream of one answer comes as the model writes it;
 where several are asked for, or log-probabilities, they are sent in a stream's form once they are
-whole, since no service's stream carries both.
+whole, since no service's stream carries both. So is one that must follow a schema: what has been
+sent cannot be checked.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-import orjson
 from starlette.types import Scope
 
 from karat.models.chat import ChatRequest, Completion, Delta, TokenLogprob, ToolCall
-from karat.models.structured import Invalid, parse_answer
 from karat.web.gateway import chat_body, grading, nim
 from karat.web.gateway.chat_body import ChatBody
 from karat.web.gateway.door import Headers, Reply, Streamed, dumps, event, header_text, told
 from karat.web.gateway.engine import Asked
 from karat.web.gateway.openai_words import DONE, ended, usage_of
+from karat.web.gateway.schemas import fitting
 
 
 async def serve(asked: Asked, body: bytes, scope: Scope) -> Reply | Streamed:
@@ -34,7 +34,7 @@ async def serve(asked: Asked, body: bytes, scope: Scope) -> Reply | Streamed:
     if said.stream:
         chunks = _Chunks(asked, model, said, request)
         return Streamed(chunks.pieces(), chunks.headers)
-    answers = await asked.chat(model, request)
+    answers = await fitting(asked, model, request)
     figures = asked.figures([answer.call for answer in answers])
     who = answers[0].model
     made = {
@@ -42,19 +42,16 @@ async def serve(asked: Asked, body: bytes, scope: Scope) -> Reply | Streamed:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": who,
-        "choices": [_choice(answer, request) for answer in answers],
+        "choices": [_choice(answer) for answer in answers],
         "usage": usage_of(figures),
     }
     return Reply(dumps(made), told(figures, who))
 
 
-def _choice(answer: Completion, request: ChatRequest) -> dict[str, Any]:
-    content: str | None = answer.content
-    if request.schema is not None:
-        content = plain_json(answer, request.schema)
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+def _choice(answer: Completion) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
     if answer.tool_calls:
-        message["content"] = content or None
+        message["content"] = answer.content or None
         message["tool_calls"] = [_called(call) for call in answer.tool_calls]
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
@@ -64,19 +61,6 @@ def _choice(answer: Completion, request: ChatRequest) -> dict[str, Any]:
         "logprobs": None if answer.logprobs is None else _logprobs(answer.logprobs),
         "finish_reason": ended(answer.finish_reason),
     }
-
-
-def plain_json(answer: Completion, schema: dict[str, Any]) -> str:
-    """The JSON in an answer without what stands around it, where a service was only asked for it in
-    words; an answer that holds none stays as it is."""
-    try:
-        orjson.loads(answer.content)
-    except ValueError:
-        try:
-            return dumps(parse_answer(answer.content, schema, answer.finish_reason).value).decode()
-        except (Invalid, ValueError, TypeError):
-            pass
-    return answer.content
 
 
 def _called(call: ToolCall) -> dict[str, Any]:
@@ -108,8 +92,9 @@ class _Chunks:
 
     def __init__(self, asked: Asked, model: str, said: ChatBody, request: ChatRequest) -> None:
         self.asked, self.model, self.request = asked, model, request
-        options = said.stream_options
-        self.counts = options is not None and bool(options.include_usage)
+        self.counts = said.counts
+        whole = (request.n > 1, request.logprobs is not None, request.schema is not None)
+        self.whole = any(whole)
         self.who = asked.gateway.client.models[model].model
         self.head = {
             "id": f"chatcmpl-{asked.id[4:]}",
@@ -120,14 +105,13 @@ class _Chunks:
     def headers(self) -> Headers:
         """As far as is known when the first piece is there; the cost comes with the usage."""
         terms = self.asked.terms
-        if self.request.n > 1 or self.request.logprobs is not None or not terms.model:
+        if self.whole or not terms.model:
             return told(self.asked.figures(), self.who)[1:]
         return [(b"x-karat-model", header_text(terms.model)), (b"x-karat-cache", b"miss")]
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events, the last of them DONE."""
-        whole = self.request.n > 1 or self.request.logprobs is not None
-        made = self._whole() if whole else self._as_written()
+        made = self._whole() if self.whole else self._as_written()
         async with aclosing(made) as pieces:
             async for piece in pieces:
                 yield piece
@@ -151,10 +135,10 @@ class _Chunks:
         yield self._chunk({}, reason) + self._end([])
 
     async def _whole(self) -> AsyncGenerator[bytes, None]:
-        answers = await self.asked.chat(self.model, self.request)
+        answers = await fitting(self.asked, self.model, self.request)
         self.who = answers[0].model
         for answer in answers:
-            made = _choice(answer, self.request)
+            made = _choice(answer)
             change = {k: v for k, v in made["message"].items() if v is not None}
             for place, call in enumerate(change.get("tool_calls", ())):
                 call["index"] = place

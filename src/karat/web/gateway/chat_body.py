@@ -13,13 +13,10 @@ import msgspec
 
 from karat.models.chat import EFFORTS, ChatRequest, Tool, ToolCall, Turn
 from karat.row import Message
+from karat.web.gateway.fields import MOST_TURNS, Sampled, Text, Whole
 from karat.web.gateway.openai_words import reader
-from karat.web.gateway.refusals import bad_request
+from karat.web.gateway.refusals import bad_request, check_tree
 
-MOST_N = 128
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-Whole = Annotated[int, msgspec.Meta(ge=1)]
-Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Parts = str | list[dict[str, Any]] | None
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -72,27 +69,11 @@ class _Format(msgspec.Struct):
     json_schema: _Schema | None = None
 
 
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
+class ChatBody(Sampled, kw_only=True, forbid_unknown_fields=True):
+    """What a client may send."""
 
-
-class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client may send. Null is what it is where a field is left out."""
-
-    model: Text
-    messages: Annotated[list[_Said], msgspec.Meta(min_length=1)]
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_N)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    max_tokens: Whole | None = None
+    messages: Annotated[list[_Said], msgspec.Meta(min_length=1, max_length=MOST_TURNS)]
     max_completion_tokens: Whole | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     response_format: _Format | None = None
@@ -100,11 +81,7 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
-    # Of servers of one's own (vLLM, llama.cpp, SGLang), which clients send as extra fields.
-    top_k: Whole | None = None
-    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     # Hints that change no answer; none goes further than here.
-    user: Any = None
     metadata: Any = None
     store: bool | None = None
     service_tier: str | None = None
@@ -112,7 +89,6 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
     modalities: list[str] | None = None
-    logit_bias: dict[str, float] | None = None
 
 
 read = reader(ChatBody)
@@ -122,14 +98,13 @@ def request_of(body: ChatBody) -> ChatRequest:
     """What is asked of the model. Raises: Refused."""
     _refuse(body)
     most = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    stop = body.stop
     return ChatRequest(
         tuple([_message(said, place) for place, said in enumerate(body.messages)]),
         body.n or 1,
         body.temperature,
         body.top_p,
         most,
-        () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
+        body.stops,
         body.seed,
         body.top_k,
         body.min_p,
@@ -223,6 +198,7 @@ def _tool(tool: _Tool, place: int) -> Tool:
         raise bad_request(
             f"tools[{place}]: only tools of type function are supported, not '{tool.type}'", "tools"
         )
+    check_tree(function.parameters, f"tools[{place}].function.parameters", "tools")
     return Tool(function.name, function.description or "", function.parameters or {})
 
 
@@ -252,4 +228,5 @@ def _schema(form: _Format) -> dict[str, Any] | None:
         return _ANY_OBJECT
     if form.json_schema is None or form.json_schema.schema is None:
         raise bad_request("'response_format.json_schema.schema' is missing", "response_format")
+    check_tree(form.json_schema.schema, "response_format.json_schema.schema", "response_format")
     return form.json_schema.schema

@@ -4,49 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from starlette.types import Scope
 
 from karat.models.asks import CompleteRequest
 from karat.models.chat import Completion
 from karat.together import all_of
-from karat.web.gateway.chat_body import MOST_N, Penalty, Text, Whole
 from karat.web.gateway.door import Headers, Reply, Streamed, dumps, event, told
 from karat.web.gateway.engine import Asked
+from karat.web.gateway.fields import Sampled
 from karat.web.gateway.openai_words import DONE, ended, reader, usage_of
 from karat.web.gateway.refusals import bad_request
 
 MOST_PROMPTS = 64
 
 
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    model: Text
+class _Body(Sampled, kw_only=True, forbid_unknown_fields=True):
     prompt: str | list[Any]
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_N)] | None = None
-    max_tokens: Whole | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    top_k: Whole | None = None
-    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    user: Any = None
     # Read only to be refused in words where they ask for anything.
     echo: bool | None = None
     best_of: int | None = None
     logprobs: int | None = None
     suffix: str | None = None
-    logit_bias: dict[str, float] | None = None
 
 
 _read = reader(_Body)
@@ -80,12 +60,10 @@ def _requests(said: _Body) -> list[CompleteRequest]:
         )
     if len(prompts) > MOST_PROMPTS:
         raise bad_request(f"'prompt' holds {MOST_PROMPTS} texts at most", "prompt")
-    stop = said.stop
-    stops = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
     return [
         CompleteRequest(
-            prompt, said.n or 1, said.temperature, said.top_p, said.max_tokens, stops, said.seed,
-            said.top_k, said.min_p, said.presence_penalty, said.frequency_penalty,
+            prompt, said.n or 1, said.temperature, said.top_p, said.max_tokens, said.stops,
+            said.seed, said.top_k, said.min_p, said.presence_penalty, said.frequency_penalty,
         )
         for prompt in prompts
     ]  # fmt: skip
@@ -98,8 +76,7 @@ class _Made:
         self, asked: Asked, model: str, said: _Body, requests: list[CompleteRequest]
     ) -> None:
         self.asked, self.model, self.requests = asked, model, requests
-        options = said.stream_options
-        self.counts = options is not None and bool(options.include_usage)
+        self.counts = said.counts
         self.who = model
         self.head = {
             "id": f"cmpl-{asked.id[4:]}",

@@ -22,7 +22,7 @@ import msgspec
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from karat.models.budget import NANO
+from karat.ledger import NANO
 from karat.web.gateway.engine import Asked, Caller, Figures, Gateway
 from karat.web.gateway.refusals import Refused, refused
 
@@ -31,6 +31,8 @@ _ids = random.Random(os.urandom(32))  # the system's own would be a call into it
 
 Headers = list[tuple[bytes, bytes]]
 MOST_BODY = 32 * 2**20  # bytes; a guard before the door may allow fewer
+LARGE = 2**20  # bytes, from which on it is looked at what a body is made of
+MOST_PARTS = 1_000_000  # texts, or lists and mappings, of one body: read in 0.2 s
 WATCH_S = 0.2  # most answers are there before it is worth a task to look whether the client is
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -100,6 +102,7 @@ class _Visit:
         self.id = f"req_{_ids.getrandbits(96):024x}"
         self.began = time.perf_counter()
         self.started = self.gone = False
+        self.asked: Asked | None = None
         self._limit = asyncio.timeout(door.gateway.limit_s)
         self._watcher: asyncio.Task[None] | None = None
 
@@ -123,6 +126,7 @@ class _Visit:
         asked = door.gateway.asked(
             caller, self.id, None if cache is None else cache.decode("latin-1")
         )
+        self.asked = asked
         body = await self._body()
         made = await door.serve(asked, body, self.scope)
         if isinstance(made, Streamed):
@@ -149,7 +153,10 @@ class _Visit:
                     413, "invalid_request_error", f"the request is larger than {MOST_BODY >> 20} MB"
                 )
             parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if size > LARGE:
+            _check_parts(body)
+        return body
 
     async def _stream(self, made: Streamed) -> None:
         async with aclosing(made.pieces) as pieces:
@@ -176,27 +183,34 @@ class _Visit:
         )
 
     async def _fail(self, error: Exception) -> None:
-        told = refused(error)
-        if told.status == 500:
+        why = refused(error)
+        if why.status == 500:
             # Where it happened, and not its message: that may hold what was asked.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("%s: %s\n%s", self.id, type(error).__name__, where)
-        elif told.status == 503 and not isinstance(error, Refused):
+        elif why.status == 503 and not isinstance(error, Refused):
             log.error("%s: %s", self.id, error)
         if self.started:
-            body = self.door.wire.event(told, self.id)
+            body = self.door.wire.event(why, self.id)
             await self.send({"type": "http.response.body", "body": body})
             return
-        body = self.door.wire.body(told, self.id)
+        body = self.door.wire.body(why, self.id)
         headers = [JSON, (b"content-length", b"%d" % len(body))]
-        if told.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % math.ceil(told.retry_after_s)))
-        if told.again is not None:
-            headers.append((b"x-should-retry", b"true" if told.again else b"false"))
-        if told.status == 401:
+        if why.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % math.ceil(why.retry_after_s)))
+        if why.again is not None:
+            headers.append((b"x-should-retry", b"true" if why.again else b"false"))
+        if why.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
-        await self._start(told.status, headers)
+        headers += self._spent()
+        await self._start(why.status, headers)
         await self.send({"type": "http.response.body", "body": body})
+
+    def _spent(self) -> Headers:
+        """What a request has cost that failed after somebody was asked."""
+        if self.asked is None or not self.asked.terms.model:
+            return []
+        return told(self.asked.figures(), self.asked.terms.model)
 
     def _watch(self) -> None:
         self._watcher = asyncio.ensure_future(self._wait_for_end())
@@ -207,6 +221,20 @@ class _Visit:
             pass
         self.gone = True
         self._limit.reschedule(0)
+
+
+def _check_parts(body: bytes) -> None:
+    """Counts before anything is read: while a body is read, nobody else is served.
+
+    Texts are counted by quotes that are not escaped; brackets in texts count like others, since
+    telling them apart takes longer than reading the body. Raises: Refused.
+    """
+    texts = (body.count(b'"') - body.count(b'\\"')) // 2
+    if max(texts, body.count(b"{") + body.count(b"[")) > MOST_PARTS:
+        raise Refused(
+            400, "invalid_request_error", f"the request is made of more than {MOST_PARTS:,} parts; "
+            "send less at once",
+        )  # fmt: skip
 
 
 def told(figures: Figures, model: str) -> Headers:

@@ -9,7 +9,7 @@ Source: the `openai` package 3.57, types/embedding_create_params.py, create_embe
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from karat.models.asks import EmbedRequest
 from karat.models.orders import EmbedOrder
 from karat.web.gateway.door import Reply, dumps, told
 from karat.web.gateway.engine import Asked
+from karat.web.gateway.fields import Whole
 from karat.web.gateway.openai_words import reader
 from karat.web.gateway.refusals import bad_request
 
@@ -31,7 +32,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     model: str
     input: Any
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    dimensions: Whole | None = None
     purpose: Literal["query", "document"] | None = None
     user: Any = None  # a hint for OpenAI; it goes no further than here
 

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from karat.errors import RecipeError, did_you_mean
+from karat.errors import RecipeError, RunError, did_you_mean
 from karat.graders import Graders
 from karat.grading import Desk
 from karat.journal import Journal
 from karat.models.client import Client
-from karat.models.embedded import MODELS as EMBEDDED_MODELS
-from karat.models.embedded_table import NAME as TABLE
-from karat.models.endpoint import Asker, ModelDownError
+from karat.models.endpoint import Asker
 from karat.models.prices import Rates
-from karat.models.spec import EMBEDDED, ModelSpec, parse_model
+from karat.models.spec import parse_model
 from karat.models.terms import Terms
 from karat.rundir import Lock, Run
 from karat.telemetry import listen
@@ -35,13 +34,12 @@ from karat.web.gateway.keys import FOLDER, Key, Keyring
 from karat.web.gateway.purse import Purse
 from karat.web.gateway.refusals import Refused as Refused
 from karat.web.gateway.refusals import not_found
+from karat.web.gateway.unnamed import MOST_NAME, Unnamed
 
 log = logging.getLogger("karat.gateway")
 
 ROLE = "gateway"
 LIMIT_S = 600.0  # of one request, from its first byte to the last of its answer
-MOST_NAME = 300  # characters of a name that no config holds
-MOST_MODELS = 1000  # that were asked by provider/name: each holds a limiter and connections
 CACHE = ("use", "refresh")
 
 
@@ -49,8 +47,10 @@ class Gateway:
     """What all requests share. `close` after the last of them, in the event loop that served them.
 
     `client` is karat's client, `graders` the rewards by name, `desk` where they are asked,
-    `keyring` the virtual keys. `token` is accepted as a key without limits; where there is one, or
-    any key, every request must bring one. `log_bodies`: prompts and answers are kept.
+    `keyring` the virtual keys, `unnamed` the models that no config names. Who brings no key is
+    `local`, and who asks on the server's own page `playground`. `token` is accepted as a key
+    without limits; where there is one, or any key, every request must bring one. `log_bodies`:
+    prompts and answers are kept.
     """
 
     def __init__(
@@ -64,9 +64,11 @@ class Gateway:
         self._lock = Lock(self.run)
         self._lock.__enter__()
         try:
+            _close_to_others(self.run)
             self.journal = Journal(self.run.journal)
             self.keyring = Keyring(self.run.path, self.config.keys, self._spent)
             self.local = Caller("local")
+            self.playground = Caller("playground")
             self._by_token = Caller("token")
             self.purse = Purse(budget_usd, self._spent_by_all(), "the server")
         except BaseException:
@@ -76,10 +78,9 @@ class Gateway:
         self.telemetry = listen(self.journal)
         self.graders = Graders(self.config.rewards, self.config.folder, self.config.providers)
         self.desk = Desk(self.client, self.graders.get, self._for_reward)
-        self._named = frozenset(self.config.models)
+        self.unnamed = Unnamed(self.client, self.config)
         self._allowed = set[str]()  # of the models that rewards ask
         self._connecting: dict[str, asyncio.Future[None]] = {}
-        self._closing = set[asyncio.Future[None]]()
 
     async def close(self) -> None:
         """Ends calls under way and commits what is pending. Raises: RunError."""
@@ -131,11 +132,6 @@ class Gateway:
 
     # --- what may be asked ---------------------------------------------------------------------
 
-    def names(self, caller: Caller) -> list[str]:
-        """The models and rewards of the config that this caller may use."""
-        every = [*self.config.models, *self.config.rewards]
-        return [name for name in dict.fromkeys(every) if caller.may_use(name)]
-
     async def model(self, name: str, caller: Caller) -> str:
         """The name under which the client knows a model that may be asked, connected.
 
@@ -144,6 +140,7 @@ class Gateway:
         """
         self._check_ledger()
         _check_use(name, caller)
+        self.unnamed.touch(name)
         if not self.client.is_connected(name):
             await self._connect(name, caller)
         self._check_prices(name, [one.rates for one in self.client.route(name)], caller)
@@ -151,9 +148,13 @@ class Gateway:
 
     async def _connect(self, name: str, caller: Caller) -> None:
         """Once, however many ask at the same time: reading an embedded model's file takes long."""
+        if "/" not in name and name not in self.client.models:
+            mine = [one for one in self.config.models if caller.may_use(one)]
+            short = name[:MOST_NAME]  # to find what is near takes long for a long one
+            raise not_found(short, f"no model '{short}'; {did_you_mean(short, mine)}")
         under_way = self._connecting.get(name)
         if under_way is None:
-            under_way = asyncio.ensure_future(self._connect_one(name, caller))
+            under_way = asyncio.ensure_future(self._connect_one(name))
             self._connecting[name] = under_way
             under_way.add_done_callback(lambda done: self._connected(name, done))
         try:
@@ -166,46 +167,16 @@ class Gateway:
         if not done.cancelled():
             done.exception()  # told to whoever still waits for it
 
-    async def _connect_one(self, name: str, caller: Caller) -> None:
-        spec = self.client.models.get(name)
-        if spec is None:
-            spec = self._parse(name, caller)
+    async def _connect_one(self, name: str) -> None:
+        known = self.client.models.get(name)
+        spec = known or self.unnamed.parse(name)
         if any(one.batch for one in spec.route()):
             raise RecipeError("it is asked in batches, which take hours; serve it without batch")
         await asyncio.to_thread(spec.check)
-        self.client.models[name] = spec
+        if known is None:
+            self.unnamed.add(name, spec)
         for endpoint in self.client.route(name):
             endpoint.forgives = True
-
-    def _parse(self, name: str, caller: Caller) -> ModelSpec:
-        """Raises: RecipeError."""
-        if len(name) > MOST_NAME or not name.isprintable():
-            raise RecipeError("no model is called so")
-        if "/" not in name:
-            raise RecipeError(f"no model '{name}'; {did_you_mean(name, self.names(caller))}")
-        if len(self.client.models) - len(self._named) >= MOST_MODELS:
-            raise RecipeError(
-                "too many models were asked for; name this one in the server's config"
-            )
-        spec = parse_model(name, self.config.providers)
-        shipped = (*EMBEDDED_MODELS, TABLE)
-        if spec.provider == EMBEDDED and spec.name not in shipped:  # never a path from a request
-            raise RecipeError(f"no embedded model '{name}'; {did_you_mean(spec.name, shipped)}")
-        return spec
-
-    def note_down(self, name: str, error: ModelDownError) -> None:
-        """Forgets a model nobody has named in the config, and which its service does not know:
-        requests must not fill the memory with names."""
-        unknown = getattr(error.__cause__, "status", None) == 404
-        if name in self._named or not unknown or not self.client.is_connected(name):
-            return
-        endpoint = self.client.endpoint(name)
-        if endpoint.delivered_at or endpoint.tally.in_flight:
-            return
-        for one in self.client.forget(name):
-            closing = asyncio.ensure_future(one.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
 
     def reward(self, name: str, caller: Caller) -> str:
         """The name of a reward of the config that may be asked, itself and the models it asks.
@@ -235,6 +206,7 @@ class Gateway:
                 self.client.models[model] = parse_model(model, self.config.providers)
             self.client.models[model].check()
             self._allowed.add(model)
+            self.unnamed.keep(model)
         return self.client
 
     def _check_prices(self, name: str, rates: Iterable[Rates | None], caller: Caller) -> None:
@@ -267,6 +239,7 @@ class Gateway:
             caller.purse,
             look=cache == "use",
             salt="" if cache else f" {request_id}",
+            scope=caller.scope,
             keep=cache is not None or self.log_bodies,
             bodies=self.log_bodies,
         )
@@ -282,6 +255,23 @@ class Gateway:
         return next(self.journal.query("SELECT sum(cost_nano) FROM minutes"))[0] or 0
 
 
+def _close_to_others(run: Run) -> None:
+    """Who asked what, and with --log-bodies every word of it, is its operator's to read.
+
+    Raises: RunError.
+    """
+    try:
+        run.path.chmod(0o700)
+        # SQLite gives the files beside a journal the mode of the journal.
+        os.close(os.open(run.journal, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for path in run.path.glob(f"{run.journal.name}*"):
+            path.chmod(0o600)
+    except PermissionError:
+        log.warning("%s is another user's, who says who may read it", run.path)
+    except OSError as error:
+        raise RunError(f"cannot use {run.path}: {error.strerror}; name another --runs") from None
+
+
 def _check_use(name: str, caller: Caller) -> None:
     """Raises: Refused, in the same words whether there is such a model or not."""
     if not caller.may_use(name):
@@ -292,4 +282,4 @@ def _check_use(name: str, caller: Caller) -> None:
 
 
 def _caller_of(key: Key) -> Caller:
-    return Caller(key.name, key.purse, key.models)
+    return Caller(key.name, key.purse, key.models, f" key:{key.name}")

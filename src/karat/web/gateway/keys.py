@@ -30,7 +30,8 @@ PREFIX = "sk-karat-"
 RANDOM_BYTES = 32
 DAY_S = 86_400
 MOST_SECRET = 4096  # characters that are hashed
-OWN_NAMES = ("local", "token")  # what the ledger calls who brings no key, and the server's token
+# What the ledger calls who brings no key, the server's token, and who asks on its page.
+OWN_NAMES = ("local", "token", "playground")
 
 Spent = Callable[[str, float], int]
 
@@ -196,7 +197,8 @@ def _changing(folder: Path) -> Iterator[list[Stored]]:
 
     path = folder / FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         held = os.open(folder / ".keys.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise RunError(f"cannot use {folder}: {error.strerror}; name another --runs") from None

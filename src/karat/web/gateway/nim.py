@@ -9,13 +9,14 @@ Source: those named in karat/rewards/nim.py.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from karat.rewards.base import Candidates, Scores
 from karat.web.gateway.door import Reply, dumps
 from karat.web.gateway.engine import Asked
+from karat.web.gateway.fields import MOST_TURNS
 from karat.web.gateway.grading import find, headers, read_turns
 from karat.web.gateway.openai_words import reader, usage_of
 from karat.web.gateway.refusals import bad_request
@@ -23,10 +24,11 @@ from karat.web.gateway.refusals import bad_request
 
 class _Body(msgspec.Struct):
     model: str
-    messages: list[dict[str, Any]]
+    messages: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=MOST_TURNS)]
 
 
 _read = reader(_Body)
+_read_all = reader(dict[str, Any])
 # What official clients send unasked, or what changes nothing; anything else would be passed over
 # without a word, and a NIM refuses it too.
 _IDLE = {"model": None, "messages": None, "stream": False, "n": 1, "user": None, "logprobs": True}
@@ -35,7 +37,7 @@ _IDLE = {"model": None, "messages": None, "stream": False, "n": 1, "user": None,
 async def graded(asked: Asked, data: bytes) -> Reply:
     """The scores of the last turn. Raises: Refused; RowError, ProviderError, RunError."""
     body = _read(data)
-    _check_fields(msgspec.json.decode(data))
+    _check_fields(_read_all(data))
     turns = read_turns(body.messages)
     if len(turns) < 2 or turns[-1].role != "assistant":
         raise bad_request(

@@ -7,7 +7,8 @@ so what they reserve is counted whether there is a limit or not.
 
 from __future__ import annotations
 
-from karat.models.budget import NANO, Budget, BudgetError
+from karat.ledger import NANO
+from karat.models.budget import Budget, BudgetError
 
 NO_LIMIT = 2**62  # billionths of a dollar
 
@@ -32,6 +33,9 @@ class Purse(Budget):
 
     async def reserve(self, worst_nano: int) -> None:
         """Waits as a budget does. Raises: QuotaError."""
+        if not self.limited:
+            self._reserved += worst_nano
+            return
         try:
             await super().reserve(worst_nano)
         except BudgetError:

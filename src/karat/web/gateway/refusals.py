@@ -8,6 +8,7 @@ gateway's own key being refused upstream is no 401 of the caller's.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from karat.errors import KaratError, ProviderError, RecipeError, RowError, RunError
 from karat.models.budget import BudgetError
@@ -15,6 +16,8 @@ from karat.models.endpoint import ModelDownError
 from karat.web.gateway.purse import QuotaError
 
 MOST_WORDS = 4000  # characters of a message that are passed on
+MOST_DEEP = 64  # lists and mappings within each other
+WHOLE = 2**63  # numbers beyond are held by few who read JSON, and not by the ledger
 REFUSED = {"row": None, "context": "context_length_exceeded", "content": "content_filter"}
 LARGE = 413
 
@@ -49,6 +52,21 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
     return Refused(400, "invalid_request_error", message, code=code, param=param)
 
 
+def check_tree(tree: Any, where: str, param: str | None = None) -> None:
+    """Raises: Refused for a schema and the like that cannot be passed on: nested too deeply, or
+    with whole numbers of more than 64 bits."""
+    waiting = [(tree, 1)]
+    while waiting:
+        value, deep = waiting.pop()
+        if isinstance(value, dict | list):
+            if deep > MOST_DEEP:
+                raise bad_request(f"{where} is nested more than {MOST_DEEP} deep", param)
+            inside = value.values() if isinstance(value, dict) else value
+            waiting += [(one, deep + 1) for one in inside]
+        elif isinstance(value, int) and not -WHOLE <= value < WHOLE:
+            raise bad_request(f"{where} holds a whole number of more than 64 bits", param)
+
+
 def not_found(name: str, why: str) -> Refused:
     """A model that is not served here."""
     return Refused(
@@ -72,7 +90,7 @@ def refused(error: BaseException) -> Refused:
         words = str(error) if isinstance(error, QuotaError) else "the budget of this model is spent"
         return _told(429, "insufficient_quota", words, code="insufficient_quota", again=False)
     if isinstance(error, RecipeError):
-        return bad_request(_cut(str(error)))
+        return bad_request(cut(str(error)))
     if isinstance(error, RowError):
         return _told(502, "api_error", str(error), code="unreadable_answer")
     if isinstance(error, RunError):
@@ -110,8 +128,9 @@ def _told(
     status: int, kind: str, words: str, *, code: str | None = None, again: bool | None = None,
     after: float | None = None,
 ) -> Refused:  # fmt: skip
-    return Refused(status, kind, _cut(words), code=code, again=again, retry_after_s=after)
+    return Refused(status, kind, cut(words), code=code, again=again, retry_after_s=after)
 
 
-def _cut(words: str) -> str:
+def cut(words: str) -> str:
+    """As much of a message as is passed on."""
     return words if len(words) <= MOST_WORDS else f"{words[:MOST_WORDS]} …"

@@ -6,7 +6,7 @@ says what a caller must know to use a score: its scale, and whether it compares 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.types import Scope
@@ -15,9 +15,10 @@ from karat.rewards.base import Candidates
 from karat.row import Message
 from karat.web.gateway.door import Reply, dumps
 from karat.web.gateway.engine import Asked
+from karat.web.gateway.fields import MOST_TURNS
 from karat.web.gateway.grading import attributes, find, headers, read_turns
 from karat.web.gateway.openai_words import reader, usage_of
-from karat.web.gateway.refusals import bad_request
+from karat.web.gateway.refusals import bad_request, check_tree
 
 MOST_RESPONSES = 1000
 
@@ -27,7 +28,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     of a row that a reward may look at, such as a reference answer."""
 
     model: str
-    messages: list[dict[str, Any]] = []
+    messages: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=MOST_TURNS)] = []
     prompt: str = ""
     responses: list[str] | None = None
     principle: str = ""
@@ -81,6 +82,7 @@ def _job(body: _Body) -> Candidates:
         responses = body.responses
     if not 1 <= len(responses) <= MOST_RESPONSES:
         raise bad_request(f"send 1 to {MOST_RESPONSES} responses", "responses")
+    check_tree(body.meta, "meta", "meta")
     if not turns:
         raise bad_request("messages hold no prompt before the response", "messages")
     return Candidates(tuple(turns), tuple(responses), body.meta)

@@ -8,30 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from karat.report.visible import visible
-from karat.web import compare_rows, compare_scores, compare_view, respond, shown
-from karat.web.compare_rows import View, view_of
-from karat.web.datasets import Data, choices, find, recipe_of
+from karat.web import respond
 from karat.web.desk import desk
-from karat.web.recipe_diff import changes
-from karat.web.rows import downloads
-from karat.web.sides import Compared, Reading, sides
+from karat.web.sides import figures, pairs, scores
+from karat.web.sides.data import Data, choices, find, recipe_of
+from karat.web.sides.pairs import View, view_of
+from karat.web.sides.reading import Compared, Reading, sides
+from karat.web.sides.recipes import changes
+from karat.web.tables import (
+    attachment,
+    check_form,
+    csv_pieces,
+    json_pieces,
+    parquet_pieces,
+    sent,
+    table,
+)
 
 NAV = ("Compare", "/compare", 60)
 WAIT_S = 0.6  # for what a page waits before it comes without its rows
 FILE_S = 50.0  # for what a file waits
 MOST_SAID = 3000  # characters of one place of a recipe
-
-respond.templates().filters.update(shown=shown.shown, said=shown.said)
 
 
 async def compare(request: Request) -> Response:
@@ -63,8 +68,8 @@ def _quick(a: Data, b: Data) -> dict[str, Any]:
     recipes = recipe_of(a), recipe_of(b)
     differ = None if None in recipes else changes(*(one or {} for one in recipes))
     return {
-        "a": a, "b": b, "reported": compare_view.reported(a, b),
-        "funnels": compare_view.funnels(a, b),
+        "a": a, "b": b, "reported": figures.reported(a, b),
+        "funnels": figures.funnels(a, b),
         "changes": None if differ is None else [
             [None if text is None else visible(text, MOST_SAID) for text in one] for one in differ
         ],
@@ -77,18 +82,18 @@ async def _rows(request: Request, view: View, a: Data, b: Data, wait_s: float) -
     if isinstance(found, Reading):
         return {"view": view, "a": a, "b": b, "found": None, "reading": found}
     made = await asyncio.to_thread(_made, found, a, b)
-    made["page"] = await asyncio.to_thread(compare_rows.page_of, found, a, b, view)
+    made["page"] = await asyncio.to_thread(pairs.page_of, found, a, b, view)
     return {"view": view, "a": a, "b": b, "found": found, "reading": None, **made}
 
 
 def _made(found: Compared, a: Data, b: Data) -> dict[str, Any]:
     told = found.found
     return {
-        "measured": compare_view.measured(found),
-        "scores": compare_scores.scores(found, a, b),
-        "length": compare_scores.length(found), "chose": compare_scores.choosing(found, a, b),
+        "measured": figures.measured(found),
+        "scores": scores.scores(found, a, b),
+        "length": scores.length(found), "chose": scores.choosing(found, a, b),
         "others": [visible(name, 120) for name in found.others],
-        "gone": compare_view.reasons(told.gone, b), "new": compare_view.reasons(told.new, a),
+        "gone": figures.reasons(told.gone, b), "new": figures.reasons(told.new, a),
         "shares": _shares(told.shares),
     }  # fmt: skip
 
@@ -137,23 +142,22 @@ async def figures_file(request: Request) -> Response:
     """All figures: of the reports, of the rows, and what was told apart."""
     found, a, b = await _found(request)
     form = request.path_params["form"]
-    reported = await asyncio.to_thread(compare_view.reported, a, b)
+    reported = await asyncio.to_thread(figures.reported, a, b)
     lines = [
         {"figure": one.name, "a": one.raw[0], "b": one.raw[1]}
-        for one in (*reported, *compare_view.measured(found))
+        for one in (*reported, *figures.measured(found))
     ]
     if form == "json":
         tree = {
-            "a": a.name, "b": b.name, "figures": lines, "paired": compare_rows.lines(found),
+            "a": a.name, "b": b.name, "figures": lines, "paired": pairs.lines(found),
             "rows": found.found.as_tree(),
             "recipe": [one._asdict() for one in changes(recipe_of(a) or {}, recipe_of(b) or {})],
         }  # fmt: skip
-        name = {"content-disposition": 'attachment; filename="compare.json"'}
-        return respond.json(tree, headers=name)
-    paired = [{k: _finite(v) for k, v in one.items()} for one in compare_rows.lines(found)]
+        return respond.json(tree, headers=attachment("compare", form))
+    paired = [{k: _finite(v) for k, v in one.items()} for one in pairs.lines(found)]
     usual: dict[str, Any] = dict.fromkeys(("a", "b"), None)
     rows = [*({**one, **_no_pair()} for one in lines), *({**usual, **one} for one in paired)]
-    return respond.table("compare", rows, form)
+    return table("compare", rows, form)
 
 
 def _no_pair() -> dict[str, Any]:
@@ -169,30 +173,15 @@ async def rows_file(request: Request) -> Response:
     """Every prompt of either side as a line, however many there are."""
     found, a, b = await _found(request)
     form = request.path_params["form"]
-    if form not in respond.TYPES:
-        raise HTTPException(404, f"There is no {form} of this; there is {', '.join(respond.TYPES)}")
-    made = compare_rows.batches(found, a, b)
-    stream = {
-        "parquet": lambda: downloads.parquet(made, compare_rows.shape_of(found)),
-        "csv": lambda: _csv(made), "json": lambda: _json(made),
-    }[form]()  # fmt: skip
-    headers = {"content-disposition": f'attachment; filename="compare-rows.{form}"'}
-    return StreamingResponse(stream, 200, headers, respond.TYPES[form])
-
-
-def _csv(made: Any) -> Iterator[bytes]:
-    heading = True
-    for batch in made:
-        yield respond.as_csv(batch.to_pylist(), heading=heading).encode()
-        heading = False
-
-
-def _json(made: Any) -> Iterator[bytes]:
-    between = b"[\n"
-    for batch in made:
-        yield between + b",\n".join(msgspec.json.encode(line) for line in batch.to_pylist())
-        between = b",\n"
-    yield b"\n]\n" if between == b",\n" else b"[]\n"
+    made = pairs.batches(found, a, b)
+    shape = pairs.shape_of(found)
+    pieces = {
+        "parquet": lambda: parquet_pieces(made, shape),
+        "csv": lambda: csv_pieces((batch.to_pylist() for batch in made), shape.names),
+        "json": lambda: json_pieces(batch.to_pylist() for batch in made),
+    }  # fmt: skip
+    check_form(form)
+    return sent("compare-rows", pieces[form](), form)
 
 
 ROUTES = [

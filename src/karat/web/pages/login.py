@@ -6,7 +6,7 @@ no page.
 
 from __future__ import annotations
 
-import math
+import asyncio
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
@@ -15,11 +15,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from karat.web.desk import desk
-from karat.web.entry import SESSION_S, Entry
+from karat.web.entry import SESSION_S, WINDOW_S, Entry
 from karat.web.respond import page
 
 MOST_FORM = 8192  # bytes
 HOME = "/runs"
+SLOW_S = 1.0  # before an answer where too many were wrong
 
 
 async def login(request: Request) -> Response:
@@ -36,12 +37,14 @@ async def login(request: Request) -> Response:
     fields = parse_qs(body.decode("utf-8", "replace"))
     where = _local(fields.get("next", [""])[0])
     sender = request.client.host if request.client else ""
-    wait_s = math.ceil(entry.wait_s(sender))
-    if wait_s:
-        made = _form(request, where, 429, f"Too many wrong tokens; try again in {wait_s} s.")
-        made.headers["retry-after"] = str(wait_s)
-        return made
+    slow = entry.slow(sender)
+    if slow:
+        await asyncio.sleep(SLOW_S)
     value = entry.session(fields.get("token", [""])[0].strip(), sender)
+    if value is None and slow:
+        made = _form(request, where, 429, "This is not the token either; too many were wrong.")
+        made.headers["retry-after"] = f"{WINDOW_S:.0f}"
+        return made
     if value is None:
         return _form(request, where, 401, "This is not the token of this server.")
     reply = RedirectResponse(where, 303)
@@ -56,6 +59,7 @@ async def logout(request: Request) -> Response:
     reply = RedirectResponse("/login", 303)
     entry = _entry(request)
     if entry is not None:
+        entry.end(request.headers.raw)
         reply.delete_cookie(entry.cookie, httponly=True, samesite="strict")
     return reply
 

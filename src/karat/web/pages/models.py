@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -19,13 +18,15 @@ from starlette.routing import Route
 from karat.costs import KEYS, check, time_zone
 from karat.errors import RecipeError, did_you_mean
 from karat.report.run_parts import duration, section
-from karat.web import cost_charts, models_view, respond
-from karat.web.budgets import budgets
-from karat.web.calls_list import Asked, asked_of, latest
-from karat.web.comparisons import FILE, PAGE, comparisons, folder_of
+from karat.web import respond
+from karat.web.accounts import charts, words
+from karat.web.accounts.budgets import budgets
+from karat.web.accounts.calls import Asked, asked_of, latest
+from karat.web.accounts.comparisons import FILE, PAGE, comparisons, folder_of
+from karat.web.accounts.ledgers import View, ledgers
+from karat.web.addresses import given, query, run_page
 from karat.web.desk import desk
-from karat.web.ledgers import View, ledgers
-from karat.web.run_view import where
+from karat.web.tables import table
 
 respond.templates().filters["took"] = lambda ms: "–" if ms is None else duration(ms)
 NAV = ("Models", "/models", 40)
@@ -33,20 +34,15 @@ DOWNLOADED = 10_000  # calls in a file
 
 
 def _view(request: Request) -> View:
-    """Raises: HTTPException 400."""
-    given = {name: value for name, value in request.query_params.items() if value}
-    for name in given:
-        if name not in View.__struct_fields__:
-            near = did_you_mean(name[:40], View.__struct_fields__)
-            raise HTTPException(400, f"There is no '{name[:40]}' here; {near}")
-    view = View(**given)
+    """Raises: RecipeError."""
+    view = View(**given(request.query_params, View.__struct_fields__))
     if view.by not in KEYS:
         near = did_you_mean(view.by[:40], KEYS)
-        raise HTTPException(400, f"Costs are not told apart by '{view.by[:40]}'; {near}")
+        raise RecipeError(f"costs are not told apart by '{view.by[:40]}'; {near}")
     try:
         check(view.by, view.since or None)
     except RecipeError:
-        raise HTTPException(400, "since is a day, such as 2026-11-01") from None
+        raise RecipeError("since is a day, such as 2026-11-01") from None
     return view
 
 
@@ -61,32 +57,27 @@ def _shown(request: Request, view: View) -> dict[str, Any]:
     every = books.all()
     named = {one.name: one for one in every}
     found = books.costs(view)
-    href = models_view.calls_href(view.by, view, named)
-    by_day = models_view.calls_href("model" if view.by == "day" else view.by, view, named)
+    href = words.calls_href(view.by, view, named)
+    by_day = words.calls_href("model" if view.by == "day" else view.by, view, named)
     mine = [one for one in budgets(books, own) if not view.run or f"run={view.run}" in one.href]
     return {
-        "ledgers": every, "titles": models_view.TITLES, "found": found,
-        "rows": models_view.table_rows(found, view, href, named),
-        "facts": section("facts", models_view.facts(found.total)),
-        "stacks": cost_charts.stacks(books.days(view), by_day),
-        "times": cost_charts.times(found.lines, href),
-        "errors": models_view.errors(books, books.failures(view)),
+        "ledgers": every, "titles": words.TITLES, "found": found,
+        "rows": words.table_rows(found, view, href, named),
+        "facts": section("facts", words.facts(found.total)),
+        "stacks": charts.stacks(books.days(view), by_day),
+        "times": charts.times(found.lines, href),
+        "errors": words.errors(books, books.failures(view)),
         "budgets": mine, "zone": time_zone(),
         "comparisons": [] if view.run else comparisons(books, own.settings.root),
-        "query": _query(view),
+        "query": query(by="" if view.by == View().by else view.by, since=view.since, run=view.run),
     }  # fmt: skip
-
-
-def _query(view: View) -> str:
-    given = {k: v for k, v in msgspec.to_builtins(view).items() if v and (k, v) != ("by", "model")}
-    return f"?{urlencode(given)}" if given else ""
 
 
 async def download(request: Request) -> Response:
     view = _view(request)
     found = await asyncio.to_thread(ledgers(request).costs, view)
     form = request.path_params["form"]
-    return respond.table(f"models-by-{view.by}", models_view.as_rows(found), form)
+    return table(f"models-by-{view.by}", words.as_rows(found), form)
 
 
 # --- calls ---------------------------------------------------------------------------------------
@@ -119,7 +110,7 @@ def _chips(asked: Asked, every: list[Any]) -> list[tuple[str, str, str]]:
 def _rows_href(asked: Asked, chosen: list[Any]) -> str:
     """Rows of data behind the calls, where they are of one run and one model."""
     if asked.run and asked.model and len(chosen) == 1 and chosen[0].place is not None:
-        return where(chosen[0].slug, "/rows", model=asked.model)
+        return run_page(chosen[0].slug, "/rows", model=asked.model)
     return ""
 
 
@@ -127,7 +118,7 @@ async def calls_file(request: Request) -> Response:
     asked = asked_of(request.query_params)
     chosen = await asyncio.to_thread(ledgers(request).chosen, asked.run)
     found = await asyncio.to_thread(latest, chosen, asked, DOWNLOADED)
-    return respond.table("calls", [one.tree() for one in found.calls], request.path_params["form"])
+    return table("calls", [one.tree() for one in found.calls], request.path_params["form"])
 
 
 # --- comparisons ---------------------------------------------------------------------------------

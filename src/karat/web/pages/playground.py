@@ -24,28 +24,34 @@ from karat.web.desk import desk
 from karat.web.gateway import grading
 from karat.web.gateway.engine import Gateway
 from karat.web.gateway.models import Listing
+from karat.web.gateway.refusals import Refused
 from karat.web.side_by_side import MOST_MODELS, Question, answers, estimate
 from karat.wording import explain
 
 NAV = ("Playground", "/playground", 50)
+CLOSED = (
+    "This gateway has keys, and a page has none: start `karat serve` with a token "
+    "(--new-token FILE) and log in with it to use the playground"
+)
 FIRST = 2  # models that are chosen where an address names none
 
 
 async def view(request: Request) -> Response:
     """The page; without a gateway it says how to start one."""
-    return respond.page(request, "playground.html", ready=desk(request).gateway is not None)
+    found = desk(request).gateway
+    if found is not None and (why := _closed(request, found)):
+        # No error: whoever follows the menu has asked for nothing that could be refused.
+        return respond.page(request, "error.html", code=403, said=why)
+    return respond.page(request, "playground.html", ready=found is not None)
 
 
 async def choices(request: Request) -> Response:
     """The models and rewards there are to choose from."""
     gateway = _gateway(request)
-    state = request.app.state
-    if not hasattr(state, "playground_listing"):
-        state.playground_listing = Listing()
     named = [{"name": name, "note": spec.model} for name, spec in gateway.config.models.items()]
     known = {*(one["name"] for one in named), f"embedded/{TABLE}"}  # which embeds and does not chat
     try:
-        reached = await state.playground_listing.names()
+        reached = await desk(request).own(Listing, Listing).names()
     except RecipeError:
         reached = []  # a config.toml that cannot be read; the models of the server's config stay
     named += [{"name": name, "note": ""} for name in reached if name not in known]
@@ -57,7 +63,7 @@ async def choices(request: Request) -> Response:
 
 def _rewards(gateway: Gateway) -> list[dict[str, Any]]:
     found = []
-    for name in grading.names(gateway, gateway.local):
+    for name in grading.names(gateway, gateway.playground):
         try:
             scales = gateway.graders.get(name).attributes
         except RecipeError:
@@ -87,7 +93,21 @@ def _gateway(request: Request) -> Gateway:
     found = desk(request).gateway
     if found is None:
         raise HTTPException(404, "this server only shows runs; it has no gateway to ask through")
+    if why := _closed(request, found):
+        raise HTTPException(403, why)
     return found
+
+
+def _closed(request: Request, gateway: Gateway) -> str:
+    """Why nothing may be asked from a page: where keys are asked for, nobody who only sees the
+    pages asks without one. Empty where it may."""
+    if desk(request).entry is not None:
+        return ""
+    try:
+        gateway.caller(None)
+    except Refused as error:
+        return CLOSED if error.status == 401 else str(error)
+    return ""
 
 
 async def _read(request: Request) -> Question:

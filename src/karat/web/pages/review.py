@@ -24,12 +24,12 @@ from karat.reviewing.queue import EVERY, NAMES, SHARED
 from karat.reviewing.rubric import RUBRIC
 from karat.reviewing.store import Reviews
 from karat.rewards.review_lines import RATINGS
-from karat.rundir import Run
 from karat.web import reviewers
 from karat.web.desk import desk
-from karat.web.respond import TYPES, json, page, table
+from karat.web.respond import json, page
 from karat.web.reviewers import Benches, Session, Word
 from karat.web.shelf import Place
+from karat.web.tables import TYPES, table
 
 NAV = ("Review", "/review", 30)
 MODES = ("rate", "compare")
@@ -58,7 +58,7 @@ async def choose(request: Request) -> Response:
     return page(
         request, "review.html", runs=listed, chosen=slug, who=who, wrong=wrong,
         options=_options(request), modes=MODES, queues=NAMES, most_name=MOST_NAME,
-        every=EVERY, shared=SHARED, missing=slug if not who else "",
+        every=EVERY, to_all=SHARED, missing=slug if not who else "",
     )  # fmt: skip
 
 
@@ -145,12 +145,10 @@ async def _with(request: Request, work: Any) -> Any:
 
     Raises: HTTPException 404, and 409 for what a reviewer can mend.
     """
-    run: Run = desk(request).shelf.get(request.path_params["slug"]).run
-    state = request.app.state
-    if not hasattr(state, "benches"):
-        state.benches = Benches()
+    here = desk(request)
+    run = here.shelf.get(request.path_params["slug"]).run
     try:
-        return await run_in_threadpool(work, state.benches.of(run))
+        return await run_in_threadpool(work, here.own(Benches, Benches).of(run))
     except RecipeError as error:
         raise HTTPException(409, str(error)) from error
 

@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 import pyarrow as pa
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from karat.errors import RecipeError
 from karat.web import respond, shown
+from karat.web.addresses import quoted, run_page
 from karat.web.desk import desk
 from karat.web.rows import downloads, facets, single
 from karat.web.rows.asked import View, check, query, read, replaced
@@ -28,15 +30,15 @@ from karat.web.rows.lineage import steps_of
 from karat.web.rows.listing import candidates, listing, needs_index
 from karat.web.rows.search import Search
 from karat.web.shelf import Place
+from karat.web.tables import attachment, check_form, parquet_pieces, sent
 
 WAIT_S = 0.7  # for an index that a view needs
 SEARCH_S = 4.0  # a page's search for a text
 DOWNLOAD_S = 3600.0
 NEAR = ("n", "at", "look")  # which of a view's rows, in the URL of one, and how long to look
 LOOK_S, LONG_LOOK_S = 0.6, 25.0  # through a journal, for calls that name a row
-_TYPES = {**respond.TYPES}
 
-respond.templates().filters.update(shown=shown.shown, said=shown.said, graded=facets.graded)
+respond.templates().filters["graded"] = facets.graded
 
 
 async def rows(request: Request) -> Response:
@@ -44,7 +46,7 @@ async def rows(request: Request) -> Response:
     place = _place(request)
     try:
         view = read(request.query_params.multi_items())
-        held = await _held(request, place)
+        held = await asyncio.to_thread(holding, place.run)
     except NoRowsError as error:
         return respond.page(request, "rows.html", place=place, view=View(), empty=str(error))
     engine, making = await _engine(request, place, held, view)
@@ -97,8 +99,7 @@ async def state(request: Request) -> Response:
 async def download(request: Request) -> Response:
     """The rows of a view as a file, in the order of the run."""
     place, form = _place(request), request.path_params["form"]
-    if form not in _TYPES:
-        raise HTTPException(404, f"There is no {form} of rows; there is {', '.join(_TYPES)}")
+    check_form(form)
     view = read(request.query_params.multi_items())
     held = await _held(request, place)
     engine, making = await _engine(request, place, held, view)
@@ -116,20 +117,34 @@ async def download(request: Request) -> Response:
         batches = downloads.batches(held, places, stop)
     with held.parts[0].open() as file:
         shape = file.schema_arrow.remove_metadata()
-    name = downloads.file_name(f"{place.run.path.resolve().name}-rows")
-    headers = {"content-disposition": f'attachment; filename="{name}.{form}"'}
-    return StreamingResponse(_made(form, batches, shape, engine), 200, headers, _TYPES[form])
+    name = f"{place.run.path.resolve().name}-rows"
+    return sent(name, _made(form, batches, shape, engine), form)
 
 
 def _made(
     form: str, batches: Iterator[pa.RecordBatch], shape: pa.Schema, engine: Engine | None
 ) -> Iterator[bytes]:
     if form == "parquet":
-        return downloads.parquet((batch.cast(shape) for batch in batches), shape)
+        return parquet_pieces((batch.cast(shape) for batch in batches), shape)
     if form == "json":
         return downloads.json(batches)
     assert engine is not None
-    return downloads.csv(batches, engine.names)
+    return downloads.csv(batches, shape, engine.names)
+
+
+class Whole(Convertor[str]):
+    """All that is left of a path: an id may hold anything, a line's end too."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("whole", Whole())
 
 
 # --- one row -------------------------------------------------------------------------------------
@@ -160,14 +175,10 @@ async def row(request: Request) -> Response:
         request, "row.html", place=place, view=view, one=one, made=made, query=query,
         recipe=steps_of(place.run), visits=single.visits(made), href=facets.href(place.slug, view),
         back=_back(place, view, one.number), texts=facets.texts(made.row), most=shown.MOST,
-        text_href=_of(place, "text", made.row.id, f"?at={one.place}"),
-        json_href=_of(place, "row", made.row.id, f".json?at={one.place}"),
+        text_href=run_page(place.slug, f"/text/{quoted(made.row.id)}", at=one.place),
+        json_href=run_page(place.slug, f"/row/{quoted(made.row.id)}.json", at=one.place),
         look_href=_looking(request),
     )  # fmt: skip
-
-
-def _of(place: Place, what: str, identity: str, rest: str) -> str:
-    return f"/run/{place.slug}/{what}/{quote(identity, safe='')}{rest}"
 
 
 def _looking(request: Request) -> str:
@@ -179,7 +190,7 @@ def _looking(request: Request) -> str:
 def _back(place: Place, view: View, number: int | None) -> str:
     page = 1 if number is None else number // view.size + 1
     mark = "" if number is None else f"#r{number}"
-    return f"/run/{place.slug}/rows{query(msgspec.structs.replace(view, page=page))}{mark}"
+    return f"{run_page(place.slug, '/rows')}{query(msgspec.structs.replace(view, page=page))}{mark}"
 
 
 def _as_file(made: single.Single, line: dict[str, Any]) -> Response:
@@ -193,9 +204,7 @@ def _as_file(made: single.Single, line: dict[str, Any]) -> Response:
         "calls": msgspec.to_builtins(calls), "calls_complete": made.ledger.whole,
         "cost_usd": made.ledger.cost_usd,
     }  # fmt: skip
-    name = downloads.file_name(f"row-{made.row.id}")
-    headers = {"content-disposition": f'attachment; filename="{name}.json"'}
-    return respond.json(value, headers=headers)
+    return respond.json(value, headers=attachment(f"row-{made.row.id}", "json"))
 
 
 async def text(request: Request) -> Response:
@@ -214,8 +223,7 @@ async def text(request: Request) -> Response:
     whole = await _answered(request, work)
     if not whole:
         raise HTTPException(404, "The row has no such text")
-    name = downloads.file_name(f"{identity[:40]}-{part}")
-    headers = {"content-disposition": f'attachment; filename="{name}.txt"'}
+    headers = attachment(f"{identity[:40]}-{part}", "txt")
     return PlainTextResponse(whole.encode("utf-8", "replace"), 200, headers)
 
 
@@ -227,7 +235,11 @@ def _place(request: Request) -> Place:
 
 
 async def _held(request: Request, place: Place) -> Holding:
-    return await asyncio.to_thread(holding, place.run)
+    """Raises: HTTPException 404 where there are no rows."""
+    try:
+        return await asyncio.to_thread(holding, place.run)
+    except NoRowsError as error:
+        raise HTTPException(404, str(error)[:1].upper() + str(error)[1:]) from None
 
 
 async def _engine(
@@ -272,6 +284,6 @@ ROUTES = [
     Route("/run/{slug}/rows", rows),
     Route("/run/{slug}/rows.{form}", download),
     Route("/run/{slug}/rows/state.json", state),
-    Route("/run/{slug}/row/{identity:path}", row),
-    Route("/run/{slug}/text/{identity:path}", text),
+    Route("/run/{slug}/row/{identity:whole}", row),
+    Route("/run/{slug}/text/{identity:whole}", text),
 ]

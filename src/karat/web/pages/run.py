@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -30,16 +29,18 @@ from karat.report.run_ledger import cost_lines, faults, model_lines
 from karat.report.run_licences import licences
 from karat.report.run_measured import measured
 from karat.report.run_parts import cost_rows, fault_rows, flow_charts, model_rows, section
+from karat.report.run_report import ODD
 from karat.report.run_report import page as report_page
 from karat.report.run_sample import prompt_map
 from karat.report.run_scores import score_charts
 from karat.report.visible import visible
 from karat.web import respond
+from karat.web.addresses import row_page, run_page
 from karat.web.desk import desk
 from karat.web.rows.keeper import prepare
-from karat.web.run_files import files
-from karat.web.run_tables import TABLES, everything
-from karat.web.run_view import (
+from karat.web.runs.files import files
+from karat.web.runs.tables import TABLES, everything
+from karat.web.runs.view import (
     RESUME,
     Seen,
     facts,
@@ -48,15 +49,13 @@ from karat.web.run_view import (
     look,
     rows_of_score,
     rows_of_step,
-    where,
 )
+from karat.web.tables import attachment, table
 
 EVERY_S = 1.0  # between two looks at a run at work
 QUIET_S = 15.0  # after which a sign of life is sent
 LONGEST_S = 3600.0  # of one stream; the browser asks again
 MOST_RECIPE = 100_000  # characters
-# What reading a report that is not as karat writes it comes to.
-ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 NAMES = ("scores", "guards", "diversity", "measured", "licences", "warnings")
 SECTIONS_CSS = Path(karat.report.__file__).with_name("run.css")
 KEPT = 24  # parts that took long, kept
@@ -65,7 +64,7 @@ KEPT = 24  # parts that took long, kept
 # --- the page ------------------------------------------------------------------------------------
 
 
-async def run_page(request: Request) -> Response:
+async def show(request: Request) -> Response:
     prepare(request, desk(request).shelf.get(request.path_params["slug"]).run)
     return await asyncio.to_thread(_page, request)
 
@@ -76,7 +75,9 @@ def _page(request: Request) -> Response:
     slug, report = place.slug, seen.whole
     parts = _live_parts(seen)
     makers: dict[str, Callable[[], Any]] = {} if report is None else {
-        "scores": lambda: score_charts(report["scores"], rows_of_score(slug)),
+        "scores": lambda: score_charts(
+            report["scores"], rows_of_score(slug), report.get("ranking")
+        ),
         "guards": lambda: guards(report),
         "diversity": lambda: diversity_lines(report),
         "measured": lambda: measured(report, _recipe(seen), place.run.path),
@@ -86,7 +87,7 @@ def _page(request: Request) -> Response:
     made = {name: _tried(seen, name, make) for name, make in makers.items()}
     values: dict[str, Any] = {
         "slug": slug, "name": visible(place.name, 200), "seen": seen, "parts": parts,
-        "at": lambda part="", **query: where(slug, part, **query),
+        "at": lambda part="", **query: run_page(slug, part, **query),
         **dict.fromkeys(NAMES, ""), **made,
         "files": _tried(seen, "exports", lambda: files(place.run, seen.report), plain=True),
         "recipe": _recipe_text(seen),
@@ -115,7 +116,7 @@ def _live_parts(seen: Seen) -> dict[str, Any]:
     steps = seen.steps
     ended = not seen.at_work and seen.report is not None and not seen.stale
     costs = listed(cost_lines, journal, seen.problems)
-    rows = model_rows(lines, lambda name: where(slug, "/rows", model=name))
+    rows = model_rows(lines, lambda name: run_page(slug, "/rows", model=name))
     return {
         "head": head(seen),
         "facts": _tried(seen, "facts", lambda: facts(seen)),
@@ -149,7 +150,7 @@ def _recipe_text(seen: Seen) -> str:
 async def run_events(request: Request) -> Response:
     place = desk(request).shelf.get(request.path_params["slug"])
 
-    async def changes() -> AsyncIterator[dict[str, Any]]:
+    async def changes() -> AsyncGenerator[dict[str, Any], None]:
         before, told, began = b"", time.monotonic(), time.monotonic()
         while time.monotonic() - began < LONGEST_S:
             seen = await asyncio.to_thread(look, place)
@@ -224,9 +225,7 @@ def _best(seen: Seen) -> str:
 def _map(seen: Seen) -> str:
     assert seen.report is not None
     slug = seen.place.slug
-    found = prompt_map(
-        seen.place.run.accepted_file, link=lambda row: where(slug, f"/row/{quote(row, safe='')}")
-    )
+    found = prompt_map(seen.place.run.accepted_file, link=lambda row: row_page(slug, row))
     if found is None:
         return ""
     found["of"] = seen.report["rows"]["accepted"]
@@ -248,7 +247,7 @@ async def run_report(request: Request) -> Response:
             409, "This run has no report yet: it is written when the run comes to its end"
         )
     made = await asyncio.to_thread(report_page, place.run)
-    headers = {"content-disposition": f'attachment; filename="{_file_name(place.slug)}.html"'}
+    headers = attachment(place.slug, "html")
     return HTMLResponse(made.encode("utf-8", "replace"), headers=headers)
 
 
@@ -278,16 +277,12 @@ async def run_table(request: Request) -> Response:
         rows = await asyncio.to_thread(lambda: TABLES[what](look(place)))
     except ODD:
         raise HTTPException(409, f"report.json is not as karat writes it; {RESUME}") from None
-    return respond.table(f"{_file_name(place.slug)}-{what}", rows, request.path_params["form"])
+    return table(f"{place.slug}-{what}", rows, request.path_params["form"])
 
 
 async def sections_css(request: Request) -> Response:
     """How the sections look, in the report's file and here."""
     return FileResponse(SECTIONS_CSS, headers={"cache-control": "no-cache"}, media_type="text/css")
-
-
-def _file_name(slug: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "-._" else "-" for sign in slug)
 
 
 ROUTES = [
@@ -298,5 +293,5 @@ ROUTES = [
     Route("/run/{slug}/events", run_events),
     Route("/run/{slug}/part/{part}", run_part),
     Route("/run/{slug}/export/{name}", run_export),
-    Route("/run/{slug}", run_page),
+    Route("/run/{slug}", show),
 ]

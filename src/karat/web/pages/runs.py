@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -20,17 +20,16 @@ from starlette.routing import Route
 
 from karat.errors import did_you_mean
 from karat.web import figures
+from karat.web.addresses import query
 from karat.web.desk import desk
-from karat.web.pulse import Pulse
-from karat.web.respond import events, page, table
-from karat.web.summary import STATES, Line
+from karat.web.respond import events, page
+from karat.web.runs.pulse import Pulse
+from karat.web.runs.summary import PILLS, STATES, Line
+from karat.web.shown import said
+from karat.web.tables import table
 
 NAV = ("Runs", "/runs", 10)
 MOST_SEARCH = 200  # characters
-PILLS = {
-    "running": "pill-live", "finished": "pill-good", "failed": "pill-bad", "damaged": "pill-bad",
-    "stopped": "pill-soft",
-}  # fmt: skip
 
 
 class Column(NamedTuple):
@@ -66,8 +65,7 @@ class View(NamedTuple):
         if self.sort and self.down != COLUMNS[self.sort].down:
             kept["order"] = "desc" if self.down else "asc"
         kept |= changed
-        found = urlencode({key: value for key, value in kept.items() if value})
-        return f"?{found}" if found else ""
+        return query(**kept)
 
     def heading(self, name: str) -> str:
         """Where a click on a column's heading leads: to its order, then to the other way round."""
@@ -106,11 +104,8 @@ def _view(request: Request) -> View:
 
 def _pulse(request: Request) -> Pulse:
     """One for all pages of a server."""
-    state = request.app.state
-    if not hasattr(state, "pulse"):
-        state.pulse = Pulse(desk(request).shelf)
-    found: Pulse = state.pulse
-    return found
+    here = desk(request)
+    return here.own(Pulse, lambda: Pulse(here.shelf))
 
 
 async def runs(request: Request) -> Response:
@@ -138,8 +133,8 @@ def shown(line: Line) -> dict[str, Any]:
         limits.append(f"{figures.usd(line.projected_usd)} at its end")
     unfinished = line.status in ("running", "stopped", "failed")
     return {
-        "name": figures.plain(line.name),
-        "said": figures.plain(line.said, 300),
+        "name": said(line.name, 120),
+        "said": said(line.said, 300),
         "status": line.status,
         "pill": PILLS[line.status],
         "bar": line.progress if unfinished else None,
@@ -147,7 +142,7 @@ def shown(line: Line) -> dict[str, Any]:
         "accepted": _rows(line),
         "kept": figures.share(line.kept_share),
         "reward": figures.reward(line.mean_reward),
-        "scale": figures.plain(line.reward or "", 60),
+        "scale": said(line.reward, 60),
         "cost": figures.usd(line.cost_usd, unpriced=line.unpriced),
         "limits": " · ".join(limits),
         "when": figures.ago(line.when) if line.when else figures.UNKNOWN,
@@ -175,12 +170,13 @@ async def changes(request: Request) -> Response:
     return events(_changes(_pulse(request), since))
 
 
-async def _changes(pulse: Pulse, since: float) -> AsyncIterator[dict[str, Any]]:
+async def _changes(pulse: Pulse, since: float) -> AsyncGenerator[dict[str, Any], None]:
     # What has changed between the page and its first question for changes.
     lines = await asyncio.to_thread(pulse.lines)
     yield {one.slug: shown(one) for one in lines if one.status == "running" or one.when >= since}
-    async for news in pulse.changes():
-        yield {slug: None if line is None else shown(line) for slug, line in news.items()}
+    async with aclosing(pulse.changes()) as found:
+        async for news in found:
+            yield {slug: None if line is None else shown(line) for slug, line in news.items()}
 
 
 ROUTES = [

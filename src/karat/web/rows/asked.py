@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from karat.errors import RecipeError, did_you_mean
+from karat.web.addresses import whole
 from karat.web.rows.flat import Names
 
 SIZES = (25, 50, 100, 200)
@@ -24,7 +25,6 @@ ORDERS = {
     "length": "characters of the response", "prompt": "characters of the prompt",
     "responses": "number of responses", "reason": "why dropped",
 }  # fmt: skip
-OF = {"": "", "best": "best of its candidates", "worst": "worst of its candidates"}
 TRAINING = ("yes", "conditions", "unknown", "no")
 _WORDS = ("step", "reason", "model", "source", "training", "q")
 _ALL = ("kept", "step", "reason", "model", "source", "training", "q", "score", "of", "min", "max")
@@ -111,25 +111,26 @@ def read(items: Iterable[tuple[str, str]], passed: tuple[str, ...] = ()) -> View
     _one_of(given, "training", TRAINING)
     sort = given.get("sort", "")
     way = _one_of(given, "dir", ("asc", "desc")) or ("asc" if sort == "reason" else "desc")
-    page = _whole(given, "page", 1, MOST_PAGE)
-    return View(asked, sort, way == "desc", page, _whole(given, "size", SIZE, max(SIZES)))
+    page = whole(given.get("page", "1"), "page", MOST_PAGE)
+    size = whole(given.get("size", str(SIZE)), "size", max(SIZES))
+    return View(asked, sort, way == "desc", page, size)
 
 
 def check(view: View, names: Names) -> None:
     """Raises: RecipeError for a score or a field that no row of the run has."""
     asked = view.filter
     if asked.score and asked.score not in names.scores:
-        raise RecipeError(f"no row has a score '{asked.score}'; {_near(asked.score, names.scores)}")
+        raise RecipeError(
+            f"no row has a score '{asked.score}'; {did_you_mean(asked.score, names.scores)}"
+        )
     if view.sort and view.sort not in (*ORDERS, *names.scores):
-        near = _near(view.sort, (*ORDERS, *names.scores))
+        near = did_you_mean(view.sort, (*ORDERS, *names.scores))
         raise RecipeError(f"rows cannot be sorted by '{view.sort}'; {near}")
     for name, _ in asked.meta:
         if name not in names.fields:
-            raise RecipeError(f"no field '{name}' can be filtered by; {_near(name, names.fields)}")
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    return did_you_mean(word, known)
+            raise RecipeError(
+                f"no field '{name}' can be filtered by; {did_you_mean(name, names.fields)}"
+            )
 
 
 def _number(given: Mapping[str, str], name: str) -> float | None:
@@ -142,13 +143,6 @@ def _number(given: Mapping[str, str], name: str) -> float | None:
     if not math.isfinite(found):
         raise RecipeError(f"'{name}' must be a number, such as 2.5, not '{given[name][:40]}'")
     return found
-
-
-def _whole(given: Mapping[str, str], name: str, default: int, most: int) -> int:
-    text = given.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= most):
-        raise RecipeError(f"'{name}' must be a whole number from 1 to {most:,}, not '{text[:40]}'")
-    return int(text)
 
 
 def _one_of(given: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:

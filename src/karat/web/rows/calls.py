@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from typing import Any
 import msgspec
 import orjson
 
-from karat.ledger import VERSION
+from karat.errors import RunError
+from karat.journal import LOOK_S, end_at, looking
+from karat.ledger import NANO
 
 AT_ONCE = 500  # keys of one query
 MOST_BODY = 20_000  # characters of a request or an answer that are read
 MOST_CALLS = 2000
-NANO = 1_000_000_000
-_STEP = 20_000  # instructions of SQLite between looks at the clock
 _CALLS = (
     f"SELECT hex(key), attempt, sample, substr(content, 1, {MOST_BODY}), finish_reason, "
     "prompt_tokens, completion_tokens, cost_nano, kind, model, step, row, started, rowid FROM calls"
@@ -107,16 +106,15 @@ class Ledger(msgspec.Struct):
 def ledger(journal: Path, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
     """The calls of a row. `wrote`: what each key of it made, such as `prompt` or `response 2`;
     `look_s`: how long to look for those that name the row."""
-    if not journal.is_file():
-        return Ledger(missing=len(wrote), why="The run has no journal beside it" if wrote else "")
     try:
-        with closing(sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True)) as base:
-            version = base.execute("PRAGMA user_version").fetchone()[0]
-            if version != VERSION:
-                return Ledger(why=f"The journal is of another version of karat (format {version})")
-            return _read(base, wrote, row, look_s)
-    except sqlite3.Error as error:
-        return Ledger(missing=len(wrote), why=f"The journal cannot be read: {error}")
+        with looking(journal) as base:
+            if base is not None:
+                return _read(base, wrote, row, look_s)
+    except RunError as error:
+        # Where the folder lies is nobody's business who only sees pages.
+        said = str(error).replace(str(journal), journal.name)
+        return Ledger(missing=len(wrote), why=f"The journal cannot be read: {said}")
+    return Ledger(missing=len(wrote), why="The run has no journal beside it" if wrote else "")
 
 
 def _read(base: sqlite3.Connection, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
@@ -156,7 +154,7 @@ def _naming(
 ) -> tuple[list[tuple[Any, ...]], bool]:
     """What names the row, from `first` on and then before it, and whether all was looked at."""
     found: list[tuple[Any, ...]] = []
-    base.set_progress_handler(lambda: time.monotonic() >= until, _STEP)
+    end_at(base, until)
     try:
         for way in (">=", "<"):
             asked = base.execute(f"{sql} WHERE row = ? AND {order} {way} ?", (row, first))
@@ -169,7 +167,7 @@ def _naming(
             raise
         return found, False
     finally:
-        base.set_progress_handler(None, 0)
+        end_at(base, time.monotonic() + LOOK_S)
     return found, True
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 import numpy as np
 
 from karat.errors import RecipeError
 from karat.row import Row
+from karat.web.addresses import row_page
 from karat.web.rows.asked import ORDERS, View, query, replaced
 from karat.web.rows.engine import Engine, Stop, Summary
 from karat.web.rows.files import Holding
@@ -179,7 +179,7 @@ def href(slug: str, view: View) -> Callable[[str, int], str]:
     bare = msgspec.structs.replace(view, page=1)
 
     def of(identity: str, number: int) -> str:
-        return f"/run/{slug}/row/{quote(identity, safe='')}{query(bare, n=number)}"
+        return f"{row_page(slug, identity)}{query(bare, n=number)}"
 
     return of
 

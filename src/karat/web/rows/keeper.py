@@ -16,13 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 
 from karat.errors import KaratError, RunError
 from karat.rundir import Run
-from karat.web.desk import Desk, desk
+from karat.web.desk import desk
 from karat.web.rows.asked import Filter
 from karat.web.rows.engine import Engine, Stop, StoppedError
 from karat.web.rows.files import Holding, holding
@@ -129,12 +128,9 @@ async def _apart(run: Run, progress: Callable[[float], None]) -> None:
             await process.wait()
 
 
-_keepers: WeakKeyDictionary[Desk, Keeper] = WeakKeyDictionary()
-
-
 def keeper(request: Request) -> Keeper:
     """The keeper of the server that got this request."""
-    return _keepers.setdefault(desk(request), Keeper())
+    return desk(request).own(Keeper, Keeper)
 
 
 def is_small(held: Holding) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from karat.errors import KaratError
-from karat.recipefile import labelled, parse
+from karat.recipefile import labelled, parse, written_steps
 from karat.row import Row
 from karat.rundir import Run
 from karat.stage import read_meta
@@ -97,7 +97,8 @@ def differences(before: Row | None, row: Row) -> Iterator[str]:
     """What became of a row, in words."""
     old = before or Row(id="")
     if row.prompt != old.prompt:
-        yield "prompt written" if not old.prompt else "prompt rewritten"
+        first = "prompt read" if row.source == "given" else "prompt written"
+        yield first if not old.prompt else "prompt rewritten"
     elif row.messages != old.messages:
         yield "turns added" if len(row.messages) > len(old.messages) else "turns changed"
     more = len(row.responses) - len(old.responses)
@@ -124,17 +125,14 @@ def steps_of(run: Run) -> dict[str, Mapping[str, Any]]:
     """The steps of the run's recipe by their labels, with their parameters; empty where the recipe
     cannot be read."""
     try:
-        tree = parse(run.recipe)
-        listed = [step for step in tree.get("steps", []) if isinstance(step, dict)]
-        pairs = [next(iter(step.items())) for step in listed if step]
-        labels = labelled(str(name).rpartition(":")[2] for name, _ in pairs)
-    except (KaratError, AttributeError, TypeError, StopIteration):
+        steps = written_steps(parse(run.recipe))
+    except (KaratError, AttributeError):
         return {}
-    found: dict[str, Mapping[str, Any]] = {}
-    for label, (_, params) in zip(labels, pairs, strict=True):
-        given = params if isinstance(params, dict) else {}
-        found[label] = {key: value for key, value in given.items() if value not in (None, [], {})}
-    return found
+    labels = labelled(name.rpartition(":")[2] for name, _ in steps)
+    return {
+        label: {key: value for key, value in params.items() if value not in (None, [], {})}
+        for label, (_, params) in zip(labels, steps, strict=True)
+    }
 
 
 def parents_of(row: Row, asked_for: Sequence[str]) -> list[str]:

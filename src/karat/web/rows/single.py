@@ -13,7 +13,6 @@ import numpy as np
 
 from karat.errors import KaratError
 from karat.graders import Graders
-from karat.licensing.rows import called_rights, given_rights
 from karat.models.rights import Rights
 from karat.recipefile import parse
 from karat.row import Response, Row
@@ -23,6 +22,7 @@ from karat.web.rows.calls import Call, Ledger, ledger
 from karat.web.rows.engine import Stop
 from karat.web.rows.files import Holding
 from karat.web.rows.lineage import Trail, Visit, parents_of, trail
+from karat.web.rows.terms import owners, terms
 
 LOCAL = (
     "embedded",
@@ -59,10 +59,11 @@ class Candidate(msgspec.Struct):
 
 
 class Single(msgspec.Struct):
-    """A row and its making. `asked` are the calls by the stage they belong to."""
+    """A row and its making. `asked` are the calls by the stage they belong to, `licences` each
+    with whose it is."""
 
     row: Row
-    licences: list[str]
+    licences: list[tuple[str, str]]
     training: str
     candidates: list[Candidate]
     trail: Trail
@@ -91,9 +92,10 @@ def opened(
     paid = ledger(run.journal, _wrote(row), row.id, look_s)
     asked_for = [call.row for call in paid.calls if call.row]
     went = trail(run, row, parents_of(row, asked_for), stop)
+    rights = _rights(run, row, paid)
     made = Single(
-        row, licences, training, candidates(run, row, held.ranking, ranges), went, paid,
-        held.ranking, _rights(row, paid),
+        row, owners(run, row, licences, rights), training,
+        candidates(run, row, held.ranking, ranges), went, paid, held.ranking, rights,
     )  # fmt: skip
     _deal(made)
     return made, line
@@ -212,13 +214,11 @@ def _scales(recipe: Path, changed_ns: int) -> dict[str, Range]:
     return found
 
 
-def _rights(row: Row, paid: Ledger) -> dict[str, Rights]:
+def _rights(run: Run, row: Row, paid: Ledger) -> dict[str, Rights]:
     """What the terms of each model behind the row say."""
     called = [call.model for call in paid.calls if call.kind != "score"]
     called += [response.model for response in row.responses if response.call]
-    found = {model: called_rights(model) for model in dict.fromkeys(called) if model}
-    given = [r.model for r in row.responses if not r.call and r.model not in found]
-    return found | {model: given_rights(model) for model in dict.fromkeys(given) if model}
+    return terms(run, called, [r.model for r in row.responses if not r.call])
 
 
 def visits(made: Single) -> list[tuple[Visit, list[Call]]]:

@@ -16,6 +16,17 @@ export function isTyping(target) {
   return Boolean(target?.closest?.("input:not([type=checkbox],[type=radio],[type=range]),textarea,select,[contenteditable]"));
 }
 
+// A form whose empty fields, or those that say what is usual, are left out: addresses hold what was
+// asked and nothing else.
+export function plain(form, isUsual = (field) => !field.value) {
+  form.addEventListener("submit", () => {
+    for (const field of form.elements) if (field.name && isUsual(field)) field.disabled = true;
+  });
+  addEventListener("pageshow", () => {
+    for (const field of form.querySelectorAll("[disabled]")) field.disabled = false;
+  });
+}
+
 function toggleTheme() {
   const dark = root.dataset.theme
     ? root.dataset.theme === "dark"
@@ -51,7 +62,8 @@ function listed() {
   for (const [key, href] of Object.entries(VIEWS)) {
     if (link(href)) found.push([`g ${key}`, `go to ${link(href).textContent.trim()}`]);
   }
-  found.push(["t", "light or dark"], ["?", "these keys"], ["Esc", "close"]);
+  if (!own.has("t")) found.push(["t", "light or dark"]);
+  found.push(["?", "these keys"], ["Esc", "close"]);
   return found;
 }
 

@@ -1,5 +1,5 @@
 // What is worked out from the rows follows the page: asked for until it is there.
-import { keys } from "/static/app.js";
+import { keys, plain } from "/static/app.js";
 
 const by = (id) => document.getElementById(id);
 const go = (id) => () => by(id)?.click();
@@ -36,10 +36,4 @@ async function ask() {
 
 told();
 if (box?.querySelector("#reading progress")) setTimeout(ask, 200);
-// An empty side is no side.
-by("sides").addEventListener("submit", (event) => {
-  for (const field of event.target.elements) if (field.name && !field.value) field.disabled = true;
-});
-addEventListener("pageshow", () => {
-  for (const field of by("sides").querySelectorAll("[disabled]")) field.disabled = false;
-});
+plain(by("sides"));

@@ -1,10 +1,5 @@
-// An empty field is no filter: addresses hold what was asked and nothing else.
-const form = document.getElementById("view");
-const usual = (field) => !field.value || (field.name === "by" && field.value === "model");
+// Costs and calls: what is chosen goes into the address.
+import { plain } from "/static/app.js";
 
-form.addEventListener("submit", () => {
-  for (const field of form.elements) if (field.name && usual(field)) field.disabled = true;
-});
-addEventListener("pageshow", () => {
-  for (const field of form.querySelectorAll("[disabled]")) field.disabled = false;
-});
+const usual = (field) => !field.value || (field.name === "by" && field.value === "model");
+plain(document.getElementById("view"), usual);

@@ -2,7 +2,8 @@
 // prompt too while it is short, so that a link asks the same.
 import { keys as listKeys } from "/static/app.js";
 import { html, render, useEffect, useRef, useState } from "/static/vendor/preact.js";
-import { ask, asCsv, asJson, post, save, shown, time, usd } from "/static/playground_stream.js";
+import { money, took } from "/static/figures.js";
+import { ask, asCsv, asJson, post, save, shown } from "/static/playground_stream.js";
 
 const MOST_IN_ADDRESS = 1500; // characters of a text: servers on the way cut longer addresses
 const NUMBERS = ["temperature", "top_p", "max_tokens", "seed"];
@@ -95,7 +96,7 @@ function Playground() {
       });
       if (!ended) throw new Error("the server broke off");
       const bad = found.filter((one) => one.error).length;
-      const graded = body.rewards.length ? `, grading for ${usd(ended.grading_usd)}` : "";
+      const graded = body.rewards.length ? `, grading for ${money(ended.grading_usd)}` : "";
       outcome = (bad ? `Done; ${bad} of ${found.length} failed` : "Done") + graded;
     } catch (error) {
       const why = stop.signal.aborted ? "stopped" : error.message;
@@ -149,7 +150,7 @@ function Playground() {
         ${problems.map(([name, why]) => html`<li key=${name}>${name}: ${why}</li>`)}</ul>`}
     </form>
     ${answers.length > 0 && html`
-      <p class="downloads">Keep these answers:
+      <p class="downloads">Keep these answers:${" "}
         <button class="btn-quiet" type="button" onClick=${() => keep("json", "application/json", asJson)}>JSON</button>
         ${" "}<button class="btn-quiet" type="button" onClick=${() => keep("csv", "text/csv", asCsv)}>CSV</button></p>
       <div class="pg-answers">${answers.map((one, at) => html`<${Answer} key=${at} one=${one} running=${running} />`)}</div>`}`;
@@ -181,7 +182,7 @@ function cost(worst, form) {
   if (!worst) return form.models.length ? "" : "Choose a model";
   if (worst.error) return worst.error;
   const what = form.rewards.length ? "answers and grades" : "answers";
-  const known = `At most ${usd(worst.worst_usd)} for ${what}`;
+  const known = `At most ${money(worst.worst_usd)} for ${what}`;
   if (!worst.unpriced.length) return known;
   return `${known}, and what ${worst.unpriced.join(", ")} costs: the price is unknown`;
 }
@@ -240,8 +241,8 @@ function Answer({ one, running }) {
   const state = error ? ["pill-bad", "failed"] : done ? ["pill-good", done.finish_reason || "done"]
     : running ? ["pill-live", text || thoughts ? "writing" : "waiting"] : ["pill-soft", "stopped"];
   const facts = done && [
-    ["Cost", done.cost_usd === null ? "unknown" : usd(done.cost_usd)], ["Latency", time(done.latency_ms)],
-    ["First token", time(done.ttft_ms)], ["Tokens in", done.prompt_tokens], ["Tokens out", done.completion_tokens],
+    ["Cost", money(done.cost_usd)], ["Latency", took(done.latency_ms)],
+    ["First token", took(done.ttft_ms)], ["Tokens in", done.prompt_tokens], ["Tokens out", done.completion_tokens],
   ];
   return html`<section class="card" aria-label=${`Answer of ${model}`}>
     <div class="pg-head"><h2>${model}</h2><span class=${`pill ${state[0]}`}>${state[1]}</span></div>

@@ -1,17 +1,13 @@
 // The playground's answers: their stream, their text as it may be shown, and files of them.
+import { visible } from "/static/figures.js";
 
-const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
-const TURNS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 const MOST_SHOWN = 200000;
 
-// What a model wrote is anybody's text: signs that nobody sees, or that turn others around, show.
+// A text as it may be shown; the download has all of it.
 export function shown(text) {
-  const cut = text.length > MOST_SHOWN ? text.slice(0, MOST_SHOWN) : text;
-  const seen = cut
-    .replace(CONTROLS, (sign) => String.fromCharCode(sign === "\u007f" ? 0x2421 : 0x2400 + sign.charCodeAt(0)))
-    .replace(TURNS, (sign) => `\u27e8U+${sign.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
-  const left = text.length - cut.length;
-  return left ? `${seen}\n\u2026 and ${left.toLocaleString("en")} characters more; the download has all` : seen;
+  const left = text.length - MOST_SHOWN;
+  const seen = visible(left > 0 ? text.slice(0, MOST_SHOWN) : text);
+  return left > 0 ? `${seen}\n… and ${left.toLocaleString("en")} characters more; the download has all` : seen;
 }
 
 // Calls `hear` with every event of the answers to `asked`. Throws what the server says is wrong.
@@ -76,15 +72,4 @@ export function save(name, type, text) {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
-
-export function usd(value) {
-  if (value === null || value === undefined) return "unknown";
-  if (value === 0) return "$0";
-  return value < 0.01 ? `$${value.toPrecision(2).replace(/e-(\d+)$/, (_, n) => `e\u2212${n}`)}` : `$${value.toFixed(value < 1 ? 4 : 2)}`;
-}
-
-export function time(ms) {
-  if (ms === null || ms === undefined) return "\u2013";
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s`;
 }

@@ -4,6 +4,7 @@
 // a closed tab loses nothing that was typed.
 
 import { isTyping, keys } from "/static/app.js";
+import { visible } from "/static/figures.js";
 import { agree } from "/static/review_agreement.js";
 import * as sheet from "/static/review_form.js";
 
@@ -13,9 +14,6 @@ const target = Number(wanted);
 const base = `/review/${encodeURIComponent(slug)}`;
 const session = { reviewer, mode, queue };
 const IDLE_MS = 60_000; // after which a reviewer is taken to have left
-// What moves a cursor or turns the direction of text; never shown as it is.
-const CONTROL =
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 let item = null;
 let busy = false;
@@ -30,7 +28,7 @@ function status(text, bad = false) {
 }
 
 function fill(place, said) {
-  place.textContent = said.text.replace(CONTROL, "\ufffd");
+  place.textContent = visible(said.text);
   if (said.cut) {
     const left = `${said.cut.toLocaleString("en")} more characters are not shown`;
     place.append(element("p", left, "warning"));
@@ -40,9 +38,11 @@ function fill(place, said) {
 function show(found, said, form = null) {
   item = found.item;
   const { done, skipped, total, pace_s: pace } = found.progress;
-  $("bar").value = Math.min(done, target);
-  const left = Math.max(0, target - done);
-  const words = [`${done} of ${target} rows`];
+  const goal = Math.min(target, total || target); // a short queue ends before the target
+  $("bar").max = goal;
+  $("bar").value = Math.min(done, goal);
+  const left = Math.max(0, goal - done);
+  const words = [`${done} of ${goal} rows`];
   if (skipped) words.push(`${skipped} skipped`);
   if (pace) words.push(`${Math.round(pace)} s each`);
   if (pace && left) words.push(`about ${Math.max(1, Math.round((left * pace) / 60))} min left`);
@@ -197,7 +197,7 @@ const idle = (run) => () => busy || !item || run();
 keys(
   rating
     ? [
-        ["1 … 5", "rate 0 … 4, and on to the next attribute"],
+        ["0 … 4", "rate it so, and on to the next attribute"],
         ["ArrowUp", "the attribute before", idle(() => sheet.step(0, -1))],
         ["ArrowDown", "the next attribute (or Tab)", idle(() => sheet.step(0, 1))],
         ["ArrowLeft", "one less", idle(() => sheet.step(-1))],
@@ -231,7 +231,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && sends) {
     event.preventDefault();
     save();
-  } else if (!typing && !control && !event.altKey && /^[1-5]$/.test(event.key)) {
+  } else if (!typing && !control && !event.altKey && /^[0-4]$/.test(event.key)) {
     event.preventDefault();
     sheet.digit(event.key);
   }

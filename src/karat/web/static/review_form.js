@@ -151,12 +151,12 @@ export function toggleEdit() {
   if (!$("edit-box").hidden) $("edit").focus();
 }
 
+// A key gives the figure that it bears, as the button beside it does.
 export function digit(key) {
-  const value = Number(key) - 1;
   if (rating) {
-    rate(value);
+    rate(Number(key));
     move(current + 1);
-  } else if (value < 3) {
+  } else if (key >= "1" && key <= "3") {
     document.querySelector(`input[name="strength"][value="${key}"]`).checked = true;
     keep();
   }

@@ -1,5 +1,5 @@
 // Rows and one row: pages by key, texts copied whole, a page that waits for its filters.
-import { keys } from "/static/app.js";
+import { keys, plain } from "/static/app.js";
 
 const by = (id) => document.getElementById(id);
 const go = (id) => () => by(id)?.click();
@@ -39,13 +39,8 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
-// An empty field is no filter: addresses hold what was asked and nothing else.
-document.querySelector("form.find")?.addEventListener("submit", (event) => {
-  for (const field of event.target.elements) if (field.name && !field.value) field.disabled = true;
-});
-addEventListener("pageshow", () => {
-  for (const field of document.querySelectorAll("form.find [disabled]")) field.disabled = false;
-});
+const find = document.querySelector("form.find");
+if (find) plain(find);
 
 const making = by("making");
 async function look() {

@@ -1,5 +1,7 @@
 // The page of a run: parts that take longer are fetched, charts are drawn, and while the run works
 // what the server sends takes the place of what was there.
+import { money, short } from "/static/figures.js";
+
 const run = document.getElementById("run");
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const ink = (name) => {
@@ -19,17 +21,6 @@ const plots = [];
 let series = { at: [], answers: [], tokens: [], cost_usd: [] };
 let budget = null;
 
-const money = (usd) => {
-  if (usd === 0) return "$0";
-  if (Math.abs(usd) >= 1) return `$${usd.toFixed(2)}`;
-  const places = Math.min(10, Math.max(2, 2 - Math.floor(Math.log10(Math.abs(usd)))));
-  return `$${usd.toFixed(places)}`;
-};
-const short = (value) =>
-  value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M`
-    : value >= 1e3 ? `${+(value / 1e3).toPrecision(3)}k`
-      : `${+value.toPrecision(3)}`;
-
 const day = { month: "short", day: "numeric" };
 const hour = { hour: "2-digit", minute: "2-digit", hour12: false };
 function clock(ticks) {
@@ -46,7 +37,7 @@ function plot(place, values, say, stepped) {
   const made = new uPlot(
     {
       width: place.clientWidth, height: 190, legend: { show: false }, cursor: { y: false },
-      scales: { y: { range: (u, low, high) => [0, Math.max(high, many) * 1.08 || 1] } },
+      scales: { x: { range: (u, from, to) => (from === to ? [from - 2, to + 2] : [from, to]) }, y: { range: (u, low, high) => [0, Math.max(high, many) * 1.08 || 1] } },
       axes: [
         { ...axis, font, grid: { show: false }, space: 76, size: 30, values: (u, ticks) => clock(ticks) },
         { ...axis, font, size: 58, space: 36, values: (u, ticks) => ticks.map(say) },

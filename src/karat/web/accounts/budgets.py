@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
-from urllib.parse import urlencode
 
-from karat.costs import NANO, Line
+from karat.costs import Line
 from karat.errors import KaratError
+from karat.ledger import NANO
 from karat.recipefile import parse
 from karat.rundir import Run
+from karat.web.accounts.ledgers import Ledger, Ledgers
+from karat.web.addresses import calls_page
 from karat.web.desk import Desk
 from karat.web.gateway.keys import FOLDER, listed
-from karat.web.ledgers import Ledger, Ledgers
 
 NEAR = 0.8  # of a budget, from which on a warning is shown
 
@@ -67,9 +68,7 @@ def _of_run(books: Ledgers, one: Ledger) -> Iterator[Budget]:
     if limit is not None:
         nano = sum(line.cost_nano for line in lines.values())
         unknown = any(line.unpriced for line in lines.values())
-        yield Budget(
-            "run", one.name, "", nano / NANO, limit, unknown, f"/models/calls?run={one.slug}"
-        )
+        yield Budget("run", one.name, "", nano / NANO, limit, unknown, calls_page(run=one.slug))
     for model, budget in models.items():
         yield _of_model(model, budget, one, lines)
 
@@ -77,7 +76,7 @@ def _of_run(books: Ledgers, one: Ledger) -> Iterator[Budget]:
 def _of_model(model: str, budget: float, one: Ledger, lines: Mapping[str, Line]) -> Budget:
     line = lines.get(model)
     spent = line.cost_nano / NANO if line else 0.0
-    href = f"/models/calls?{urlencode({'run': one.slug, 'model': model})}"
+    href = calls_page(run=one.slug, model=model)
     return Budget("model", model, one.name, spent, budget, bool(line and line.unpriced), href)
 
 
@@ -104,21 +103,21 @@ def _of_gateway(books: Ledgers, desk: Desk) -> Iterator[Budget]:
     mine = [one for one in books.all() if one.journal.parent == folder]
     for key in listed(folder):
         if key["budget_usd"] is not None:
-            href = f"/models/calls?key={key['name']}"
+            href = calls_page(key=key["name"])
             yield Budget("key", key["name"], "", key["spent_usd"], key["budget_usd"], False, href)
     if desk.gateway is None:
         return
     purse = desk.gateway.purse
     if purse.limited and purse.limit_nano is not None:
         spent, limit = purse.spent_nano / NANO, purse.limit_nano / NANO
-        href = f"/models/calls?run={mine[0].slug}" if mine else "/models/calls"
+        href = calls_page(run=mine[0].slug if mine else "")
         yield Budget("gateway", "all keys", "", spent, limit, False, href)
     lines = {by: books.lines(mine[0], by) if mine else {} for by in ("key", "model")}
     for name, terms in desk.gateway.config.keys.items():
         if terms.budget_usd is not None:
             line = lines["key"].get(name)
             spent = line.cost_nano / NANO if line else 0.0
-            href = f"/models/calls?key={name}"
+            href = calls_page(key=name)
             yield Budget("key", name, "", spent, terms.budget_usd, False, href)
     for one in mine:
         for spec in desk.gateway.config.models.values():

@@ -8,9 +8,7 @@ first, and not the second.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 
@@ -18,13 +16,14 @@ from karat.report.apart import Apart
 from karat.report.axes import Axis
 from karat.report.recommendation import decimals, plain
 from karat.report.run_charts import drawn
+from karat.report.run_scores import stairs
 from karat.report.side import WORDS, Floats
 from karat.report.svg import Panel
 from karat.report.visible import visible
 from karat.report.whiskers import whisker
-from karat.web.datasets import Data, seen
-from karat.web.run_view import where
-from karat.web.sides import Compared
+from karat.web.addresses import run_page
+from karat.web.sides.data import Data, seen
+from karat.web.sides.reading import Compared
 
 BINS = 24
 MOST_SCORES = 24
@@ -60,7 +59,7 @@ def scores(found: Compared, a: Data, b: Data) -> list[Score]:
         made.append(
             Score(
                 visible(name, 120), _overlaid(name, first, second, said, f"score-{place}"), said,
-                one.said if one else "not shown: no prompt in common has it",
+                one.said if one else "no prompt in common has it",
                 bool(one and one.shown),
                 _whisker(one, drawn_over[_reward(name)]) if one else "",
                 f"{one.prompts:,}" if one else "0", _rows(a, name), _rows(b, name),
@@ -98,7 +97,7 @@ def _rows(data: Data, name: str) -> str:
     """A run's accepted rows, the best of this score first."""
     if data.file:
         return ""
-    return f"{where(data.place.slug, '/rows', kept='accepted')}&sort={quote(name, safe='')}"
+    return run_page(data.place.slug, "/rows", kept="accepted", sort=name)
 
 
 def _overlaid(name: str, first: Floats, second: Floats, said: str, key: str) -> str:
@@ -115,22 +114,14 @@ def _overlaid(name: str, first: Floats, second: Floats, said: str, key: str) -> 
         [("k-grey-area", "A"), ("k-gold-line", "B")],
     )  # fmt: skip
     ground = [(low, 0.0), (high, 0.0)]
-    stairs = [_stairs(edges.tolist(), one.tolist()) for one in heights]
-    panel.area(ground, stairs[0], "k-grey", 0.5)
-    panel.area(ground, stairs[1], "k-gold", 0.16)
-    panel.line([ground[0], *stairs[1], ground[1]], "k-gold-line")
+    outlines = [stairs(edges.tolist(), one.tolist()) for one in heights]
+    panel.area(ground, outlines[0], "k-grey", 0.5)
+    panel.area(ground, outlines[1], "k-gold", 0.16)
+    panel.line([ground[0], *outlines[1], ground[1]], "k-gold-line")
     for values, kind in ((first, "k-grey-line"), (second, "k-gold-line")):
         mean = float(values.mean())
         panel.line([(mean, 0.0), (mean, top)], kind, "2 4")
     return drawn(panel, name, said, key)
-
-
-def _stairs(edges: list[float], heights: list[float]) -> list[tuple[float, float]]:
-    return [
-        corner
-        for (low, high), height in zip(pairwise(edges), heights, strict=True)
-        for corner in ((low, height), (high, height))
-    ]
 
 
 def choosing(found: Compared, a: Data, b: Data) -> list[str]:

@@ -13,10 +13,9 @@ from starlette.exceptions import HTTPException
 
 from karat.errors import KaratError
 from karat.recipefile import parse
-from karat.web.ledgers import stamp_of
-from karat.web.run_files import files
-from karat.web.run_view import Seen, look
-from karat.web.shelf import Place, Shelf
+from karat.web.runs.files import files
+from karat.web.runs.view import Seen, look
+from karat.web.shelf import Place, Shelf, stamp_of
 
 ROWS = (".jsonl", ".parquet", ".json")  # ends of names of files that hold rows
 NOT_ROWS = ("dropped.parquet", "accepted.parquet", "report.json")

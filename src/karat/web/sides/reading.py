@@ -7,12 +7,9 @@ the pages that follow, a hundred bytes a row.
 from __future__ import annotations
 
 import asyncio
-import logging
-import traceback
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +19,15 @@ from karat.errors import KaratError
 from karat.report.apart import Apart, apart
 from karat.report.differences import Differences, between, matched
 from karat.report.side import WORDS, Side, read_side
-from karat.web.datasets import Data, recipe_of, seen
-from karat.web.desk import Desk, desk
-from karat.web.recipe_diff import same_score
+from karat.web.desk import desk
+from karat.web.faults import note
+from karat.web.sides.data import Data, recipe_of, seen
+from karat.web.sides.recipes import same_score
 
 SIDES, PAIRS = 6, 16  # kept
 _at_work = ThreadPoolExecutor(2, thread_name_prefix="karat-compare")
 Key = tuple[object, ...]
 T = TypeVar("T")
-log = logging.getLogger("karat.web")
 
 
 class Compared(NamedTuple):
@@ -102,9 +99,7 @@ class Sides:
             for one in (a, b):  # where a folder lies is nobody's business who only sees pages
                 reading.why = reading.why.replace(str(one.place.run.path), one.place.name)
         except Exception as error:
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("%s while two data sets were compared\n%s", type(error).__name__, where)
-            reading.why = "karat itself failed at this; the server's log says where"
+            reading.why = note(error, "while two data sets were compared")
         else:
             _keep(self._pairs, key, made, PAIRS)
             self._reading.pop(key, None)
@@ -156,9 +151,6 @@ def within_prompt(data: Data) -> set[str]:
     return found
 
 
-_sides: WeakKeyDictionary[Desk, Sides] = WeakKeyDictionary()
-
-
 def sides(request: Request) -> Sides:
     """Those of the server that got this request."""
-    return _sides.setdefault(desk(request), Sides())
+    return desk(request).own(Sides, Sides)

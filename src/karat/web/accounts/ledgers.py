@@ -15,17 +15,16 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from karat.costs import Costs, Daily, Line, added, check, first_minute, journals, read, read_days
-from karat.errors import KaratError, RecipeError, RunError
+from karat.errors import RecipeError, RunError
 from karat.journal import look_up
 from karat.web.desk import Desk, desk
-from karat.web.shelf import FRESH_S, Place, as_slug
+from karat.web.shelf import FRESH_S, Place, as_slug, name_of, stamp_of
 
 T = TypeVar("T")
 KEPT = 4096  # answers of single journals
@@ -91,8 +90,7 @@ class Ledgers:
                 if place is not None:
                     found.append(Ledger(place.slug, place.name, path, place))
                     continue
-                inside = path.parent.relative_to(root)
-                name = inside.as_posix() if inside.parts else path.parent.resolve().name
+                name = name_of(path.parent, root)
                 slug = as_slug(name, taken)
                 taken.add(slug)
                 found.append(Ledger(slug, name, path, None))
@@ -133,16 +131,14 @@ class Ledgers:
             try:
                 found.append((one.name, self.lines(one, by, first)))
             except RunError as error:
-                warnings.append(self._said(one, error))
+                # Where the folder lies is nobody's business who only sees pages.
+                said = str(error).replace(str(one.journal), one.name)
+                warnings.append(f"not counted: {said}")
         return added(found, by, first, warnings)
 
     def lines(self, one: Ledger, by: str, first: date | None = None) -> dict[str, Line]:
         """The sums of one ledger. Raises: RunError."""
         return self.kept(one.journal, ("lines", by, first), partial(read, one.journal, by, first))
-
-    def _said(self, one: Ledger, error: KaratError) -> str:
-        # Where the folder lies is nobody's business who only sees pages.
-        return f"not counted: {str(error).replace(str(one.journal), one.name)}"
 
     def days(self, view: View) -> list[Daily]:
         """Cost by day and by the view's key; by model where that is the day itself."""
@@ -169,20 +165,7 @@ class Ledgers:
         return found
 
 
-def stamp_of(path: Path) -> tuple[int, ...]:
-    """What tells a file, or a journal and what is not yet in it, from what it was."""
-    found: list[int] = []
-    for one in (path, path.with_name(f"{path.name}-wal")):
-        with suppress(OSError):
-            now = one.stat()
-            found += [now.st_mtime_ns, now.st_size]
-    return tuple(found)
-
-
-_ledgers: WeakKeyDictionary[Desk, Ledgers] = WeakKeyDictionary()
-
-
 def ledgers(request: Request) -> Ledgers:
     """Those of the server that got this request."""
-    own = desk(request)
-    return _ledgers.setdefault(own, Ledgers(own))
+    here = desk(request)
+    return here.own(Ledgers, lambda: Ledgers(here))

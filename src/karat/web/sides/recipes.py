@@ -6,13 +6,13 @@ difference of every step after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 import orjson
 
-from karat.recipefile import labelled
+from karat.recipefile import labelled, written_steps
 
 # Whatever else a model's entry says changes how it is asked, and not what it answers.
 MEANS = ("model", "temperature", "top_p", "max_tokens", "reasoning", "seed", "extra", "fallbacks")
@@ -34,7 +34,7 @@ def changes(a: Tree, b: Tree) -> list[Change]:
     keys = [key for key in dict.fromkeys([*a, *b]) if key not in ("folder", "steps", "name")]
     for key in keys:
         found += _of(key, a.get(key), b.get(key))
-    return [*found, *_steps(a.get("steps"), b.get("steps"))]
+    return [*found, *_steps(a, b)]
 
 
 def _of(where: str, a: Any, b: Any) -> Iterator[Change]:
@@ -53,8 +53,8 @@ def _said(value: Any) -> str | None:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _steps(a: Any, b: Any) -> Iterator[Change]:
-    ours, theirs = _named(a), _named(b)
+def _steps(a: Tree, b: Tree) -> Iterator[Change]:
+    ours, theirs = written_steps(a), written_steps(b)
     # Other parameters of a step are told one by one: only its name is matched.
     match = SequenceMatcher(
         None, [name for name, _ in ours], [name for name, _ in theirs], autojunk=False
@@ -71,17 +71,6 @@ def _steps(a: Any, b: Any) -> Iterator[Change]:
             yield Change(f"step {others[place]}", None, _said(theirs[place][1]) or "{}")
 
 
-def _named(steps: Any) -> list[tuple[str, Any]]:
-    found = []
-    for one in steps if isinstance(steps, Sequence) and not isinstance(steps, str) else ():
-        if isinstance(one, Mapping) and len(one) == 1:
-            ((name, params),) = one.items()
-            found.append((str(name), params or {}))
-        else:
-            found.append((str(one), {}))
-    return found
-
-
 # --- rewards -------------------------------------------------------------------------------------
 
 
@@ -92,9 +81,7 @@ def same_score(key: str, a: Tree | None, b: Tree | None) -> bool:
         return False
     name = key.rpartition(".")[0] or key
     if key.partition(".")[0] in MADE:
-        return _equal(a.get("rewards"), b.get("rewards")) and not list(
-            _steps(a.get("steps"), b.get("steps"))
-        )
+        return _equal(a.get("rewards"), b.get("rewards")) and not list(_steps(a, b))
     return _same_reward(name, a, b, set())
 
 

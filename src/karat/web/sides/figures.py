@@ -20,9 +20,10 @@ from karat.report.run_parts import duration
 from karat.report.side import WORDS
 from karat.report.visible import visible
 from karat.web import figures
-from karat.web.datasets import Data, seen
-from karat.web.run_view import rows_of_step, where
-from karat.web.sides import Compared
+from karat.web.addresses import run_page
+from karat.web.runs.view import rows_of_step
+from karat.web.sides.data import Data, seen
+from karat.web.sides.reading import Compared
 
 
 class Figure(NamedTuple):
@@ -86,7 +87,7 @@ REPORTED = [
     _Kind("cost of an accepted row", _cost_each, rounded, _ratio),
     _Kind("human share", lambda r: r["human_share"], _SHARE, _points),
     _Kind("answers cut off", lambda r: r.get("cut_off_share"), _SHARE, _points),
-    _Kind("prompts as varied as so many wholly different ones", _diversity("vendi_embedding"),
+    _Kind("effective number of prompts (Vendi score)", _diversity("vendi_embedding"),
           _PLAIN, _ratio),
     _Kind("distinct-2 of prompts", _diversity("distinct_2"), _PLAIN, _ratio),
     _Kind("self-BLEU of prompts", _diversity("self_bleu"), _PLAIN, _ratio),
@@ -163,7 +164,7 @@ def _interval(change: Sequence[float] | None) -> str:
     digits = 2 if max(abs(low), abs(high)) < 100 else 0
     ends = f"{plain(low, digits)} to {plain(high, digits)}"
     if low <= 0 <= high:
-        return f"not shown ({ends})"
+        return f"no clear difference ({ends})"
     return f"{'+' if value > 0 else ''}{plain(value, digits)} ({ends})"
 
 
@@ -187,7 +188,7 @@ def funnels(a: Data, b: Data) -> list[Funnel]:
             steps = steps_of(report["funnel"])
             flow = Flow(steps, NARROW, rows_of_step(one.place.slug))
             chart = drawn(flow, f"Rows of {key.upper()}", told(steps), f"flow-{key}", linked=True)
-        found.append(Funnel(one.place.name, where(one.place.slug), chart))
+        found.append(Funnel(one.place.name, run_page(one.place.slug), chart))
     return found
 
 
@@ -199,7 +200,7 @@ def reasons(counts: dict[str, int], data: Data) -> list[tuple[str, str, str]]:
     found = []
     for reason, count in counts.items():
         step, colon, why = reason.partition(": ")
-        href = where(data.place.slug, "/rows", kept="dropped", step=step, reason=why)
+        href = run_page(data.place.slug, "/rows", kept="dropped", step=step, reason=why)
         known = bool(colon) and not data.file
         found.append((visible(reason, 200), f"{count:,}", href if known else ""))
     return found

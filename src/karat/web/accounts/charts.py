@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from karat.costs import NANO, Daily, Line
+from karat.costs import Daily, Line
+from karat.ledger import NANO
 from karat.report.axes import Axis, fit
 from karat.report.cells import money
 from karat.report.labels import shorten
-from karat.report.run_charts import Pair, pair
+from karat.report.run_charts import Pair, linked, pair
 from karat.report.run_parts import duration
 from karat.report.svg import Panel, number, words
 from karat.report.visible import visible
@@ -68,7 +69,7 @@ class _Linked(Panel):
             f'width="{number(max(x1 - x0, 0.5))}" height="{number(max(y0 - y1, 0.4))}">'
             f"<title>{words(told)}</title></rect>"
         )
-        self._marks.append(_link(mark, told, href))
+        self._marks.append(linked(mark, href, told))
 
     def row(self, place: int, told: str, href: str) -> None:
         """The whole height of a named line, so that thin marks can be hit."""
@@ -77,11 +78,7 @@ class _Linked(Panel):
             f'<rect class="hit" fill="transparent" x="0" y="{number(y0)}" '
             f'width="{number(x1)}" height="{number(y1 - y0)}"><title>{words(told)}</title></rect>'
         )
-        self._marks.append(_link(mark, told, href))
-
-
-def _link(mark: str, told: str, href: str) -> str:
-    return f'<a href="{words(href)}" aria-label="{words(told)}">{mark}</a>' if href else mark
+        self._marks.append(linked(mark, href, told))
 
 
 # --- cost by day ---------------------------------------------------------------------------------

@@ -13,17 +13,17 @@ import time
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
 
 import msgspec
 from starlette.datastructures import QueryParams
 
-from karat.costs import KEYS, NANO
-from karat.errors import RecipeError, RunError, did_you_mean
+from karat.costs import KEYS
+from karat.errors import RecipeError, RunError
 from karat.journal import look_up
-from karat.ledger import EPOCH_MS
+from karat.ledger import EPOCH_MS, NANO
 from karat.report.run_ledger import advice
-from karat.web.ledgers import Ledger
+from karat.web.accounts.ledgers import Ledger
+from karat.web.addresses import given, query, row_page
 
 SHOWN = 100  # on a page
 LOOKED = 100_000  # attempts of one journal
@@ -60,8 +60,7 @@ class Asked(msgspec.Struct, frozen=True):
         values = {**msgspec.to_builtins(self), **changed}
         if values["before"] == 2**62:
             values["before"] = ""
-        found = urlencode({k: v for k, v in values.items() if v}, errors="replace")
-        return f"?{found}" if found else ""
+        return query(**values)
 
 
 class Call(NamedTuple):
@@ -100,7 +99,7 @@ class Call(NamedTuple):
         """Where its row is, in a run that shows rows."""
         if self.ledger.place is None or not self.row:
             return ""
-        return f"/run/{quote(self.ledger.slug)}/row/{quote(self.row, safe='')}"
+        return row_page(self.ledger.slug, self.row)
 
     def tree(self) -> dict[str, Any]:
         """As columns of a file."""
@@ -119,20 +118,16 @@ class Latest(NamedTuple):
 
 def asked_of(params: QueryParams) -> Asked:
     """Raises: RecipeError."""
-    given = {name: value for name, value in params.items() if value}
-    for name in given:
-        if name not in Asked.__struct_fields__:
-            near = did_you_mean(name[:40], Asked.__struct_fields__)
-            raise RecipeError(f"calls cannot be asked for by '{name[:40]}'; {near}")
-    status = given.get("status", "")
+    asked = given(params, Asked.__struct_fields__)
+    status = asked.get("status", "")
     if status not in ("", *STATES) and not re.fullmatch(r"\d{3}", status, re.ASCII):
         raise RecipeError("status is answered, failed, or an HTTP status such as 429")
-    if day := given.get("day", ""):
+    if day := asked.get("day", ""):
         _day(day)
-    before = given.pop("before", str(2**62))
+    before = asked.pop("before", str(2**62))
     if not (before.isascii() and before.isdigit() and len(before) < 20):
         raise RecipeError("before is the id of a call")
-    return Asked(**given, before=min(int(before), 2**62))
+    return Asked(**asked, before=min(int(before), 2**62))
 
 
 def _day(text: str) -> date:

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
-from karat.costs import KEYS, NANO, Costs, Line, line_tree
+from karat.costs import KEYS, Costs, Line, line_tree
 from karat.errors import RunError
+from karat.ledger import NANO
 from karat.report.costs import cost_text
 from karat.report.run_ledger import Fault, advice, faults
 from karat.report.run_parts import SAID, duration
 from karat.report.visible import visible
 from karat.report.whiskers import bar
 from karat.web import figures
-from karat.web.ledgers import Failure, Ledger, Ledgers, View
-from karat.web.run_view import where
+from karat.web.accounts.ledgers import Failure, Ledger, Ledgers, View
+from karat.web.addresses import calls_page, run_page
 
 MOST_MODELS = 12  # named at one kind of error
 TITLES = {
@@ -72,8 +72,7 @@ def calls_href(by: str, view: View, named: dict[str, Ledger]) -> Callable[..., s
             asked["run"] = named[name].slug if name in named else ""
         elif name:
             asked[by] = name
-        found = urlencode({k: v for k, v in asked.items() if v}, errors="replace")
-        return f"/models/calls{'?' if found else ''}{found}"
+        return calls_page(**asked)
 
     return href
 
@@ -98,9 +97,9 @@ def _row(
     name = visible(one.name or "(none)", 160)
     link, rows = href(name=one.name), ""
     if view.by == "run" and one.name in named and named[one.name].place is not None:
-        rows = where(named[one.name].slug, "/rows")
+        rows = run_page(named[one.name].slug, "/rows")
     elif view.by == "model" and view.run and (mine := _run_of(view, named)) is not None:
-        rows = where(mine.slug, "/rows", model=one.name)
+        rows = run_page(mine.slug, "/rows", model=one.name)
     about = "~" * bool(one.estimated)
     return Row(
         name, link, rows, bar([(name, size, "k-gold"), ("rest", most - size, "rest")], most),
@@ -180,7 +179,7 @@ def _error(kind: str, counts: dict[str, int], said: list[Fault]) -> Error:
     models = [
         (
             visible(model, 160), f"{count:,}",
-            f"/models/calls?{urlencode({'model': model, 'error': kind}, errors='replace')}",
+            calls_page(model=model, error=kind),
         )
         for model, count in sorted(counts.items(), key=lambda one: -one[1])
     ]  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
@@ -21,15 +20,17 @@ from karat.report.side import WORDS
 from karat.report.survey_source import own_file, read_foreign
 from karat.row import Response, Row
 from karat.table import SCHEMA, from_batch
-from karat.web.datasets import Data
+from karat.web.addresses import given, query, row_page, whole
 from karat.web.rows.files import Holding, part_of
-from karat.web.sides import Compared
+from karat.web.sides.data import Data
+from karat.web.sides.reading import Compared
 
 SIZE = 10
 MOST_PAGE = 1_000_000
 AT_ONCE = 8192
 WHICH = {
-    "differ": "answered otherwise", "same": "answered the same", "a": "only in A", "b": "only in B",
+    "differ": "answered differently", "same": "answered the same", "a": "only in A",
+    "b": "only in B",
 }  # fmt: skip
 Places = NDArray[np.int64]
 
@@ -50,7 +51,7 @@ class View(msgspec.Struct, frozen=True):
         values = {**msgspec.to_builtins(self), **changed}
         usual = msgspec.to_builtins(View())
         kept = {k: v for k, v in values.items() if v != usual[k] and v != ""}
-        return f"?{urlencode(kept, errors='replace')}" if kept else ""
+        return query(**kept)
 
 
 class Shown(NamedTuple):
@@ -89,19 +90,13 @@ class Page(NamedTuple):
 
 def view_of(params: QueryParams) -> View:
     """Raises: RecipeError."""
-    given = {name: value for name, value in params.items() if value}
-    for name in given:
-        if name not in View.__struct_fields__:
-            near = did_you_mean(name[:40], View.__struct_fields__)
-            raise RecipeError(f"there is no '{name[:40]}' here; {near}")
-    if given.get("rows", "differ") not in WHICH:
+    asked = given(params, View.__struct_fields__)
+    if asked.get("rows", "differ") not in WHICH:
         raise RecipeError(f"rows is one of {', '.join(WHICH)}")
-    if given.get("dir", "desc") not in ("asc", "desc"):
+    if asked.get("dir", "desc") not in ("asc", "desc"):
         raise RecipeError("dir is asc or desc")
-    page = given.pop("page", "1")
-    if not (page.isascii() and page.isdigit() and len(page) < 9 and 1 <= int(page) <= MOST_PAGE):
-        raise RecipeError(f"page is a whole number from 1 to {MOST_PAGE:,}")
-    return View(**given, page=int(page))
+    page = whole(asked.pop("page", "1"), "page", MOST_PAGE)
+    return View(**asked, page=page)
 
 
 def page_of(found: Compared, a: Data, b: Data, view: View) -> Page:
@@ -174,7 +169,7 @@ def _rows(data: Data, places: Places) -> dict[int, Shown]:
 
 def _shown(row: Row, data: Data) -> Shown:
     answer = next(iter(row.kept()), None)
-    href = "" if data.file else f"/run/{quote(data.place.slug)}/row/{quote(row.id, safe='')}"
+    href = "" if data.file else row_page(data.place.slug, row.id)
     return Shown(row, answer, href)
 
 

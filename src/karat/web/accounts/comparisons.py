@@ -20,8 +20,9 @@ from karat.costs import DEPTH
 from karat.report.frontier import NARROW, WIDE, charts, in_words
 from karat.report.run_charts import Pair, drawn
 from karat.report.visible import visible
-from karat.web.ledgers import Ledgers
-from karat.web.shelf import as_slug
+from karat.web.accounts.ledgers import Ledgers
+from karat.web.runs.files import is_inside
+from karat.web.shelf import as_slug, name_of
 
 FILE, PAGE = "compare.json", "compare.html"
 MOST = 20  # shown, the newest
@@ -47,8 +48,7 @@ def comparisons(books: Ledgers, root: Path) -> list[Compared]:
         with suppress(OSError, ValueError, msgspec.MsgspecError, ArithmeticError, KeyError):
             file = folder / FILE
             said, pictures = books.kept(file, ("comparison", slug), partial(_drawn, slug, file))
-            inside = folder.relative_to(root)
-            name = inside.as_posix() if inside.parts else folder.resolve().name
+            name = name_of(folder, root)
             when = file.stat().st_mtime
             found.append(
                 Compared(slug, visible(name, 200), folder / PAGE, file, when, said, pictures)
@@ -67,10 +67,8 @@ def _folders(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for depth in range(DEPTH + 1):
         for path in sorted(root.glob("/".join(["*"] * depth + [FILE]))):
-            if path.is_file() and path.resolve().is_relative_to(root.resolve()):
-                inside = path.parent.relative_to(root)
-                name = inside.as_posix() if inside.parts else root.resolve().name
-                found[as_slug(name, found)] = path.parent
+            if is_inside(path, root):
+                found[as_slug(name_of(path.parent, root), found)] = path.parent
     return found
 
 
