@@ -265,9 +265,11 @@ def _day(text: str) -> date:
 
 
 def time_zone() -> str:
-    """The zone in which days begin here, for a person: `CET (UTC+01:00)`."""
+    """The zone in which days begin here, for a person: `CET (UTC+01:00)`, or `UTC`."""
     now = datetime.now().astimezone()
     offset = now.strftime("%z")
+    if now.tzname() == "UTC" and not now.utcoffset():
+        return "UTC"
     return f"{now.tzname()} (UTC{offset[:3]}:{offset[3:5]})"
 
 

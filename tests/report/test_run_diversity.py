@@ -75,7 +75,7 @@ def test_topics_and_tasks_are_counted_against_all_that_were_made(run):
 
 def test_it_is_told_on_the_terminal(run):
     told = "\n".join(diversity_lines(run.report))
-    assert "as many as" in told
+    assert "effective number (Vendi score)" in told
     assert "topics covered: 2 of 3; evenness 1.00, largest 50%" in told
     assert "tasks covered: all 2" in told
     assert "by step: write" in told
@@ -134,7 +134,7 @@ def test_where_only_some_rows_have_a_question_that_is_said(asking):
     texts = [row.meta.get("question") or row.prompt for row in rows_of(made.accepted_file)]
     assert found["accepted"] == diversity(texts)
     assert diversity_lines(made.report)[0].startswith(
-        "prompt (of 4 rows the question without its passage) diversity: as many as"
+        "prompt (of 4 rows the question without its passage) diversity: effective number (Vendi score)"
     )
 
 

@@ -26,7 +26,7 @@ from karat.report.run_measured import measured
 from karat.report.run_parts import section
 from karat.report.run_rows import ANSWER, shown_row
 from karat.report.run_sample import drawn, prompt_map, random_rows
-from karat.report.run_scores import score_charts
+from karat.report.run_scores import in_order, score_charts
 from karat.report.visible import visible
 from karat.row import Message, Response, Row
 from karat.scoring.best_of import curves
@@ -129,11 +129,21 @@ def test_scores_have_a_picture_each_and_bins_lead_to_rows():
         return "/rows"
 
     scores = seen_run().report["scores"]
-    found = score_charts(scores, link)
-    assert [key for key, _, _ in found] == list(scores)
+    found = score_charts(scores, link, "other.reward")
+    assert [key for key, _, _ in found] == in_order(scores, "other.reward")
+    assert "(it chose)" in found[0][1]
+    assert all(key not in said for key, _, said in found)  # the picture's title says it
     mine = [(low, high) for key, low, high in asked if key == "mine.reward"]
     edges, counts = (scores["mine.reward"]["all"]["histogram"][k] for k in ("edges", "counts"))
     assert mine == [(edges[n], edges[n + 1]) for n, count in enumerate(counts) if count]
+
+
+def test_the_score_that_chose_comes_first_and_attributes_as_helpsteer2_lists_them():
+    keys = ["a.verbosity", "a.helpfulness", "a.reward", "b.uncertainty", "b.coherence", "b.reward"]
+    assert in_order(keys, "b.reward") == [
+        "b.reward", "b.coherence", "b.uncertainty", "a.reward", "a.helpfulness", "a.verbosity",
+    ]  # fmt: skip
+    assert in_order(keys)[:3] == ["a.reward", "a.helpfulness", "a.verbosity"]
 
 
 @pytest.mark.parametrize("spread", [

@@ -71,7 +71,7 @@ def test_a_report_is_shown(show):
         "x: 2 accepted, 1 dropped",
         "1 bad",
         "price unknown",
-        "as many as 2.5 ",
+        "effective number (Vendi score) 2.5",
         "~1",
         "$0.5",
     ):

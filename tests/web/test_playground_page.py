@@ -125,6 +125,8 @@ def test_the_worst_cost_is_known_before(wired, upstream):
     assert found["worst_usd"] == pytest.approx(0.0101)
     assert found["unpriced"] == ["free"]
     assert list(found["problems"]) == ["x/y"]
+    pair = ask(wired, path="estimate", **{**asked, "models": ["pair"]})
+    assert pair["worst_usd"] == pytest.approx(0.0202)  # of the dearer one that stands in
     more = ask(wired, path="estimate", **{**asked, "models": ["small"], "rewards": ["judge"]})
     assert more["worst_usd"] > 0.0101 + 0.0011
     assert len(upstream.requests) == before
@@ -172,7 +174,7 @@ def test_ctrl_enter_asks_all_and_the_answers_can_be_kept(wired, page, axe, tmp_p
     url = address(wired, model=["small", "free", "dead"], reward=[HEAD], prompt="Why tides?")
     opened = page(url, allowed="favicon")
     opened.get_by_text("and what free, dead costs: the price is unknown").wait_for()
-    assert "At most $" in opened.inner_text("output")
+    assert re.search(r"At most \$[\d.]+ for .*, with one try each", opened.inner_text("output"))
     opened.focus(".pg-prompt")
     opened.keyboard.press("Control+Enter")
     opened.get_by_text("Done; 1 of 3 failed").wait_for()

@@ -24,6 +24,7 @@ STARTS = 4  # of which the best is kept
 TURNS = 50
 WORDS = 3  # in a name
 MOST_WORDS = 8  # in a name that would else be another group's too
+EVEN = 0.5  # of a word's greatest share of a group, from which on all groups share it
 STOP_WORDS = Path(__file__).with_name("assets") / "stopwords.txt"
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -100,11 +101,27 @@ def names(texts: Sequence[str], label: Ints) -> list[str]:
     for text, one in zip(texts, label.tolist(), strict=True):
         if one >= 0:
             held[one].update(set(_WORD.findall(text.lower())) - _stop_words())
+    size = np.bincount(label[label >= 0], minlength=groups)
+    for word in _shared(held, size.tolist()):
+        for counts in held:
+            del counts[word]
     everywhere = Counter[str]()
     for counts in held:
         everywhere.update(counts)
     usual = everywhere.total() / max(1, groups)
     return told_apart([_ranked(counts, everywhere, usual) or ["no words"] for counts in held])
+
+
+def _shared(held: Sequence[Counter[str]], size: Sequence[int]) -> list[str]:
+    """Words that about as many texts of every group hold: they tell nobody from the others."""
+    if len(held) < 2:
+        return []
+    found = []
+    for word in set.intersection(*(set(counts) for counts in held)):
+        shares = [counts[word] / many for counts, many in zip(held, size, strict=True)]
+        if min(shares) >= EVEN * max(shares):
+            found.append(word)
+    return found
 
 
 def told_apart(words: Sequence[Sequence[str]], least: int = WORDS) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 ROUNDS = 4  # in which every label may move once more
@@ -121,17 +121,26 @@ class Wish(NamedTuple):
     told: str = ""
 
 
+Ground = Callable[[Box], float]
+
+
+def free(box: Box) -> float:
+    """A ground without anything."""
+    return 0.0
+
+
 def place_labels(
-    wishes: Sequence[Wish], taken: Sequence[Box], inside: Box, size: float
+    wishes: Sequence[Wish], taken: Sequence[Box], inside: Box, size: float, ground: Ground = free
 ) -> list[Box]:
     """Where each label goes: near its point, off the others, off marks where there is room.
+    `ground` says what it costs to cover what lies below a box, where marks are too many to list.
 
     Each label in turn takes its cheapest place, a few rounds long: the same input gives the same
     picture. Labels cannot share a place while any is free.
     """
     choices = [list(_places(wish, inside, size)) for wish in wishes]
     prices = [
-        [_price(box, wish, taken) for box in boxes]
+        [_price(box, wish, taken) + ground(box) for box in boxes]
         for wish, boxes in zip(wishes, choices, strict=True)
     ]
     chosen: list[Box | None] = [None] * len(wishes)

@@ -6,14 +6,15 @@ that is shown is somebody else's: it is cut, and escaped where all of a chart's 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.curation.clusters import told_apart
-from karat.report.labels import Box, Wish, shorten
+from karat.report.labels import BOLD, Box, Ground, Wish, elide, width_of
 from karat.report.svg import SIZE, labels, number, words
 
 # For a light page and for a dark one, with a contrast of 3 or more on either (WCAG 2.2, 1.4.11).
@@ -26,6 +27,8 @@ DARK = (
 TOLD = 240  # characters of a text
 LABELLED_NARROW = 10  # groups named where there is little room
 LABEL = 170.0  # pixels of a name on the map
+REACH = 4  # pixels from the middle of a mark to its edge
+COVERED = 24.0  # price of covering a mark, in pixels that a label stands farther off
 
 
 def _colours(colours: Sequence[str]) -> str:
@@ -72,15 +75,53 @@ class Map:
         wide = self.width > 450
         many = len(self._names) if wide else min(len(self._names), LABELLED_NARROW)
         named = self._names[:many]
-        called = told_apart([name.split(", ") for name in named], 2 if wide else 1)
-        short = shorten(called, LABEL, SIZE)
+        short = short_names(named, LABEL, 2 if wide else 1)
         wishes = []
         for group, name in enumerate(named):
             own = np.array([(p.x, p.y) for p in self._points if p.group == group])
             if len(own):
                 x, y = self._at(*_middle(own))
-                wishes.append(Wish(x, y, short[called[group]], bold=True, told=name))
-        yield from labels(wishes, [], Box(4, 4, self.width - 4, self.height - 4))
+                wishes.append(Wish(x, y, short[group], bold=True, told=name))
+        inside = Box(4, 4, self.width - 4, self.height - 4)
+        yield from labels(wishes, [], inside, self._ground())
+
+    def _ground(self) -> Ground:
+        """What a label costs by the marks it would cover: counted once, as sums from the corner."""
+        width, height = math.ceil(self.width), math.ceil(self.height)
+        marks_HW = np.zeros((height + 1, width + 1), np.int32)
+        for point in self._points:
+            x, y = self._at(point.x, point.y)
+            marks_HW[min(height, max(1, round(y))), min(width, max(1, round(x)))] += 1
+        sums_HW = marks_HW.cumsum(axis=0).cumsum(axis=1)
+
+        def price(box: Box) -> float:
+            left, right = (min(width, max(0, round(x))) for x in (box.left - REACH,
+                                                                  box.right + REACH))  # fmt: skip
+            top, low = (min(height, max(0, round(y))) for y in (box.top - REACH,
+                                                                box.bottom + REACH))  # fmt: skip
+            inside = sums_HW[low, right] - sums_HW[top, right] - sums_HW[low, left]
+            return COVERED * float(inside + sums_HW[top, left])
+
+        return price
+
+
+def short_names(named: Sequence[str], width: float, most: int) -> list[str]:
+    """Each group's label: up to `most` of its words, those first that no other group has, as many
+    as there is room for, and never what another is called."""
+    listed = [name.split(", ") for name in named]
+    count = Counter(word for one in listed for word in set(one))
+    found: list[str] = []
+    for one in listed:
+        first = sorted(one, key=lambda word: count[word] > 1)
+        several = (", ".join(first[:n]) for n in range(min(most, len(first)), 0, -1))
+        short = next((text for text in several if width_of(text, SIZE) * BOLD <= width), "")
+        short = short or elide(first[0], width / BOLD, SIZE, 1.0)
+        number = 2
+        while short in found:
+            short = f"{elide(first[0], width / BOLD - 3 * SIZE, SIZE, 1.0)} {number}"
+            number += 1
+        found.append(short)
+    return found
 
 
 def shortened(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Protocol
 from xml.sax.saxutils import escape
 
 from karat.report.axes import SMALL, Axis
-from karat.report.labels import BOLD, Box, Wish, elide, place_labels, width_of
+from karat.report.labels import BOLD, Box, Ground, Wish, elide, free, place_labels, width_of
 
 SIZE = 12.0  # of letters, in pixels
 FONTS = (
@@ -192,9 +192,11 @@ class Panel:
         yield from labels(self._wishes, self._taken, inside)
 
 
-def labels(wishes: Sequence[Wish], taken: Sequence[Box], inside: Box) -> Iterator[str]:
+def labels(
+    wishes: Sequence[Wish], taken: Sequence[Box], inside: Box, ground: Ground = free
+) -> Iterator[str]:
     """Texts near their points and off each other, tied to them where they stand apart."""
-    for wish, box in zip(wishes, place_labels(wishes, taken, inside, SIZE), strict=True):
+    for wish, box in zip(wishes, place_labels(wishes, taken, inside, SIZE, ground), strict=True):
         if (tie := box.tie(wish.x, wish.y)) is not None:
             yield _rule(*tie, "k-axis", opacity=0.6)
         # Held at the side that faces the point, wherever the reader's font ends.

@@ -60,8 +60,9 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Estimate(msgspec.Struct):
-    """The most a question can cost, as a budget reckons it. `unpriced` names what has no known
-    price, `problems` what cannot be asked and why."""
+    """The most a question can cost, as a budget reckons it, where nothing has to be asked a second
+    time: a try that fails half-way is paid for too. `unpriced` names what has no known price,
+    `problems` what cannot be asked and why."""
 
     worst_usd: float = 0.0
     unpriced: list[str] = []
@@ -82,14 +83,17 @@ async def estimate(gateway: Gateway, question: Question) -> Estimate:
         except KaratError as error:
             made.problems[name] = str(error)
             continue
-        for endpoint in gateway.client.route(model)[:1]:
+        worst = 0
+        for endpoint in gateway.client.route(model):  # one of them answers
             own = endpoint.spec.max_tokens or endpoint.provider.default_max_tokens
             most = question.max_tokens or own
             longest = max(longest, most)
             if endpoint.rates is None:
                 made.unpriced.append(name)
-            else:
-                made.worst_usd += endpoint.rates.worst_nano(size, most, now) / NANO
+                break
+            worst = max(worst, endpoint.rates.worst_nano(size, most, now))
+        else:
+            made.worst_usd += worst / NANO
     for name in question.rewards:
         try:
             _add_grading(gateway, name, made, len(question.models), (size, longest))

@@ -282,4 +282,5 @@ def _check_use(name: str, caller: Caller) -> None:
 
 
 def _caller_of(key: Key) -> Caller:
-    return Caller(key.name, key.purse, key.models, f" key:{key.name}")
+    # By its digest: a key of a name that was another one's finds nothing of that one's.
+    return Caller(key.name, key.purse, key.models, f" key:{key.sha256}")

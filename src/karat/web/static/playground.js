@@ -182,7 +182,7 @@ function cost(worst, form) {
   if (!worst) return form.models.length ? "" : "Choose a model";
   if (worst.error) return worst.error;
   const what = form.rewards.length ? "answers and grades" : "answers";
-  const known = `At most ${money(worst.worst_usd)} for ${what}`;
+  const known = `At most ${money(worst.worst_usd)} for ${what}, with one try each`;
   if (!worst.unpriced.length) return known;
   return `${known}, and what ${worst.unpriced.join(", ")} costs: the price is unknown`;
 }
