@@ -9,7 +9,10 @@ from click.testing import CliRunner
 from conftest import run_karat
 from server import Server
 
+import karat
 from karat.cli import main
+from karat.errors import RecipeError
+from karat.recipe import Recipe
 
 
 def karat_cli(*args):
@@ -66,6 +69,36 @@ def test_a_mistake_is_one_line_and_an_exit_status(recipe, tmp_path, args, status
     assert message in done.output
     assert done.exit_code == status
     assert isinstance(done.exception, SystemExit)  # anything else would have been a traceback
+
+
+@pytest.mark.parametrize(("model", "needed"), [
+    ({"model": "openai/gpt-4o-mini"}, "needs OPENAI_API_KEY"),
+    ({"model": "openai/x", "base_url": "http://127.0.0.1:9/v1", "key_env": "MY_KEY",
+      "price": {"input": 1, "output": 1}}, "the key variable MY_KEY is not set"),
+])  # fmt: skip
+def test_a_plan_needs_no_key_and_says_that_a_run_does(
+    make_recipe, tmp_path, monkeypatch, model, needed
+):
+    for name in ("OPENAI_API_KEY", "MY_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    path, out = make_recipe(model, 5), tmp_path / "out"
+    done = karat_cli("plan", path, "--out", out)
+    assert done.exit_code == 0
+    assert "still to pay: $" in done.stdout
+    assert "may train" in done.stdout.lower()
+    said = " ".join(done.stderr.split())
+    assert "CANNOT RUN YET: " in said
+    assert needed in said
+    assert [line.label for line in karat.plan(path, out)]
+    for asked in (["run"], ["preview"], ["plan", "--probe", "1"]):
+        done = karat_cli(*asked, path, "--out", out)
+        assert (done.exit_code, needed in done.output) == (2, True)
+    with pytest.raises(RecipeError, match=needed):
+        karat.run(Recipe.load(path, keyless=True), out)
+    assert not out.exists()
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("MY_KEY", "k")
+    assert "CANNOT RUN" not in karat_cli("plan", path, "--out", out).output
 
 
 @pytest.mark.parametrize("broken", ["report.json", "accepted.parquet", "dropped.parquet"])

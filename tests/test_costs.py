@@ -132,6 +132,9 @@ def test_days_are_local_and_since_counts_from_their_midnight(tmp_path, monkeypat
         assert since.total.calls == sum(since.total.latencies.values()) == 1
         assert costs([folder], since="2026-11-05").lines == []
         assert as_tree(since)["time_zone"] == "IST (UTC+05:30)"
+        monkeypatch.setenv("TZ", "UTC")
+        time.tzset()
+        assert as_tree(since)["time_zone"] == "UTC"
     finally:
         monkeypatch.undo()
         time.tzset()

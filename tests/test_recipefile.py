@@ -309,3 +309,17 @@ def test_an_override_reaches_one_of_the_models_that_stand_in(load):
 def test_an_override_of_a_list_says_how_to_name_one(load, key):
     with pytest.raises(RecipeError, match=r"models\.teacher\.0\.concurrency=8"):
         load(text=LISTED, overrides=[f"{key}=8"])
+
+
+@pytest.mark.parametrize("start", ["a0: &a0 [x, x, x, x]\n", "a0: &a0 {x: 1, y: 2, z: 3, w: 4}\n"])
+def test_aliases_of_aliases_are_refused_at_once(tmp_path, start):
+    lines = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD + start + "".join(lines))
+    with pytest.raises(RecipeError, match="aliases"):
+        parse(path)
+    path.write_text(GOOD + "loop: &loop [*loop]\n")
+    with pytest.raises(RecipeError, match="aliases"):
+        parse(path)
+    path.write_text(GOOD + "one: &one [1, 2]\ntwo: *one\n")
+    assert parse(path)["two"] == [1, 2]

@@ -81,17 +81,22 @@ def plan(
     """What a run would do, call and cost, one line per step and model.
 
     With `probe`, that many rows are run first (paid for, and kept in the run's journal) and the
-    lengths and times of their answers are used. Raises: RecipeError, RunError.
+    lengths and times of their answers are used. Without it nothing is sent, and no key is needed.
+    Raises: RecipeError, RunError.
     """
-    checked, place = _checked(recipe, out)
+    checked, place = _checked(recipe, out, keyless=not probe)
     check_reachable(checked)
     if probe:
         preview(checked, probe, out)
     return plan_recipe(checked, place.journal, place.stages)
 
 
-def _checked(recipe: Recipe | str | Path, out: str | Path | None) -> tuple[Recipe, Run]:
-    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+def _checked(
+    recipe: Recipe | str | Path, out: str | Path | None, *, keyless: bool = False
+) -> tuple[Recipe, Run]:
+    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, keyless=keyless)
+    if loaded.lacking and not keyless:
+        raise RecipeError(f"{loaded.origin}: {loaded.lacking[0]}")
     return loaded, Run.at(out, loaded.name)
 
 

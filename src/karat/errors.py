@@ -2,6 +2,7 @@
 
     KaratError
     ├── RecipeError      the recipe, a file or an option is wrong; nothing was spent yet
+    │   └── KeyMissingError  a key is not set, which nothing but a call needs
     ├── RowError         one row cannot go on; it is dropped with this reason, tried again next run
     ├── ProviderError    one call to a model failed; carries the HTTP status
     └── RunError         the run stops; running the same command again resumes it
@@ -26,6 +27,10 @@ class KaratError(Exception):
 
 class RecipeError(KaratError):
     """The recipe cannot run as written. Raised before anything is spent."""
+
+
+class KeyMissingError(RecipeError):
+    """The key of a model's service is not set: it can be planned with, and not be called."""
 
 
 class RowError(KaratError):

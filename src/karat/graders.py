@@ -125,11 +125,12 @@ class Graders:
         routes = (models[m].route() for m in self.models(name) if m in models)
         return list(dict.fromkeys([*found, *(spec.model for route in routes for spec in route)]))
 
-    def check(self, name: str) -> None:
-        """Raises: RecipeError for what could not be asked: a server without an address or key."""
+    def check(self, name: str, lacking: list[str] | None = None) -> None:
+        """Raises: RecipeError for what could not be asked: a server without an address or key (that
+        is added to `lacking`, where there is such a list)."""
         self.check_written(name)
         for spec in self.servers(name).values():
-            spec.check()
+            spec.check(lacking)
 
     def check_written(self, name: str) -> None:
         """Raises: RecipeError for what is wrong wherever it runs, whatever keys are set."""

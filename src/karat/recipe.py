@@ -57,7 +57,8 @@ class Recipe:
     """What to make. Steps are called with their parameters: `Recipe(steps=[respond(n=4)], …)`.
 
     `folder` is where relative paths, prompt templates and the user's own modules are looked for:
-    the working directory, or for a recipe file its own folder unless it says another.
+    the working directory, or for a recipe file its own folder unless it says another. With
+    `keyless`, keys that are not set are told in `lacking`: it can be planned then, and not be run.
     Raises: RecipeError for anything that could not run.
     """
 
@@ -76,11 +77,13 @@ class Recipe:
         export: Sequence[str] = ("jsonl",),
         origin: str | None = None,
         folder: Path | None = None,
+        keyless: bool = False,
     ) -> None:
         self.origin = origin or f"recipe '{name}'"
         self.name = name_of(name, self.origin)
         self.seed = typed(seed, int, "seed", self.origin)
         self.budget_usd = budget_usd
+        self.lacking: list[str] | None = [] if keyless else None
         self.folder = (folder or Path.cwd()).absolute()
         self.steps = list(steps)
         self.export = [export] if isinstance(export, str) else list(export)
@@ -203,7 +206,7 @@ class Recipe:
             with at(parameter):
                 self.reward(name)
             with at(f"reward '{name}'"):
-                self.graders.check(name)
+                self.graders.check(name, self.lacking)
                 for model, sampling in self.graders.sampling(name):
                     self._check_model("model", model)
                     check_sampling(self.models[model], sampling)
@@ -252,7 +255,7 @@ class Recipe:
             with at(f"model '{name}'"):
                 self.models[name] = placed(parse_model(name, self.providers), self.path)
         with at(f"model '{name}'"):
-            self.models[name].check()
+            self.models[name].check(self.lacking)
 
     def allow(self, name: str) -> None:
         """Raises: RecipeError for a model that a step's code names, as for one in parameters."""
@@ -282,7 +285,9 @@ class Recipe:
         }
 
     @classmethod
-    def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    def load(
+        cls, source: str | Path, overrides: Sequence[str] = (), *, keyless: bool = False
+    ) -> Recipe:
         """Reads a recipe file, or one karat ships by its name.
 
         `overrides` are `key=value`: `seed=3`, `models.teacher.concurrency=8`, `respond.n=2`.
@@ -300,7 +305,7 @@ class Recipe:
             parse_step(item, f"{where}, step {number}", folder)
             for number, item in enumerate(tree.pop("steps"), 1)
         ]
-        return cls(steps, name=name, origin=where, folder=folder, **tree)
+        return cls(steps, name=name, origin=where, folder=folder, keyless=keyless, **tree)
 
 
 def recipe_hash(resolved: dict[str, Any]) -> str:

@@ -185,6 +185,7 @@ class _Loader(yaml.SafeLoader):
         return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
 
 
+MOST_VALUES = 1_000_000  # of a file, its aliases spelled out
 _BREAKS = re.compile(r"[\x85\u2028\u2029]")
 
 
@@ -227,7 +228,25 @@ def parse(path: Path) -> dict[str, Any]:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if _grows(tree):
+        raise RecipeError(
+            f"{path}: its aliases (&name, *name) spell out more than {MOST_VALUES:,} values; write "
+            "them where they are used"
+        )
     return dict(typed(tree, dict, "the file", str(path)))
+
+
+def _grows(tree: Any) -> bool:
+    """Whether aliases of aliases make a few lines more values than any recipe has, or no end."""
+    waiting, seen = [tree], 0
+    while waiting:
+        one = waiting.pop()
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        seen += len(inner)
+        if seen > MOST_VALUES:
+            return True
+        waiting.extend(inner)
+    return False
 
 
 def dump(tree: dict[str, Any]) -> str:

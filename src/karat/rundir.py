@@ -122,12 +122,14 @@ def _damaged(path: Path, reason: object) -> RecipeError:
 class Lock:
     """Holds a run directory for one process; the system lets go when the process ends.
 
-    Raises: RunError when another process holds it, or the directory cannot be made.
+    `option` is what the directory is named with. Raises: RunError when another process holds it, or
+    the directory cannot be made.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, option: str = "--out") -> None:
         self._path = run.path / ".lock"
         self._held: int | None = None
+        self._another = f"name another directory in {option}"
 
     def __enter__(self) -> Lock:
         try:
@@ -140,28 +142,33 @@ class Lock:
             folder.mkdir(parents=True, exist_ok=True)
             held = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise RunError(
-                f"cannot use {folder}: {error.strerror}; name another directory in --out"
-            ) from None
+            raise RunError(f"cannot use {folder}: {error.strerror}; {self._another}") from None
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(held, 0)
             os.write(held, str(os.getpid()).encode())
         except BlockingIOError:
-            other = os.read(held, 32).decode("ascii", "replace").strip()
+            other, _, where = os.read(held, 400).decode("ascii", "replace").strip().partition(" ")
             os.close(held)
+            at = f" at {where}" if where else ""
+            wait = "use that one" if where else "wait for it to end"
             raise RunError(
-                f"{folder} is in use by another karat (process {other}); wait for it to end, or "
-                "name another directory in --out"
+                f"{folder} is in use by another karat (process {other}{at}); {wait}, or "
+                f"{self._another}"
             ) from None
         except OSError as error:  # a full disk, or a file system that locks nothing
             os.close(held)
             raise RunError(
-                f"cannot lock {folder}: {error.strerror}; make room, or name another directory in "
-                "--out"
+                f"cannot lock {folder}: {error.strerror}; make room, or {self._another}"
             ) from None
         self._held = held
         return self
+
+    def tell(self, address: str) -> None:
+        """Where whoever finds it locked finds the one that holds it."""
+        if self._held is not None:
+            with suppress(OSError):  # a disk that is full now is no reason to stop
+                os.pwrite(self._held, f"{os.getpid()} {address}".encode(), 0)
 
     def __exit__(self, *error: object) -> None:
         if self._held is not None:

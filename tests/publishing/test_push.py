@@ -13,11 +13,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from hub import LFS_FROM, TOKEN
+from rich.console import Console
 
 from karat import RecipeError, RunError
 from karat.cli import main
 from karat.licensing.solved import Cause, Finding
 from karat.publishing import push as module
+from karat.publishing.parcel import parcel_table
 from karat.publishing.push import prepare, send
 
 pytest.importorskip("huggingface_hub")
@@ -265,5 +267,20 @@ def test_a_hub_that_is_not_there_is_told_in_a_sentence(run, hub, tmp_path):
 def test_without_a_token_it_says_how_to_get_one(run, hub, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(RecipeError, match="export HF_TOKEN, or hf auth login"):
+    with pytest.raises(RecipeError, match=r"nothing was sent: .*export HF_TOKEN.*hf auth login"):
         pushed(run, "me/gold", hub, tmp_path)
+
+
+def test_what_stands_in_the_way_is_shown_with_what_would_go(run, hub, tmp_path, blocked):
+    shown, folder = [], tmp_path / "p"
+    folder.mkdir()
+    with pytest.raises(RecipeError, match="terms stand in the way"):
+        prepare(run, "gold", folder, endpoint=hub.url, stopped=shown.append)
+    (parcel,) = shown
+    assert {"README.md", "croissant.json"} <= {one.name for one in parcel.files}
+    assert (parcel.exists, parcel.private, len(parcel.blockers)) == (None, True, 1)
+    console = Console(width=200)
+    with console.capture() as said:
+        console.print(parcel_table(parcel))
+    assert "/datasets/…/gold (the Hub was not asked, private)" in said.get()
+    assert f"stands in the way: {parcel.blockers[0][:40]}" in said.get()

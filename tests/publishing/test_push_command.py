@@ -43,6 +43,20 @@ def test_it_pushes_when_told_to(run, hub, command):
     assert hub.datasets["me/gold"]["private"] is False
 
 
+def test_without_a_token_it_shows_the_parcel_and_asks_for_one(run, hub, command, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    done = command(run.path, "me/gold", "--public")
+    assert done.exit_code == 2
+    shown, asked = done.output.split("error: ")
+    for told in ("/datasets/me/gold (the Hub was not asked, public: anybody can read it)",
+                 "export/data.train.jsonl", "README.md", "in all"):  # fmt: skip
+        assert told in shown
+    assert asked.startswith("nothing was sent: the Hub needs a token")
+    assert "Push it?" not in shown
+    assert not hub.commits
+
+
 def test_a_mistake_is_one_line(command, tmp_path):
     done = command(tmp_path, "me/gold", "--yes")
     assert done.exit_code == 2

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from karat.report.labels import width_of
 from karat.report.run_charts import STYLE, drawn
 from karat.report.run_flow import MOST, NARROW, WIDE, Flow, FlowStep, steps_of, told
 from karat.report.run_parts import flow_charts
@@ -61,6 +62,25 @@ def test_a_branch_is_as_thick_as_its_rows_are_many():
     assert flow._wide(1000) == pytest.approx(flow._wide(600) + a[2] + b[2])
     # The outer branch turns first, so that the two do not cross.
     assert b[3] - b[2] / 2 >= a[3] + a[2] / 2
+
+
+@pytest.mark.parametrize(("width", "least"), [(WIDE, 0.5), (NARROW, 0.34)])
+def test_the_stream_takes_what_the_texts_leave(width, least):
+    steps = [FlowStep("read", 900, 900, {}), FlowStep("check", 900, 600, {"below minimum": 300})]
+    flow = Flow(steps, width)
+    assert flow._stream > least * width
+    assert flow._text + width_of("300", 12.5) + width_of("below minimum", 12.5) < width
+    if width == WIDE:  # nothing stands beside it where nothing is dropped
+        assert Flow(steps[:1], width)._stream > 0.8 * width
+
+
+def test_what_is_at_work_is_marked_beside_its_name():
+    step = FlowStep("respond", 20, 8, {}, 12, current=True)
+    for width in (WIDE, NARROW):
+        drawn_ = Flow([step], width).draw()
+        dot = float(re.search(r'<circle class="k-gold now" cx="([\d.]+)"', drawn_)[1])
+        name = float(re.search(r'<text class="k-ink" x="([\d.]+)"[^>]*><title>respond', drawn_)[1])
+        assert abs(dot - name) < 16
 
 
 def test_texts_of_branches_never_lie_on_each_other():

@@ -18,11 +18,11 @@ from seen_run import seen_run
 from karat import Run
 from karat.finish import FINAL_SCHEMA
 from karat.report import run_sample
-from karat.report.pages import module_of
+from karat.report.pages import coded, module_of
 from karat.report.run_best_of import curves_of
 from karat.report.run_guards import guards, is_worse
 from karat.report.run_licences import licences
-from karat.report.run_measured import measured
+from karat.report.run_measured import Measured, measured
 from karat.report.run_parts import section
 from karat.report.run_rows import ANSWER, shown_row
 from karat.report.run_sample import drawn, prompt_map, random_rows
@@ -276,3 +276,17 @@ def test_a_line_end_stays_and_a_joiner_in_a_word():
 def test_sections_are_the_same_for_file_and_page():
     assert hasattr(module_of("run_sections.html"), "flow")
     assert "<script" not in str(section("warnings", ["<script>"]))
+
+
+def test_what_stands_in_backticks_is_code_and_nothing_else():
+    text = str(coded("see `karat lift <x>` & <b>, one ` alone\n`z"))
+    assert text == "see <code>karat lift &lt;x&gt;</code> &amp; &lt;b&gt;, one ` alone\n`z"
+    assert "<code>karat contamination</code>" in section(
+        "measured", [Measured("Contamination", "no", "or `karat contamination`")]
+    )
+
+
+def test_a_reward_is_named_once_beside_its_scores():
+    scores = {"b.reward": 1.0, "a.verbosity": 2.0, "a.reward": 3.0}
+    (answer,) = shown_row(Row("r", [], [Response("x", scores=scores)]), "a.reward").answers
+    assert answer.scores == [("a", "reward 3.00 · verbosity 2.00"), ("b", "reward 1.00")]

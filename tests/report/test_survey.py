@@ -255,7 +255,7 @@ def test_every_measure_is_shown_with_its_meaning(prompts):
     text = printed(survey(prompts), 220)
     for measure in MEASURES:
         assert measure.label in text
-    assert "effective number by meaning (Vendi score)" in text
+    assert "wholly different ones" in text
     assert "at 95%" in text
     assert re.search(r"topic +3 +1\.00 +3 +33%", text)
 

@@ -16,7 +16,7 @@ from karat.report import projection, survey_page
 from karat.report.measures import MEASURES
 from karat.report.projection import project
 from karat.report.survey import survey
-from karat.report.survey_map import LIGHT, Map, Point, mark
+from karat.report.survey_map import LIGHT, Map, Point, mark, short_names
 from karat.report.survey_page import check_place, page, write_page
 
 EVIL = '<script>alert("x")</script> & <b>'
@@ -173,6 +173,21 @@ def test_groups_that_begin_alike_have_labels_of_their_own(width):
         title.text = ""
     labels = ["".join(text.itertext()) for text in drawn.iter("text")]
     assert len(labels) == len(set(labels)) == 7
+
+
+def test_names_on_a_map_are_whole_words_of_their_own_and_cover_no_mark():
+    names = ["way, soil, rose", "way, moon, star", "way, rent, tax"]
+    assert short_names(names, 170.0, 2) == ["soil, rose", "moon, star", "rent, tax"]
+    assert short_names(["orchestration, transformation", "b"], 120.0, 2)[0] == "orchestration"
+    rng = np.random.default_rng(3)
+    middles = [(0.25, 0.3), (0.75, 0.3), (0.5, 0.8)]
+    points = [
+        Point(*rng.normal(middles[n % 3], 0.05).clip(0, 1), n % 3, "text") for n in range(300)
+    ]
+    made = Map(points, names, 1160.0)
+    for left, top, right, low in boxes(re.sub("<title>.*?</title>", "", made.draw())):
+        spots = [made._at(point.x, point.y) for point in points]
+        assert not [1 for x, y in spots if left < x < right and top < y < low]
 
 
 def test_every_group_has_a_mark_of_its_own():

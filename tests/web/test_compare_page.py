@@ -281,6 +281,22 @@ def test_mistakes_are_said(site, root, query, status, said):
     assert str(root) not in text
 
 
+def test_where_no_prompt_is_common_that_is_said_once(tmp_path):
+    for name in ("one", "other"):
+        rows = [
+            Row(f"{name}{i}", [Message("user", f"{name} {i}")],
+                [Response("a", "p/m", 0, scores={f"r.{key}": float(i) for key in "abc"}, kept=True)])
+            for i in range(3)
+        ]  # fmt: skip
+        write_run(tmp_path / name, rows)
+        (tmp_path / name / "recipe.yaml").write_text("rewards: {r: x/mine}\nsteps: []\n")
+    with Serving(tmp_path) as server:
+        text = plain(get(f"{server.url}/compare?a=one&b=other").text)
+    assert text.count("o prompt that both sides have") == 1
+    assert "r.c" in text  # what each has is shown all the same
+    assert "no prompt in common has it" not in text
+
+
 def test_an_empty_folder_says_how_to_begin(tmp_path):
     with Serving(tmp_path) as server:
         assert "karat run quickstart" in get(f"{server.url}/compare").text

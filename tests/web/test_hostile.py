@@ -115,6 +115,7 @@ def test_a_recipe_of_aliases_is_not_written_out(tmp_path: Path) -> None:
     bomb += "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]\n" for n in range(1, 10)
     )  # fmt: skip
+    bomb += "models: {m: *a9, n: {model: openai/x, extra: {a: *a9}}, o: [*a9]}\n"
     run.recipe.write_text(f"name: x\n{bomb}rewards:\n  r: {{reward: *a9}}\nsteps: []\n")
     identity = holding(run).read([0], ["id"]).to_pylist()[0]["id"]
     with Serving(tmp_path) as server:

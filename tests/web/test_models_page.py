@@ -251,6 +251,18 @@ def test_budgets_of_runs_models_and_keys_warn_before_they_are_used_up(site):
     assert "deep/two: " not in text
 
 
+def test_budgets_are_a_file(site):
+    rows = list(csv.DictReader(io.StringIO(get(f"{site}/models/budgets.csv").text)))
+    assert [(row["of"], row["name"], row["within"]) for row in rows] == [
+        ("run", "one", ""), ("key", "ci", ""), ("model", "openai/a", "one"), ("run", "deep/two", ""),
+        ("key", "idle", ""),
+    ]  # fmt: skip
+    assert (float(rows[0]["spent_usd"]), rows[0]["state"]) == (2.0, "over")
+    mine = pq.read_table(io.BytesIO(get(f"{site}/models/budgets.parquet?run=one").content))
+    assert mine.column("name").to_pylist() == ["one", "openai/a"]
+    get(f"{site}/models/budgets.csv?rnu=one", 400)
+
+
 def test_a_budget_is_near_from_80_percent():
     states = [Budget("run", "x", "", spent, 10.0, False, "").state for spent in (7.9, 8, 9.9, 10)]
     assert states == ["good", "near", "near", "over"]
@@ -269,6 +281,14 @@ def test_comparisons_show_their_charts_and_lead_to_their_pages(site, root):
     assert "sandbox" in found.headers["content-security-policy"]
     kept = get(f"{site}/models/comparison/which-compare.json")
     assert kept.content == (root / "which-compare" / "compare.json").read_bytes()
+    told = json.loads(kept.content)["candidates"]
+    rows = get(f"{site}/models/comparison/which-compare.csv").text
+    lines = list(csv.DictReader(io.StringIO(rows)))
+    assert [line["name"] for line in lines] == [one["name"] for one in told]
+    assert float(lines[0]["quality"]) == told[0]["quality"]["value"]
+    assert float(lines[0]["quality_low"]) == told[0]["quality"]["low"]
+    get(f"{site}/models/comparison/which-compare.parquet")
+    get(f"{site}/models/comparison/which-compare.xml", 404)
     for name in ("nobody", "..%2fone", "one", "which-compare%2fcompare"):
         get(f"{site}/models/comparison/{name}", 404)
 

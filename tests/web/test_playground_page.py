@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import time
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow.parquet as pq
 import pytest
 import requests
 from conftest import wait_for
@@ -47,6 +49,7 @@ def wired(tmp_path_factory, upstream):
         "small": upstream.model(price={"input": 1, "output": 10}),
         "free": upstream.model(),
         "dead": {"model": "openai/x", "base_url": "http://127.0.0.1:9/v1", "attempts": 1},
+        "pair": [upstream.model(price={"input": n, "output": 10 * n}) for n in (1, 2)],
     }
     rewards = {
         "judge": {"reward": "judge/small", "max_tokens": 100},
@@ -146,6 +149,24 @@ def test_what_is_wrong_is_said(wired, body, words):
     assert words in ask(wired, 400, **body)["error"]["message"]
 
 
+@pytest.mark.parametrize("body", [
+    {}, [], {"rows": 3}, {"rows": [{"a": {}}]}, {"rows": [{}] * 9}, {"rows": [], "x": 1},
+    {"rows": [{"a": 1}, {"a": "b"}]},
+])  # fmt: skip
+def test_what_are_no_answers_becomes_no_file(wired, body):
+    found = requests.post(f"{wired.url}/playground/answers.parquet", json=body, timeout=30)
+    assert found.status_code == 400
+    assert "no answers of the playground" in found.json()["error"]["message"]
+
+
+def test_one_reward_stands_once_by_its_own_name(tmp_path):
+    with Wired(tmp_path, {}, {"helpsteer2": HEAD}) as made:
+        found = requests.get(f"{made.url}/playground/choices.json", timeout=30).json()
+    names = [one["name"] for one in found["rewards"]]
+    assert "helpsteer2" in names
+    assert HEAD not in names
+
+
 def test_another_sites_page_cannot_ask(wired, upstream):
     before = len(upstream.requests)
     body = json.dumps({"models": ["small"], "prompt": "a"})
@@ -199,6 +220,12 @@ def test_ctrl_enter_asks_all_and_the_answers_can_be_kept(wired, page, axe, tmp_p
     assert lines[0]["text"].startswith("'=")  # no formula in a sheet
     assert float(lines[0][f"{HEAD}.helpfulness"]) > 0
     assert lines[2]["error"]
+    with opened.expect_download() as kept:
+        opened.get_by_role("button", name="Parquet").click()
+    table = pq.read_table(kept.value.path()).to_pylist()
+    assert [one["model"] for one in table] == ["small", "free", "dead"]
+    assert table[0]["text"].startswith("=")
+    assert table[0][f"{HEAD}.helpfulness"] == float(lines[0][f"{HEAD}.helpfulness"])
 
 
 def test_everything_that_is_asked_stands_in_the_address(wired, page):

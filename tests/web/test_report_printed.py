@@ -1,4 +1,4 @@
-"""The report of a run on paper: every section is there, and the pages are light."""
+"""The report of a run on paper: every section is there, the pages are few and light."""
 
 from __future__ import annotations
 
@@ -26,4 +26,5 @@ def test_a_report_prints_whole_and_light(page, tmp_path):
         dark = [float((one.render(scale=0.5).to_numpy() < 90).mean()) for one in pages]
     for section in SECTIONS:
         assert section in text, section
+    assert len(pages) <= 14  # 40 rows of 4 answers among them
     assert max(dark) < 0.1  # ink on white paper, although the screen is dark

@@ -107,7 +107,15 @@ def test_three_rows_are_rated_and_two_compared_by_keys_alone(
     axe(opened)
     press(opened, "a", "3", "Enter")
     saved(opened)
-    press(opened, "b", "x", "Enter")
+    press(opened, "b", "ArrowLeft")
+    assert opened.locator("input[name=verdict][value=a]").is_checked()
+    press(opened, "ArrowRight")
+    assert opened.locator("input[name=verdict][value=b]").is_checked()
+    opened.focus("input[name=strength][value='1']")
+    press(opened, "ArrowRight")  # along what has the focus
+    assert opened.locator("input[name=strength][value='2']").is_checked()
+    assert opened.locator("input[name=verdict][value=b]").is_checked()
+    press(opened, "x", "Enter")
     saved(opened)
     one, two = said(run)[6:]
     assert (one["preference_strength"], two["preference_strength"]) == (-3, 0)
@@ -270,6 +278,7 @@ def test_two_reviewers_see_their_agreement(
     assert "κ" in text
     assert "You and rm" in text
     assert "pairs in the same order" in text
+    assert "all alike" not in text
 
 
 def test_queues_a_run_has_no_scores_for_say_so(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import sqlite3
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow.parquet as pq
 import pytest
 import ran
 import requests
@@ -226,6 +229,30 @@ def test_downloads_are_of_the_view(url: str) -> None:
     assert table.text.startswith("id,prompt,response")
     assert 'filename="odd-rows.csv"' in table.headers["content-disposition"]
     assert requests.get(f"{url}/run/odd/rows.parquet", timeout=20).content[:4] == b"PAR1"
+
+
+def test_one_row_is_a_file_in_three_forms(url: str) -> None:
+    one = lines(get(f"{url}/run/odd/rows"))[0].partition("?")[0]
+    links = re.findall(r'href="([^"]+)" download', get(url + one))
+    assert [unescape(link).partition("?")[0] for link in links] == [
+        f"{one}.{form}" for form in ("csv", "json", "parquet")
+    ]
+    text, whole, table = (requests.get(url + unescape(link), timeout=20) for link in links)
+    (line,) = csv.DictReader(io.StringIO(text.text, newline=""))
+    (row,) = pq.read_table(io.BytesIO(table.content)).to_pylist()
+    assert line["id"].removeprefix("'") == row["id"] == whole.json()["row"]["id"]
+    assert 'filename="row-' in table.headers["content-disposition"]
+
+
+def test_who_loses_among_equals_is_told_why(tmp_path: Path, served: Callable[..., str]) -> None:
+    scored = [
+        Response(text, scores={"r.reward": score}, kept=kept)
+        for text, score, kept in (("a", 3.0, True), ("b", 3.0, False), ("c", 1.0, False))
+    ]
+    write_run(tmp_path / "run", [Row("r", [Message("user", "ask")], scored)])
+    text = get(f"{served(tmp_path)}/run/run/row/r")
+    assert text.count("equal to response 1, which came first") == 1
+    assert text.index("equal to response 1") > text.index("Response 2")
 
 
 def test_a_run_without_rows_says_so(tmp_path: Path, served: Callable[..., str]) -> None:

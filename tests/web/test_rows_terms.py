@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
@@ -37,12 +36,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def facts(run: Run) -> Iterator[str]:
+def facts(run: Run) -> str:
     """What the page of its one row says is known of it."""
     (identity,) = run.accepted["id"].to_pylist()
     with Serving(run.path.parent) as server:
         found = requests.get(f"{server.url}/run/own/row/{identity}", timeout=20)
-    yield " ".join(unescape(re.sub(r"<[^>]+>", " ", found.text.split("is known of it")[1])).split())
+    return " ".join(
+        unescape(re.sub(r"<[^>]+>", " ", found.text.split("is known of it")[1])).split()
+    )
 
 
 def test_a_model_of_ones_own_server_is_on_its_own_terms(run: Run, facts: str) -> None:

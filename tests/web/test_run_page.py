@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,7 @@ import requests
 from seen_run import EVIL, seen_run
 
 from karat import Run, live
+from karat.report.run_best_of import curves_of
 from karat.web.runs.files import files, is_inside
 from karat.web.runs.summary import progress
 from karat.web.runs.view import Seen, facts, look, rows_of_score, rows_of_step
@@ -67,6 +69,15 @@ def test_an_ended_run_shows_its_figures_and_their_links(site):
     for figure in report["rows"].values():
         assert f"<dd>{figure:,}</dd>" in text
     assert ">finished<" in text
+    assert 'href="/models/calls?run=whole"' in text
+    models = [one for one in report["models"] if one["kind"] != "score"]
+    answers = sum(one["samples"] for one in models)
+    failed = [sum(one[key] for one in report["models"]) for key in ("retries", "errors")]
+    words = " ".join(re.sub(r"<[^>]+>", " ", text).split())
+    assert f"answers {answers:,} time 0:0" in words
+    assert f"failed attempts {sum(failed)} {failed[0]} tried again, {failed[1]} given up" in words
+    kept, lost = report["rows"]["accepted"], report["rows"]["dropped"]
+    assert f"accepted {kept} of {kept + lost} prompts" in words
     reasons = [reason for step in report["funnel"] for reason in step["dropped"]]
     assert {"exact duplicate", "below minimum", "call failed"} <= set(reasons)
     for step in report["funnel"]:
@@ -147,6 +158,13 @@ def test_tables_are_the_figures_of_the_page(site):
     series = get(f"{site}/run/whole/series.json").json()
     assert series[-1]["cost_usd"] == pytest.approx(report["cost_usd"])
     assert {row["of"] for row in get(f"{site}/run/whole/scores.json").json()} == {"all", "accepted"}
+    best = get(f"{site}/run/whole/best.json").json()
+    curve = next(one.curve for one in curves_of(seen_run(), report))
+    assert [(row["k"], row["grading_mean"]) for row in best] == [
+        (rung["k"], rung["grading"]["value"]) for rung in curve["rungs"]
+    ]
+    assert {row["held_score"] for row in best} == {"other.reward"}
+    assert len(pq.read_table(io.BytesIO(get(f"{site}/run/whole/best.parquet").content))) == 4
     whole = get(f"{site}/run/whole.json").json()
     assert whole["report"]["rows"] == report["rows"]
     assert whole["state"] == "finished"
@@ -194,6 +212,7 @@ def test_parts_that_take_longer_come_by_themselves_and_are_kept(site, monkeypatc
 
     best, drawn = get(f"{site}/run/whole/part/best").text, get(f"{site}/run/whole/part/map").text
     assert "A reward held out" in best
+    assert "/run/whole/rows?sort=mine.reward" in best  # the rows behind it
     assert 'href="/run/whole/row/' in drawn
     monkeypatch.setattr(view, "prompt_map", None)  # would break if it were made again
     assert get(f"{site}/run/whole/part/map").text == drawn

@@ -211,6 +211,12 @@ def test_a_terminated_server_ends_the_same_way_and_says_no_token(tmp_path: Path)
     assert ask(served.port, "/runs", x_api_key=secret).status == 200
     with pytest.raises(RecipeError):  # a second one over the same folder
         check(Options(runs=tmp_path, new_token=token))
+    other = CliRunner().invoke(main, ["serve", "--runs", str(tmp_path), "--port", "0"])
+    assert other.exit_code == 1
+    assert other.output.strip().endswith(
+        f"is in use by another karat (process {served.process.pid} at http://127.0.0.1:"
+        f"{served.port}); use that one, or name another directory in --runs"
+    )
     status, out, err = served.stop(signal.SIGTERM)
     assert (status, err) == (0, "")
     assert "asks for its token" in out

@@ -59,10 +59,19 @@ def main() -> None:
     """karat turns models' output into alignment data you can trust."""
 
 
-def load(recipe: str, overrides: tuple[str, ...]) -> Recipe:
+def load(recipe: str, overrides: tuple[str, ...], *, keyless: bool = False) -> Recipe:
     from karat.recipe import Recipe
 
-    return Recipe.load(recipe, overrides)
+    return Recipe.load(recipe, overrides, keyless=keyless)
+
+
+def tell_lacking(recipe: Recipe) -> None:
+    """Loudly, which keys a run would refuse to start without."""
+    from karat.report.cells import clean
+
+    for said in dict.fromkeys(recipe.lacking or ()):
+        words = f"CANNOT RUN YET: {said}. This plan sent nothing; `karat run` refuses until then."
+        terminal(stderr=True).print(clean(words, 2000, "bold red"))
 
 
 def calm_gc() -> None:

@@ -71,9 +71,12 @@ def push(
 
     calm_gc()
     with TemporaryDirectory() as folder:
-        run = Run.open(directory)
-        parcel = prepare(run, repo, Path(folder), what=what, private=private, anyway=anyway)
-        terminal(stderr=True).print(parcel_table(parcel))
+        run, told = Run.open(directory), terminal(stderr=True)
+        parcel = prepare(
+            run, repo, Path(folder), what=what, private=private, anyway=anyway,
+            stopped=lambda found: told.print(parcel_table(found)),
+        )  # fmt: skip
+        told.print(parcel_table(parcel))
         if not yes:
             click.confirm("Push it?", abort=True, err=True)
         click.echo(send(parcel))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from karat.cli._base import OUT, RECIPE, SET, calm_gc, load, main, terminal
+from karat.cli._base import OUT, RECIPE, SET, calm_gc, load, main, tell_lacking, terminal
 
 
 @main.command()
@@ -48,11 +48,12 @@ def plan(recipe: str, out: Path | None, overrides: tuple[str, ...], probe: int) 
     from karat.report.text import plan_table
     from karat.rundir import Run
 
-    loaded = load(recipe, overrides)
+    loaded = load(recipe, overrides, keyless=not probe)
     lines = plan_recipe(loaded, out, probe)
     spent = spent_usd(Run.at(out, loaded.name).journal)
     terminal().print(plan_table(lines, spent, loaded.budget_usd, target=loaded.exactly))
     terminal().print(licence_block(solve_recipe(loaded)))
+    tell_lacking(loaded)
 
 
 @main.command()

@@ -96,8 +96,9 @@ def key_list(runs: Path, as_json: bool) -> None:
     """Show the keys, what each may use and what it has cost."""
     from karat.web.gateway import keys, keys_shown
 
-    found = keys.listed(runs / keys.FOLDER)
-    click.echo(keys_shown.as_json(found) if as_json else keys_shown.table(found))
+    folder = runs / keys.FOLDER
+    found, had = keys.listed(folder), (folder / keys.FILE).exists()
+    click.echo(keys_shown.as_json(found) if as_json else keys_shown.table(found, had=had))
 
 
 @key.command("remove")
@@ -105,7 +106,9 @@ def key_list(runs: Path, as_json: bool) -> None:
 @RUNS
 def key_remove(name: str, runs: Path) -> None:
     """Take the key NAME away; what it has cost stays in the ledger."""
-    from karat.web.gateway import keys
+    from karat.web.gateway import keys, keys_shown
 
-    keys.remove(runs / keys.FOLDER, name)
+    left = keys.remove(runs / keys.FOLDER, name)
     click.echo(f"The key '{name}' is gone.")
+    if not left:
+        click.echo(f"It was the last one. {keys_shown.NONE_LEFT}", err=True)

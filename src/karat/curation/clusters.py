@@ -102,9 +102,9 @@ def names(texts: Sequence[str], label: Ints) -> list[str]:
         if one >= 0:
             held[one].update(set(_WORD.findall(text.lower())) - _stop_words())
     size = np.bincount(label[label >= 0], minlength=groups)
-    for word in _shared(held, size.tolist()):
-        for counts in held:
-            del counts[word]
+    shared = _shared(held, size.tolist())
+    if all(counts.keys() - shared for counts in held):
+        held = [Counter({w: n for w, n in one.items() if w not in shared}) for one in held]
     everywhere = Counter[str]()
     for counts in held:
         everywhere.update(counts)
@@ -112,15 +112,15 @@ def names(texts: Sequence[str], label: Ints) -> list[str]:
     return told_apart([_ranked(counts, everywhere, usual) or ["no words"] for counts in held])
 
 
-def _shared(held: Sequence[Counter[str]], size: Sequence[int]) -> list[str]:
+def _shared(held: Sequence[Counter[str]], size: Sequence[int]) -> set[str]:
     """Words that about as many texts of every group hold: they tell nobody from the others."""
+    found: set[str] = set()
     if len(held) < 2:
-        return []
-    found = []
+        return found
     for word in set.intersection(*(set(counts) for counts in held)):
         shares = [counts[word] / many for counts, many in zip(held, size, strict=True)]
         if min(shares) >= EVEN * max(shares):
-            found.append(word)
+            found.add(word)
     return found
 
 

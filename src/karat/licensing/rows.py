@@ -22,6 +22,7 @@ from karat.models.rights import (
     STRICTNESS,
     UNKNOWN_MODEL,
     Rights,
+    Training,
     find_rule,
     rights_of,
     table,
@@ -85,7 +86,7 @@ class Licences:
         names += [self._rewards[name] for name in sorted(graders) if name in self._rewards]
         if (stated := stated_licence(meta)) is not None:
             names.append(stated)
-        nobody = "yes" if responses or source in ("given", "human") else "unknown"
+        nobody: Training = "yes" if responses or source in ("given", "human") else "unknown"
         said = [one.training for one in rights] or [nobody]
         return list(dict.fromkeys(names)), max(said, key=STRICTNESS.index)
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from karat.errors import RecipeError, did_you_mean
+from karat.errors import KeyMissingError, RecipeError, did_you_mean
 from karat.models.prices import Price, Rates, check_price, find_rates
 from karat.models.rights import Rights, rights_of
 from karat.models.services import (
@@ -117,16 +117,26 @@ class ModelSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         """The model and its fallbacks, in the order they are asked."""
         return (self, *self.fallbacks)
 
-    def check(self) -> None:
-        """Raises: RecipeError when the model, or a fallback, could not be called."""
+    def check(self, lacking: list[str] | None = None) -> None:
+        """Raises: RecipeError when the model, or a fallback, could not be called.
+
+        For want of a key only, that is added to `lacking`, where there is such a list.
+        """
         self.check_written()
         for spec in self.route():
-            if spec.key_env is not None and not os.environ.get(spec.key_env):
-                raise RecipeError(
-                    f"the key variable {spec.key_env} is not set; export it, or name another in "
-                    "key_env"
-                )
-            load_wire(spec.format).check(spec)
+            try:
+                spec._check_here()
+            except KeyMissingError as error:
+                if lacking is None:
+                    raise
+                lacking.append(str(error))
+
+    def _check_here(self) -> None:
+        if self.key_env is not None and not os.environ.get(self.key_env):
+            raise KeyMissingError(
+                f"the key variable {self.key_env} is not set; export it, or name another in key_env"
+            )
+        load_wire(self.format).check(self)
 
     def check_written(self) -> None:
         """Raises: RecipeError for what is wrong wherever it runs, whatever keys are set."""

@@ -1,10 +1,10 @@
 """A run's data and papers on the Hugging Face Hub, in one commit.
 
-First all is made and checked here, then the Hub is asked what it has, and only then, when a person
-has seen what goes where and who will be able to read it, anything is sent. Given away are accepted
-rows, exports and papers: never the journal, which holds prompts and costs, nor the recipe. What an
-earlier push left behind and this run no longer makes is removed in the same commit, because rows of
-another recipe beside a card that does not know them are worse than none.
+First all is made and checked here, then the Hub is asked what it has, which takes a token, and only
+then, when a person has seen what goes where and who will be able to read it, anything is sent.
+Given away are accepted rows, exports and papers: never the journal, which holds prompts and costs,
+nor the recipe. What an earlier push left behind and this run no longer makes is removed in the same
+commit, because rows of another recipe beside a card that does not know them are worse than none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import yaml
 
 from karat.errors import KaratError, RecipeError, RunError
 from karat.licensing import Solved, solve_run
+from karat.licensing.solved import Finding
 from karat.publishing.card import card
 from karat.publishing.croissant import croissant
 from karat.publishing.eu_summary import eu_summary
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
+HUB = "https://huggingface.co"
 PROV = "prov.json"
 LEAST_WORDS = 3  # of the sentence that a blocker is set aside with
 _REPO = re.compile(r"(?:[\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
@@ -42,14 +44,15 @@ _REPO = re.compile(r"(?:[\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 
 def prepare(
     run: Run, repo: str, folder: Path, *, what: Sequence[str] = (), private: bool = True,
-    anyway: str = "", endpoint: str | None = None,
+    anyway: str = "", endpoint: str | None = None, stopped: Callable[[Parcel], None] | None = None,
 ) -> Parcel:  # fmt: skip
     """Makes the parcel, its papers in `folder`, and asks the Hub what it has; sends nothing.
 
     `what` names exports, by default all. The papers are those in the run's folder papers/, where a
     person may have filled in the blanks, else new ones. `anyway` sets blockers aside, in a sentence
-    that goes into the commit. Raises: RecipeError for what has to be put right here, RunError for
-    what the Hub says.
+    that goes into the commit. `stopped` is shown the parcel, as far as it is known here, where it
+    ends before the Hub is asked. Raises: RecipeError for what has to be put right here, RunError
+    for what the Hub says.
     """
     if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo:
         raise RecipeError(f"'{repo}' is no name on the Hub; write it as owner/name or name")
@@ -57,8 +60,17 @@ def prepare(
     if not run.report["rows"]["accepted"]:
         raise RecipeError(f"{run.path} accepted no row: there is nothing to push")
     solved = solve_run(run)
-    _check_blockers(solved, anyway)
-    api = _api(endpoint)
+    try:
+        _check_blockers(solved, anyway)
+        api = _api(endpoint)
+    except RecipeError:
+        if stopped is not None:
+            address = f"{endpoint or HUB}/datasets/{repo if '/' in repo else f'…/{repo}'}"
+            files += _papers(run, files, folder, f"{address}/resolve/main", what)
+            draft = Parcel(repo, address, private, None, files, [], None, run.report["name"])
+            draft.blockers = [_told(one) for one in solved.blockers]
+            stopped(draft)
+        raise
     if "/" not in repo:
         repo = f"{_asked(api, lambda: api.whoami())['name']}/{repo}"
     parent, held, private, exists = _look(api, repo, private)
@@ -102,14 +114,15 @@ def _check_blockers(solved: Solved, anyway: str) -> None:
     if anyway and len(anyway.split()) < LEAST_WORDS:
         raise RecipeError("--anyway takes a sentence that says why; it goes into the commit")
     if not anyway:
-        told = "; ".join(
-            f"{one.licence}: {one.text.rstrip('.')} ({causes(one.causes)})"
-            for one in solved.blockers
-        )
+        told = "; ".join(map(_told, solved.blockers))
         raise RecipeError(
             f"not pushed, because terms stand in the way: {told}. Leave these rows out, or say why "
             "it may be published all the same: --anyway 'SENTENCE'"
         )
+
+
+def _told(blocker: Finding) -> str:
+    return f"{blocker.licence}: {blocker.text.rstrip('.')} ({causes(blocker.causes)})"
 
 
 # --- papers --------------------------------------------------------------------------------------
@@ -177,7 +190,10 @@ def _api(endpoint: str | None) -> HfApi:
     except ImportError:
         raise RecipeError("pushing needs huggingface_hub: pip install 'karat[hub]'") from None
     if not get_token():
-        raise RecipeError("the Hub needs a token that may write: export HF_TOKEN, or hf auth login")
+        raise RecipeError(
+            "nothing was sent: the Hub needs a token of yours that may write; make one at "
+            "https://huggingface.co/settings/tokens, then export HF_TOKEN with it, or hf auth login"
+        )
     return HfApi(endpoint=endpoint)
 
 

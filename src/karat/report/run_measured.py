@@ -193,7 +193,7 @@ def _diversity(run: _Run) -> Measured:
     if "vendi_embedding" in found:
         return Measured(
             "Diversity of prompts", "yes",
-            f"effective number of prompts (Vendi score, at most 256) {found['vendi_embedding']:.3g}",
+            f"effective number {found['vendi_embedding']:.3g} (Vendi score, at most 256)",
         )  # fmt: skip
     return Measured("Diversity of prompts", "no", "no accepted prompt to measure")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from karat.report.recommendation import plain
+from karat.report.run_scores import in_order
 from karat.report.visible import visible
 from karat.row import Response, Row
 
@@ -19,7 +20,7 @@ FACTS = ("topic", "macro_topic", "task", "persona", "difficulty", "file", "langu
 
 class ShownAnswer(NamedTuple):
     """`score` is the one that answers were ranked by. `kept` is None where nothing chose. `scores`
-    are (name, value)."""
+    are (reward, its attributes with their values)."""
 
     head: str
     score: str
@@ -60,14 +61,23 @@ def shown_row(row: Row, ranking: str | None = None) -> ShownRow:
 
 
 def _answer(place: int, response: Response, ranking: str | None) -> ShownAnswer:
-    scores = [(visible(key, NAME), plain(value)) for key, value in response.scores.items()]
     ranked = response.scores.get(ranking or "")
     note = {"length": "cut off at max_tokens"}.get(response.finish_reason, "")
     return ShownAnswer(
         f"{place + 1}. {visible(response.model or 'as given', NAME)}",
         "" if ranked is None else plain(ranked),
-        visible(response.content, ANSWER), response.kept, scores[:MOST_SCORES], note,
+        visible(response.content, ANSWER), response.kept, _scores(response, ranking), note,
     )  # fmt: skip
+
+
+def _scores(response: Response, ranking: str | None) -> list[tuple[str, str]]:
+    """By reward, so that its name stands once."""
+    found: dict[str, list[str]] = {}
+    for key in in_order(response.scores, ranking)[:MOST_SCORES]:
+        reward, _, attribute = key.rpartition(".")
+        said = f"{visible(attribute, NAME)} {plain(response.scores[key])}"
+        found.setdefault(visible(reward, NAME), []).append(said)
+    return [(reward, " · ".join(said)) for reward, said in found.items()]
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:

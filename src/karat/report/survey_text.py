@@ -32,7 +32,7 @@ def headline(found: Survey) -> str:
     """How much was surveyed, and its first figure in words."""
     rows, value = found.measures["rows"], found.measures["vendi_embedding"]
     many = f"{rows:,} {plural(found.on, rows)}"
-    return f"{many}, effective number by meaning (Vendi score) {value:.3g}"
+    return f"{many}, in meaning as varied as {value:.3g} wholly different ones"
 
 
 def plural(on: str, count: int) -> str:

@@ -124,6 +124,7 @@ def serve(options: Options, tell: Tell) -> None:
     desk = Desk(settings, gateway)
     _log(options)
     url = f"http://{_shown(settings)}"
+    gateway.lock.tell(url)
     tell = _unbroken(tell)
     running = server(desk, tell)
     for line in said(desk, url, config):

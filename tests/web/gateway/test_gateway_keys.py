@@ -248,8 +248,16 @@ def test_the_commands(tmp_path):
     assert "sha256" not in one
     code, _, said = karat("key", "remove", "taem", *where)
     assert (code, said) == (2, "error: no key 'taem'; did you mean 'team'?\n")
-    assert karat("key", "remove", "team", *where)[0] == 0
-    assert "No keys yet" in karat("key", "list", *where)[1]
+    karat("key", "add", "other", *where)
+    assert karat("key", "remove", "other", *where) == (0, "The key 'other' is gone.\n", "")
+    code, out, said = karat("key", "remove", "team", *where)
+    assert (code, out) == (0, "The key 'team' is gone.\n")
+    assert "running and had a key goes on asking for one" in said
+    assert "started now asks for none" in said
+    out = karat("key", "list", *where)[1]
+    assert out.startswith("No keys any more")
+    assert "started now asks for none" in out
+    assert "No keys yet" in karat("key", "list", "--runs", tmp_path / "other")[1]
 
 
 @pytest.mark.parametrize("option", ["--budget=0", "--budget=-1", "--budget=nan", "--expires=0",

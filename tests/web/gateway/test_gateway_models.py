@@ -7,10 +7,11 @@ import asyncio
 import openai
 import pytest
 from conftest import wait_for
-from gated import ASK, ask, gated
+from gated import ASK, ask, gated, made, refusal, using
 from wired import Upstream, Wired
 
 from karat.models.services import parse_service
+from karat.web.gateway.listing import MOST, instead
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_many_at_once(world):
 
 def test_the_list_and_one_of_it(world, monkeypatch):
     client = world.client
-    monkeypatch.setattr("karat.web.gateway.models.KEPT_S", 0)
+    monkeypatch.setattr("karat.web.gateway.listing.KEPT_S", 0)
     names = [one.id for one in client.models.list()]
     assert names[0] == "loop"
     assert "embedded/smollm2-135m" in names
@@ -43,6 +44,29 @@ def test_the_list_and_one_of_it(world, monkeypatch):
     assert client.models.retrieve("embedded/smollm2-135m").id == "embedded/smollm2-135m"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nothing")
+
+
+def test_who_asks_for_another_model_hears_which_there_are(tmp_path):
+    with Wired(tmp_path) as wired:  # without a config
+        listed = [one.id for one in using(wired).models.list() if "helpsteer2" not in one.id]
+        near = refusal(wired, "any", openai.NotFoundError, model="smollm")
+        assert "no model 'smollm'; did you mean 'embedded/smollm2-135m'?" in str(near)
+        far = str(refusal(wired, "any", openai.NotFoundError, model="zzz"))
+        assert far.count("embedded/") == min(len(listed), MOST) >= 2
+        own = made(wired, models=("teacher", "embedded/mini*"))
+        told = str(refusal(wired, own, openai.PermissionDeniedError, model="zzz"))
+        assert "embedded" not in told
+        free = made(wired, "free", models=("zzz", "embedded/mini*"))
+        told = str(refusal(wired, free, openai.NotFoundError, model="zzz"))
+        assert "there is: embedded/minilm-static" in told
+        assert "smollm2" not in told
+
+
+def test_of_thousands_of_models_a_few_are_named():
+    known = [f"far/{number:04}" for number in range(3000)]
+    assert instead("zzz", known).endswith("and 2,992 more, which /v1/models lists")
+    assert instead("far/0123", known) == "did you mean 'far/0123'?"
+    assert instead("zzz", []) == "there are none that you may use"
 
 
 def test_hostile_text_comes_as_it_is(tmp_path):

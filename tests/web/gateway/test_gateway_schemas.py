@@ -65,9 +65,11 @@ def test_prose_twice_is_an_error_that_says_what_it_cost(held: Gated, stream: boo
 
 
 def test_what_failed_is_booked(tmp_path: Path) -> None:
-    with gated(tmp_path, {"answer": lambda *_: PROSE}) as (client, wired, _):
-        with pytest.raises(openai.InternalServerError):
-            client.chat.completions.create(**ASK, response_format=FORM)
+    with (
+        gated(tmp_path, {"answer": lambda *_: PROSE}) as (client, wired, _),
+        pytest.raises(openai.InternalServerError),
+    ):
+        client.chat.completions.create(**ASK, response_format=FORM)
     assert [cost for (cost,) in wired.ledger("cost_nano")] == [COST_NANO, COST_NANO]
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from karat.errors import ProviderError, RecipeError
+from karat.errors import KeyMissingError, ProviderError, RecipeError
 from karat.models.asks import (
     CompleteRequest,
     DecideReply,
@@ -46,7 +46,7 @@ def check_reachable(spec: ModelSpec) -> None:
             "http://127.0.0.1:8000/v1"
         )
     if spec.base_url is None and not service.local and not key_of(spec, service):
-        raise RecipeError(
+        raise KeyMissingError(
             f"model '{spec.model}' needs {' or '.join(service.key_env)}; export it, name another "
             "variable in key_env, or say base_url for a server of your own"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from karat.costs import Line
 from karat.errors import KaratError
@@ -44,6 +44,12 @@ class Budget(NamedTuple):
     def state(self) -> str:
         """good, near or over."""
         return "over" if self.share >= 1 else "near" if self.share >= NEAR else "good"
+
+
+    def tree(self) -> dict[str, Any]:
+        """As columns of a file."""
+        found = {name: value for name, value in self._asdict().items() if name != "href"}
+        return {**found, "share": self.share, "state": self.state}
 
 
 def budgets(books: Ledgers, desk: Desk) -> list[Budget]:

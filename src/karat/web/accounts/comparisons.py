@@ -25,6 +25,9 @@ from karat.web.runs.files import is_inside
 from karat.web.shelf import as_slug, name_of
 
 FILE, PAGE = "compare.json", "compare.html"
+INTERVALS = (
+    "accepted_share", "quality", "quality_all", "cost_per_prompt", "cost_per_accepted", "seconds",
+)  # fmt: skip
 MOST = 20  # shown, the newest
 MOST_BYTES = 8 * 2**20
 
@@ -98,6 +101,26 @@ def read(file: Path) -> Comparison:
     if file.stat().st_size > MOST_BYTES:
         raise ValueError(f"{file.name} is no comparison")
     return msgspec.convert(_open_ends(orjson.loads(file.read_bytes())), Comparison)
+
+
+def lines(found: Comparison) -> list[dict[str, Any]]:
+    """A line for each candidate, best first; an interval as three columns."""
+    made = []
+    for place, one in enumerate(found.candidates, 1):
+        row: dict[str, Any] = {"comparison": found.name, "by": found.by, "place": place}
+        for name, value in msgspec.to_builtins(one).items():
+            if name in INTERVALS:
+                ends = value or {}
+                row |= {f"{name}{end and '_'}{end}": _number(ends.get(end or "value"))
+                        for end in ("", "low", "high")}  # fmt: skip
+            else:
+                row[name] = value
+        made.append(row)
+    return made
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _open_ends(value: Any) -> Any:

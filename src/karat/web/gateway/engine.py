@@ -31,6 +31,7 @@ from karat.web.gateway.asked import Caller as Caller
 from karat.web.gateway.asked import Figures as Figures
 from karat.web.gateway.config import Config
 from karat.web.gateway.keys import FOLDER, Key, Keyring
+from karat.web.gateway.listing import Listing, instead
 from karat.web.gateway.purse import Purse
 from karat.web.gateway.refusals import Refused as Refused
 from karat.web.gateway.refusals import not_found
@@ -47,7 +48,8 @@ class Gateway:
     """What all requests share. `close` after the last of them, in the event loop that served them.
 
     `client` is karat's client, `graders` the rewards by name, `desk` where they are asked,
-    `keyring` the virtual keys, `unnamed` the models that no config names. Who brings no key is
+    `keyring` the virtual keys, `unnamed` the models that no config names, `listing` those that can
+    be reached from here, `lock` what keeps a second server away. Who brings no key is
     `local`, and who asks on the server's own page `playground`. `token` is accepted as a key
     without limits; where there is one, or any key, every request must bring one. `log_bodies`:
     prompts and answers are kept.
@@ -61,8 +63,8 @@ class Gateway:
         self.run = Run(runs / FOLDER)
         self.config = config or Config()
         self.token, self.log_bodies, self.limit_s = token, log_bodies, limit_s
-        self._lock = Lock(self.run)
-        self._lock.__enter__()
+        self.lock = Lock(self.run, "--runs")
+        self.lock.__enter__()
         try:
             _close_to_others(self.run)
             self.journal = Journal(self.run.journal)
@@ -72,13 +74,14 @@ class Gateway:
             self._by_token = Caller("token")
             self.purse = Purse(budget_usd, self._spent_by_all(), "the server")
         except BaseException:
-            self._lock.__exit__()
+            self.lock.__exit__()
             raise
         self.client = Client(dict(self.config.models), self.journal, self.purse)
         self.telemetry = listen(self.journal)
         self.graders = Graders(self.config.rewards, self.config.folder, self.config.providers)
         self.desk = Desk(self.client, self.graders.get, self._for_reward)
         self.unnamed = Unnamed(self.client, self.config)
+        self.listing = Listing()
         self._allowed = set[str]()  # of the models that rewards ask
         self._connecting: dict[str, asyncio.Future[None]] = {}
 
@@ -91,7 +94,7 @@ class Gateway:
                 await asyncio.to_thread(self.telemetry.close)
             await self.journal.close()
         finally:
-            self._lock.__exit__()
+            self.lock.__exit__()
 
     # --- who asks ------------------------------------------------------------------------------
 
@@ -149,9 +152,9 @@ class Gateway:
     async def _connect(self, name: str, caller: Caller) -> None:
         """Once, however many ask at the same time: reading an embedded model's file takes long."""
         if "/" not in name and name not in self.client.models:
-            mine = [one for one in self.config.models if caller.may_use(one)]
             short = name[:MOST_NAME]  # to find what is near takes long for a long one
-            raise not_found(short, f"no model '{short}'; {did_you_mean(short, mine)}")
+            near = await asyncio.to_thread(instead, short, await self._named(caller))
+            raise not_found(short, f"no model '{short}'; {near}")
         under_way = self._connecting.get(name)
         if under_way is None:
             under_way = asyncio.ensure_future(self._connect_one(name))
@@ -161,6 +164,15 @@ class Gateway:
             await asyncio.shield(under_way)
         except RecipeError as error:
             raise not_found(name, str(error)) from None
+
+    async def _named(self, caller: Caller) -> list[str]:
+        """The models that `/v1/models` lists to this caller."""
+        try:
+            reached = await self.listing.names()
+        except RecipeError:  # a config.toml that cannot be read
+            reached = []
+        named = dict.fromkeys([*self.config.models, *reached])
+        return [one for one in named if caller.may_use(one)]
 
     def _connected(self, name: str, done: asyncio.Future[None]) -> None:
         self._connecting.pop(name, None)

@@ -181,13 +181,17 @@ def add(
     return secret
 
 
-def remove(folder: Path, name: str) -> None:
-    """Takes a key away; what it cost stays in the ledger. Raises: RecipeError, RunError."""
+def remove(folder: Path, name: str) -> int:
+    """Takes a key away and says how many are left; what it cost stays in the ledger.
+
+    Raises: RecipeError, RunError.
+    """
     with _changing(folder) as keys:
         left = [one for one in keys if one.name != name]
         if len(left) == len(keys):
             raise RecipeError(f"no key '{name}'; {did_you_mean(name, [k.name for k in keys])}")
         keys[:] = left
+    return len(left)
 
 
 @contextmanager

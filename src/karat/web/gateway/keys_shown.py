@@ -8,14 +8,22 @@ from typing import Any
 
 import orjson
 
+# What a server without keys does, which is not what one does whose keys are gone.
+NONE_LEFT = (
+    "A server that is running and had a key goes on asking for one; one that is started now asks "
+    "for none, unless it has a token, or its --config has keys."
+)
+
 
 def as_json(found: Sequence[dict[str, Any]]) -> str:
     """One object a key; money in dollars, times in Unix seconds, null for what has no limit."""
     return orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """A line a key."""
+def table(found: Sequence[dict[str, Any]], *, had: bool = False) -> str:
+    """A line a key. `had`: where there is none, there was one."""
+    if not found and had:
+        return f"No keys any more; `karat key add NAME` makes one. {NONE_LEFT}"
     if not found:
         return "No keys yet; `karat key add NAME` makes one."
     lines = [("name", "spent", "budget", "models", "expires")]

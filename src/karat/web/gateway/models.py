@@ -1,55 +1,23 @@
 """`/v1/models`: what a key may ask here.
 
 The config's own names come first; then every model of a service that can be reached from this
-machine, which is looked up at most once a minute: servers here are asked, hosted ones are not.
+machine.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Any
 
 from starlette.types import Scope
 
-from karat import reachable
 from karat.web.gateway.door import Reply, dumps
 from karat.web.gateway.engine import Asked, Caller, Gateway
 from karat.web.gateway.grading import reward_entries
 from karat.web.gateway.refusals import not_found
 
-KEPT_S = 60.0
-
-
-class Listing:
-    """The models that can be reached, remembered for a while."""
-
-    def __init__(self) -> None:
-        self._found: list[str] = []
-        self._at: float | None = None
-        self._looking = asyncio.Lock()
-
-    async def names(self) -> list[str]:
-        """Names as provider/name."""
-        async with self._looking:
-            now = time.monotonic()
-            if self._at is None or now - self._at > KEPT_S:
-                self._found = await asyncio.to_thread(_reached)
-                self._at = now
-            return self._found
-
-
-def _reached() -> list[str]:
-    """Raises: RecipeError for a config.toml that cannot be read."""
-    services = [one for one in reachable.reach() if one.ready]
-    return [known.model for known in reachable.find_models("", services) if known.ready]
-
 
 class Models:
     """The list and its entries."""
-
-    def __init__(self) -> None:
-        self._reached = Listing()
 
     async def serve(self, asked: Asked, body: bytes, scope: Scope) -> Reply:
         """The list."""
@@ -66,7 +34,7 @@ class Models:
 
     async def _entries(self, gateway: Gateway, caller: Caller) -> list[dict[str, Any]]:
         found = {name: spec.provider for name, spec in gateway.config.models.items()}
-        for name in await self._reached.names():
+        for name in await gateway.listing.names():
             found.setdefault(name, name.partition("/")[0])
         entries = [_entry(name, owner) for name, owner in found.items() if caller.may_use(name)]
         return [*entries, *reward_entries(gateway, caller)]

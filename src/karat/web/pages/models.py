@@ -20,13 +20,13 @@ from karat.errors import RecipeError, did_you_mean
 from karat.report.run_parts import duration, section
 from karat.web import respond
 from karat.web.accounts import charts, words
-from karat.web.accounts.budgets import budgets
+from karat.web.accounts.budgets import Budget, budgets
 from karat.web.accounts.calls import Asked, asked_of, latest
-from karat.web.accounts.comparisons import FILE, PAGE, comparisons, folder_of
+from karat.web.accounts.comparisons import FILE, PAGE, comparisons, folder_of, lines, read
 from karat.web.accounts.ledgers import View, ledgers
 from karat.web.addresses import given, query, run_page
 from karat.web.desk import desk
-from karat.web.tables import table
+from karat.web.tables import check_form, table
 
 respond.templates().filters["took"] = lambda ms: "–" if ms is None else duration(ms)
 NAV = ("Models", "/models", 40)
@@ -59,7 +59,7 @@ def _shown(request: Request, view: View) -> dict[str, Any]:
     found = books.costs(view)
     href = words.calls_href(view.by, view, named)
     by_day = words.calls_href("model" if view.by == "day" else view.by, view, named)
-    mine = [one for one in budgets(books, own) if not view.run or f"run={view.run}" in one.href]
+    mine = _budgets(request, view.run)
     return {
         "ledgers": every, "titles": words.TITLES, "found": found,
         "rows": words.table_rows(found, view, href, named),
@@ -71,6 +71,18 @@ def _shown(request: Request, view: View) -> dict[str, Any]:
         "comparisons": [] if view.run else comparisons(books, own.settings.root),
         "query": query(by="" if view.by == View().by else view.by, since=view.since, run=view.run),
     }  # fmt: skip
+
+
+def _budgets(request: Request, run: str) -> list[Budget]:
+    """All, or those of one run."""
+    every = budgets(ledgers(request), desk(request))
+    return [one for one in every if not run or f"run={run}" in one.href]
+
+
+async def budgets_file(request: Request) -> Response:
+    run = given(request.query_params, ("run",)).get("run", "")
+    found = await asyncio.to_thread(_budgets, request, run)
+    return table("budgets", [one.tree() for one in found], request.path_params["form"])
 
 
 async def download(request: Request) -> Response:
@@ -134,11 +146,20 @@ async def comparison(request: Request) -> Response:
 
 
 async def comparison_file(request: Request) -> Response:
-    root = desk(request).settings.root
-    folder = await asyncio.to_thread(folder_of, root, request.path_params["slug"])
+    """compare.json as it is; as a table, a line for each candidate."""
+    root, form = desk(request).settings.root, request.path_params["form"]
+    slug = request.path_params["slug"]
+    check_form(form)
+    folder = await asyncio.to_thread(folder_of, root, slug)
     if folder is None:
         raise HTTPException(404, "There is no such comparison here")
-    return FileResponse(folder / FILE, filename=FILE, media_type="application/json")
+    if form == "json":
+        return FileResponse(folder / FILE, filename=FILE, media_type="application/json")
+    try:
+        found = await asyncio.to_thread(read, folder / FILE)
+    except (OSError, ValueError):
+        raise HTTPException(409, f"{FILE} is not as karat compare writes it") from None
+    return table(f"{slug}-candidates", lines(found), form)
 
 
 ROUTES = [
@@ -146,6 +167,7 @@ ROUTES = [
     Route("/models.{form}", download),
     Route("/models/calls", calls),
     Route("/models/calls.{form}", calls_file),
-    Route("/models/comparison/{slug}.json", comparison_file),
+    Route("/models/budgets.{form}", budgets_file),
+    Route("/models/comparison/{slug}.{form}", comparison_file),
     Route("/models/comparison/{slug}", comparison),
 ]

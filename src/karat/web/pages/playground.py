@@ -6,10 +6,11 @@ the models are asked. All that is asked stands in the page's address.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
+import pyarrow as pa
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,9 +24,9 @@ from karat.web import respond
 from karat.web.desk import desk
 from karat.web.gateway import grading
 from karat.web.gateway.engine import Gateway
-from karat.web.gateway.models import Listing
 from karat.web.gateway.refusals import Refused
 from karat.web.side_by_side import MOST_MODELS, Question, answers, estimate
+from karat.web.tables import table
 from karat.wording import explain
 
 NAV = ("Playground", "/playground", 50)
@@ -33,7 +34,14 @@ CLOSED = (
     "This gateway has keys, and a page has none: start `karat serve` with a token "
     "(--new-token FILE) and log in with it to use the playground"
 )
+Row = dict[str, str | int | float | bool | None]
 FIRST = 2  # models that are chosen where an address names none
+
+
+class Shown(msgspec.Struct, forbid_unknown_fields=True):
+    """The answers on the page, a line each."""
+
+    rows: Annotated[list[Row], msgspec.Meta(max_length=MOST_MODELS)]
 
 
 async def view(request: Request) -> Response:
@@ -51,7 +59,7 @@ async def choices(request: Request) -> Response:
     named = [{"name": name, "note": spec.model} for name, spec in gateway.config.models.items()]
     known = {*(one["name"] for one in named), f"embedded/{TABLE}"}  # which embeds and does not chat
     try:
-        reached = await desk(request).own(Listing, Listing).names()
+        reached = await gateway.listing.names()
     except RecipeError:
         reached = []  # a config.toml that cannot be read; the models of the server's config stay
     named += [{"name": name, "note": ""} for name in reached if name not in known]
@@ -62,8 +70,13 @@ async def choices(request: Request) -> Response:
 
 
 def _rewards(gateway: Gateway) -> list[dict[str, Any]]:
+    """One that the config calls by a name of its own is there by that name only."""
+    own = gateway.config.rewards.values()
+    named = {one if isinstance(one, str) else (one or {}).get("reward") for one in own}
     found = []
     for name in grading.names(gateway, gateway.playground):
+        if name in named and name not in gateway.config.rewards:
+            continue
         try:
             scales = gateway.graders.get(name).attributes
         except RecipeError:
@@ -86,6 +99,16 @@ async def ask(request: Request) -> Response:
     if not question.prompt.strip():
         raise HTTPException(400, "the prompt is empty; write one")
     return respond.events(answers(_gateway(request), question))
+
+
+async def kept(request: Request) -> Response:
+    """The answers that are shown, sent back to be kept as a file."""
+    _gateway(request)
+    try:
+        shown = msgspec.json.decode(await request.body(), type=Shown)
+        return table("playground", shown.rows, request.path_params["form"])
+    except (msgspec.DecodeError, UnicodeError, pa.ArrowException) as error:
+        raise HTTPException(400, f"these are no answers of the playground: {error}") from None
 
 
 def _gateway(request: Request) -> Gateway:
@@ -126,4 +149,5 @@ ROUTES = [
     Route("/playground/choices.json", choices),
     Route("/playground/estimate", worst, methods=["POST"]),
     Route("/playground/ask", ask, methods=["POST"]),
+    Route("/playground/answers.{form}", kept, methods=["POST"]),
 ]

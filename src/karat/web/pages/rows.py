@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -30,7 +31,7 @@ from karat.web.rows.lineage import steps_of
 from karat.web.rows.listing import candidates, listing, needs_index
 from karat.web.rows.search import Search
 from karat.web.shelf import Place
-from karat.web.tables import attachment, check_form, parquet_pieces, sent
+from karat.web.tables import attachment, check_form, sent
 
 WAIT_S = 0.7  # for an index that a view needs
 SEARCH_S = 4.0  # a page's search for a text
@@ -104,9 +105,7 @@ async def download(request: Request) -> Response:
     held = await _held(request, place)
     engine, making = await _engine(request, place, held, view)
     if engine is None and (needs_index(held, view) or form == "csv"):
-        share = making.share if making else 0.0
-        raise HTTPException(503, f"The filters of this run are being prepared ({share:.0%} done)",
-                            {"retry-after": "2"})  # fmt: skip
+        raise _not_yet(making)
     if engine is not None:
         check(view, engine.names)
     stop = Stop(DOWNLOAD_S)
@@ -115,21 +114,20 @@ async def download(request: Request) -> Response:
         batches = downloads.found(held, Search(held, view.filter.q, places), stop)
     else:
         batches = downloads.batches(held, places, stop)
-    with held.parts[0].open() as file:
-        shape = file.schema_arrow.remove_metadata()
-    name = f"{place.run.path.resolve().name}-rows"
-    return sent(name, _made(form, batches, shape, engine), form)
+    return _file(f"{place.run.path.resolve().name}-rows", form, batches, held, engine)
 
 
-def _made(
-    form: str, batches: Iterator[pa.RecordBatch], shape: pa.Schema, engine: Engine | None
-) -> Iterator[bytes]:
-    if form == "parquet":
-        return parquet_pieces((batch.cast(shape) for batch in batches), shape)
-    if form == "json":
-        return downloads.json(batches)
-    assert engine is not None
-    return downloads.csv(batches, shape, engine.names)
+def _file(
+    name: str, form: str, batches: Iterator[pa.RecordBatch], held: Holding, engine: Engine | None
+) -> Response:
+    names = engine.names if engine is not None else None
+    return sent(name, downloads.pieces(held, form, batches, names), form)
+
+
+def _not_yet(making: Making | None) -> HTTPException:
+    share = making.share if making else 0.0
+    said = f"The filters of this run are being prepared ({share:.0%} done)"
+    return HTTPException(503, said, {"retry-after": "2"})
 
 
 class Whole(Convertor[str]):
@@ -151,11 +149,12 @@ register_url_convertor("whole", Whole())
 
 
 async def row(request: Request) -> Response:
-    """One row with its lineage; with `.json` behind its id, as a file."""
+    """One row with its lineage; with `.json` behind its id as a file, `.csv` and `.parquet` are of
+    the row alone."""
     place = _place(request)
     view = read(request.query_params.multi_items(), NEAR)
     held = await _held(request, place)
-    engine, _ = await _engine(request, place, held, None)
+    engine, making = await _engine(request, place, held, None)
     if engine is not None:
         check(view, engine.names)
     identity = request.path_params["identity"]
@@ -171,12 +170,17 @@ async def row(request: Request) -> Response:
     one, form, made, line = await _answered(request, work, 40.0 if asked.get("look") else 10.0)
     if form == "json":
         return _as_file(made, line)
+    if form:
+        if engine is None and form == "csv":
+            raise _not_yet(making)
+        alone = downloads.batches(held, np.array([one.place]), Stop(DOWNLOAD_S))
+        return _file(f"row-{made.row.id}", form, alone, held, engine)
     return respond.page(
         request, "row.html", place=place, view=view, one=one, made=made, query=query,
         recipe=steps_of(place.run), visits=single.visits(made), href=facets.href(place.slug, view),
         back=_back(place, view, one.number), texts=facets.texts(made.row), most=shown.MOST,
         text_href=run_page(place.slug, f"/text/{quoted(made.row.id)}", at=one.place),
-        json_href=run_page(place.slug, f"/row/{quoted(made.row.id)}.json", at=one.place),
+        file_href=run_page(place.slug, f"/row/{quoted(made.row.id)}"),
         look_href=_looking(request),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from karat.report.run_sample import prompt_map
 from karat.report.run_scores import score_charts
 from karat.report.visible import visible
 from karat.web import respond
-from karat.web.addresses import row_page, run_page
+from karat.web.addresses import calls_page, row_page, run_page
 from karat.web.desk import desk
 from karat.web.rows.keeper import prepare
 from karat.web.runs.files import files
@@ -91,7 +92,7 @@ def _page(request: Request) -> Response:
         **dict.fromkeys(NAMES, ""), **made,
         "files": _tried(seen, "exports", lambda: files(place.run, seen.report), plain=True),
         "recipe": _recipe_text(seen),
-        "called": bool(parts["models"]),
+        "called": bool(parts["models"]), "calls": calls_page(run=slug),
     }  # fmt: skip
     return respond.page(request, "run.html", **values)
 
@@ -218,8 +219,9 @@ def _kept(seen: Seen, name: str, make: Callable[[Seen], str]) -> str:
 
 def _best(seen: Seen) -> str:
     assert seen.report is not None
-    found = curves_of(seen.place.run, seen.report)
-    return str(section("best", found)) if found else ""
+    found, slug = curves_of(seen.place.run, seen.report), seen.place.slug
+    rows = partial(run_page, slug, "/rows")
+    return str(section("best", found, lambda by: rows(sort=by))) if found else ""
 
 
 def _map(seen: Seen) -> str:

@@ -18,7 +18,7 @@ from karat.web.rows.engine import Stop
 from karat.web.rows.files import Holding, Places
 from karat.web.rows.flat import Names, facts
 from karat.web.rows.search import Search
-from karat.web.tables import csv_pieces, json_pieces
+from karat.web.tables import csv_pieces, json_pieces, parquet_pieces
 
 AT_ONCE = 256
 # The columns of CSV: of the row, its texts, its facts; scores follow.
@@ -62,6 +62,20 @@ def found(held: Holding, search: Search, stop: Stop) -> Iterator[pa.RecordBatch]
         hits = np.array(search.hits[given:], np.int64)
         given += len(hits)
         yield from batches(held, hits, stop)
+
+
+def pieces(
+    held: Holding, form: str, rows: Iterator[pa.RecordBatch], names: Names | None
+) -> Iterator[bytes]:
+    """Rows as a file of a form; CSV needs the `names` of the index."""
+    with held.parts[0].open() as file:
+        shape = file.schema_arrow.remove_metadata()
+    if form == "parquet":
+        return parquet_pieces((batch.cast(shape) for batch in rows), shape)
+    if form == "json":
+        return json(rows)
+    assert names is not None
+    return csv(rows, shape, names)
 
 
 def json(rows: Iterator[pa.RecordBatch]) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from karat.web.rows.engine import Engine, Stop, Summary
 from karat.web.rows.files import Holding
 from karat.web.rows.listing import Listing
 from karat.web.rows.search import Search
+from karat.web.tables import TYPES
 
 LISTED = 8  # values of a facet on the page
 TITLES = {
@@ -188,11 +189,12 @@ def locate(
     held: Holding, engine: Engine | None, identity: str, asked: Mapping[str, str], view: View,
     stop: Stop, search: Callable[[], Search | None],
 ) -> tuple[One, str]:  # fmt: skip
-    """(the row with this id, the form it is asked for in: `json` where the id ends so).
+    """(the row with this id, the form it is asked for in where the id ends so, as in `.json`).
 
     Raises: RecipeError where no row has the id.
     """
-    for name, form in ((identity, ""), (identity.removesuffix(".json"), "json")):
+    ends = [form for form in TYPES if identity.endswith(f".{form}")]
+    for name, form in ((identity, ""), *((identity.removesuffix(f".{one}"), one) for one in ends)):
         twins = engine.find(name, stop) if engine is not None else held.find(name)
         if not twins:
             continue

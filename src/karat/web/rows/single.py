@@ -49,13 +49,15 @@ class Grade(msgspec.Struct):
 
 class Candidate(msgspec.Struct):
     """A response with its grades; `place` counts all candidates by the score rows were chosen by,
-    1 being the best."""
+    1 being the best. `equal` is the number of a kept one with the same score, where this one was
+    not kept."""
 
     number: int
     response: Response
     grades: list[Grade]
     place: int | None = None
     failed: list[str] = []
+    equal: int | None = None
 
 
 class Single(msgspec.Struct):
@@ -142,6 +144,10 @@ def candidates(
     ranked = sorted(filter(math.isfinite, ranks), reverse=True)
     order = {value: place for place, value in reversed([*enumerate(ranked, 1)])}
     failed = _failed(row)
+    kept: dict[float, int] = {}
+    for number, one in enumerate(row.responses):
+        if one.kept and by in one.scores:
+            kept.setdefault(one.scores[by], number)
     return [
         Candidate(
             number, response,
@@ -149,6 +155,7 @@ def candidates(
              if key in response.scores],
             order.get(response.scores.get(by, math.inf)),
             failed.get(number, []),
+            kept.get(response.scores.get(by, math.nan)) if response.kept is False else None,
         )
         for number, response in enumerate(row.responses)
     ]  # fmt: skip

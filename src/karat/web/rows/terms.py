@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from karat.rundir import Run
 Known = dict[str, Rights]
 GRADER = "a grader of the run"
 ITSELF = "the row itself"
+MOST_PARTS = 1000  # of one model in a recipe
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -99,11 +101,24 @@ def _read_recipe(path: Path, changed_ns: int) -> Known:
     found: Known = {}
     try:
         written = parse(path).get("models") or {}
-        for spec in [one for value in written.values() for one in parse_model(value).route()]:
+        plain = [value for value in written.values() if _is_small(value)]
+        for spec in [one for value in plain for one in parse_model(value).route()]:
             _add(found, spec.model, spec.rights())
     except (KaratError, AttributeError, KeyError, TypeError, ValueError):
         return {}  # a file that anybody may have written
     return found
+
+
+def _is_small(value: Any) -> bool:
+    """Whether it is no more than a model takes to say: a few aliases can stand for 10^9 words."""
+    waiting = [value]
+    for _ in range(MOST_PARTS):
+        if not waiting:
+            return True
+        one = waiting.pop()
+        inside = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        waiting += islice(inside, MOST_PARTS)
+    return False
 
 
 def _add(found: Known, model: str, said: Rights) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from karat.report.run_best_of import curves_of
 from karat.report.run_ledger import cost_lines, faults, model_lines, series
 from karat.web.runs.view import Seen, attempt, listed
 
@@ -82,7 +83,24 @@ def _scores_table(seen: Seen) -> Rows:
     return found
 
 
+def _best_table(seen: Seen) -> Rows:
+    """A line for each curve and k; `predicted` is what normal scores would give."""
+    found: Rows = []
+    for one in curves_of(seen.place.run, seen.whole) if seen.whole is not None else ():
+        for rung in (one.curve or {}).get("rungs", ()):
+            row = {"measured_by": one.source, "k": rung["k"], "kl_nats": rung["kl"]}
+            for name, score in (("grading", one.by), ("held", one.held_out)):
+                ends = rung[name] or {}
+                row |= {f"{name}_score": score, f"{name}_mean": ends.get("value"),
+                        f"{name}_low": ends.get("low"), f"{name}_high": ends.get("high")}
+            row |= {"grading_predicted": rung["predicted"],
+                    "held_predicted": rung["held_predicted"]}
+            found.append(row)
+    return found
+
+
 TABLES: dict[str, Callable[[Seen], Rows]] = {
     "models": _models_table, "costs": _costs_table, "errors": _errors_table,
     "series": _series_table, "funnel": _funnel_table, "scores": _scores_table,
+    "best": _best_table,
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import { keys as listKeys } from "/static/app.js";
 import { html, render, useEffect, useRef, useState } from "/static/vendor/preact.js";
 import { money, took } from "/static/figures.js";
-import { ask, asCsv, asJson, post, save, shown } from "/static/playground_stream.js";
+import { ask, asCsv, asJson, asRows, post, save, shown } from "/static/playground_stream.js";
 
 const MOST_IN_ADDRESS = 1500; // characters of a text: servers on the way cut longer addresses
 const NUMBERS = ["temperature", "top_p", "max_tokens", "seed"];
@@ -126,7 +126,17 @@ function Playground() {
   }, []);
 
   const keep = (form, type, write) => save(`playground.${form}`, type, write(sent.current, answers));
-  const problems = Object.entries(worst?.problems ?? {});
+  const keepParquet = async () => {
+    try {
+      const made = await post("/playground/answers.parquet", { rows: asRows(sent.current, answers) });
+      save("playground.parquet", "application/vnd.apache.parquet", await made.blob());
+    } catch (error) {
+      setSaid(error.message);
+    }
+  };
+  // What failed when it was asked says so itself, below.
+  const told = new Set(answers.filter((one) => one.error).map((one) => one.model));
+  const problems = Object.entries(worst?.problems ?? {}).filter(([name]) => !told.has(name));
   const ready = form.models.length && form.prompt.trim();
   return html`
     <form class="card pg-ask" onSubmit=${(event) => { event.preventDefault(); run(); }}>
@@ -152,7 +162,8 @@ function Playground() {
     ${answers.length > 0 && html`
       <p class="downloads">Keep these answers:${" "}
         <button class="btn-quiet" type="button" onClick=${() => keep("json", "application/json", asJson)}>JSON</button>
-        ${" "}<button class="btn-quiet" type="button" onClick=${() => keep("csv", "text/csv", asCsv)}>CSV</button></p>
+        ${" "}<button class="btn-quiet" type="button" onClick=${() => keep("csv", "text/csv", asCsv)}>CSV</button>
+        ${" "}<button class="btn-quiet" type="button" onClick=${keepParquet}>Parquet</button></p>
       <div class="pg-answers">${answers.map((one, at) => html`<${Answer} key=${at} one=${one} running=${running} />`)}</div>`}`;
 }
 

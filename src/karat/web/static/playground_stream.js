@@ -42,13 +42,17 @@ export function asJson(asked, answers) {
 }
 
 // One line an answer; every score has a column of its own.
-export function asCsv(asked, answers) {
-  const rows = answers.map((answer) => {
+export function asRows(asked, answers) {
+  return answers.map((answer) => {
     const { grades, ...line } = record(answer);
     for (const [reward, scores] of Object.entries(grades))
       for (const [name, value] of Object.entries(scores ?? {})) line[`${reward}.${name}`] = value;
     return { prompt: asked.prompt, system: asked.system ?? "", ...line };
   });
+}
+
+export function asCsv(asked, answers) {
+  const rows = asRows(asked, answers);
   const names = [...new Set(rows.flatMap(Object.keys))];
   const lines = [names, ...rows.map((row) => names.map((name) => row[name]))];
   return lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";

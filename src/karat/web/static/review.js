@@ -192,7 +192,7 @@ function attend() {
 }
 
 // Not while something is on its way: the form is that of the answer before.
-const idle = (run) => () => busy || !item || run();
+const idle = (run) => (event) => busy || !item || run(event);
 
 keys(
   rating
@@ -208,6 +208,8 @@ keys(
     : [
         ["a", "A is better", idle(() => sheet.decide("a"))],
         ["b", "B is better", idle(() => sheet.decide("b"))],
+        ["ArrowLeft", "the left one, A", idle((event) => sheet.point(event, "a"))],
+        ["ArrowRight", "the right one, B", idle((event) => sheet.point(event, "b"))],
         ["t", "neither: a tie", idle(() => sheet.decide("tie"))],
         ["x", "both are bad", idle(() => sheet.decide("bad"))],
         ["1 2 3", "slightly, clearly, by far"],

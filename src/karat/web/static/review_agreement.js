@@ -28,14 +28,19 @@ function agreementTable(title, lines) {
     head.append(made);
   }
   const body = table.createTBody();
-  for (const line of lines) {
+  // Where everybody says the same nothing can be measured: told once, and not line by line.
+  const told = lines.filter((line) => line.all.value !== null || line.random.value !== null);
+  const alike = [...new Set(lines.filter((line) => !told.includes(line)).map((line) => line.attribute))];
+  const note = element("p", `All judgements are alike, so that nothing can be measured: ${alike.join(", ")}.`, "soft");
+  if (!told.length) return [element("h3", title), note];
+  for (const line of told) {
     const row = body.insertRow();
     const name = element("td", line.attribute);
     name.append(element("small", line.statistic));
     row.append(name, cell(line.all), cell(line.random));
   }
   block.append(table);
-  return [element("h3", title), block];
+  return [element("h3", title), block, ...(alike.length ? [note] : [])];
 }
 
 export async function agree(ask, reviewer) {

@@ -127,6 +127,20 @@ export function decide(verdict) {
   keep();
 }
 
+// An arrow points at an answer; where the strength has the focus it goes on along that.
+export function point(event, verdict) {
+  if (event.target.name !== "strength") {
+    decide(verdict);
+    return;
+  }
+  const value = Number(event.target.value) + (verdict === "a" ? -1 : 1);
+  const next = document.querySelector(`input[name="strength"][value="${value}"]`);
+  if (!next) return;
+  next.checked = true;
+  next.focus();
+  keep();
+}
+
 export function weigh() {
   const verdict = chosen("verdict");
   const decided = verdict === "a" || verdict === "b";
