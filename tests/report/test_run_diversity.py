@@ -134,7 +134,7 @@ def test_where_only_some_rows_have_a_question_that_is_said(asking):
     texts = [row.meta.get("question") or row.prompt for row in rows_of(made.accepted_file)]
     assert found["accepted"] == diversity(texts)
     assert diversity_lines(made.report)[0].startswith(
-        "prompt (of 4 rows the question without its passage) diversity: effective number (Vendi score)"
+        "prompt (of 4 rows the question without its passage) diversity: effective number (Vendi"
     )
 
 

@@ -283,11 +283,14 @@ def test_mistakes_are_said(site, root, query, status, said):
 
 def test_where_no_prompt_is_common_that_is_said_once(tmp_path):
     for name in ("one", "other"):
-        rows = [
-            Row(f"{name}{i}", [Message("user", f"{name} {i}")],
-                [Response("a", "p/m", 0, scores={f"r.{key}": float(i) for key in "abc"}, kept=True)])
+        answers = [
+            Response("a", "p/m", 0, scores={f"r.{key}": float(i) for key in "abc"}, kept=True)
             for i in range(3)
-        ]  # fmt: skip
+        ]
+        rows = [
+            Row(f"{name}{i}", [Message("user", f"{name} {i}")], [answer])
+            for i, answer in enumerate(answers)
+        ]
         write_run(tmp_path / name, rows)
         (tmp_path / name / "recipe.yaml").write_text("rewards: {r: x/mine}\nsteps: []\n")
     with Serving(tmp_path) as server:

@@ -254,8 +254,8 @@ def test_budgets_of_runs_models_and_keys_warn_before_they_are_used_up(site):
 def test_budgets_are_a_file(site):
     rows = list(csv.DictReader(io.StringIO(get(f"{site}/models/budgets.csv").text)))
     assert [(row["of"], row["name"], row["within"]) for row in rows] == [
-        ("run", "one", ""), ("key", "ci", ""), ("model", "openai/a", "one"), ("run", "deep/two", ""),
-        ("key", "idle", ""),
+        ("run", "one", ""), ("key", "ci", ""), ("model", "openai/a", "one"),
+        ("run", "deep/two", ""), ("key", "idle", ""),
     ]  # fmt: skip
     assert (float(rows[0]["spent_usd"]), rows[0]["state"]) == (2.0, "over")
     mine = pq.read_table(io.BytesIO(get(f"{site}/models/budgets.parquet?run=one").content))

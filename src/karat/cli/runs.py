@@ -137,7 +137,9 @@ def compare(
 @main.command()
 @click.argument("places", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--by", default="model", show_default=True,
+    "--by",
+    default="model",
+    show_default=True,
     help="model, provider, key, step, run, day or role.",
 )
 @click.option("--since", metavar="YYYY-MM-DD", help="Count from this day on, local time.")

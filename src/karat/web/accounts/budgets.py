@@ -45,7 +45,6 @@ class Budget(NamedTuple):
         """good, near or over."""
         return "over" if self.share >= 1 else "near" if self.share >= NEAR else "good"
 
-
     def tree(self) -> dict[str, Any]:
         """As columns of a file."""
         found = {name: value for name, value in self._asdict().items() if name != "href"}

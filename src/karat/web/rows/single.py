@@ -15,6 +15,7 @@ from karat.errors import KaratError
 from karat.graders import Graders
 from karat.models.rights import Rights
 from karat.recipefile import parse
+from karat.report.run_scores import in_order
 from karat.row import Response, Row
 from karat.rundir import Run
 from karat.table import SCHEMA, from_batch
@@ -130,7 +131,7 @@ def candidates(
     run: Run, row: Row, ranking: str | None, ranges: dict[str, Range]
 ) -> list[Candidate]:
     """The row's responses with their grades, each on its scale."""
-    keys = list(dict.fromkeys(key for one in row.responses for key in one.scores))
+    keys = in_order(dict.fromkeys(key for one in row.responses for key in one.scores), ranking)
     own = scales(run)
     spread: dict[str, tuple[float, float, float, float, bool]] = {}
     for key in keys:

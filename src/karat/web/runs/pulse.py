@@ -11,8 +11,8 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
-from karat.web.shelf import Shelf
 from karat.web.runs.summary import Line, Summaries
+from karat.web.shelf import Shelf
 
 EVERY_S = 1.0
 STILL_S = 15.0  # after which an empty change is sent: a listener that has gone is noticed by it

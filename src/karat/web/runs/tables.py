@@ -91,10 +91,16 @@ def _best_table(seen: Seen) -> Rows:
             row = {"measured_by": one.source, "k": rung["k"], "kl_nats": rung["kl"]}
             for name, score in (("grading", one.by), ("held", one.held_out)):
                 ends = rung[name] or {}
-                row |= {f"{name}_score": score, f"{name}_mean": ends.get("value"),
-                        f"{name}_low": ends.get("low"), f"{name}_high": ends.get("high")}
-            row |= {"grading_predicted": rung["predicted"],
-                    "held_predicted": rung["held_predicted"]}
+                row |= {
+                    f"{name}_score": score,
+                    f"{name}_mean": ends.get("value"),
+                    f"{name}_low": ends.get("low"),
+                    f"{name}_high": ends.get("high"),
+                }
+            row |= {
+                "grading_predicted": rung["predicted"],
+                "held_predicted": rung["held_predicted"],
+            }
             found.append(row)
     return found
 

@@ -25,8 +25,8 @@ from karat.report.run_parts import facts as report_facts
 from karat.report.run_report import ODD
 from karat.report.visible import visible
 from karat.web.addresses import run_page
-from karat.web.shelf import Place
 from karat.web.runs.summary import PILLS, progress
+from karat.web.shelf import Place
 
 T = TypeVar("T")
 RESUME = "The same command goes on where it stopped; nothing is paid for twice"
