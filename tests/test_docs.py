@@ -67,3 +67,13 @@ def test_commands_are_commands(name, body):
             used = {word for word in words if word.startswith("-")}
             assert used <= options, line
             assert Context(command)
+
+
+def test_every_picture_and_page_that_is_linked_is_there():
+    found = 0
+    for file in (*DOCS.glob("*.md"), DOCS.parent / "README.md"):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (file.parent / link).exists(), f"{file.name}: {link}"
+                found += 1
+    assert found > 20
