@@ -80,7 +80,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def table() -> Table:
     """The terms."""
     # As text alone: YAML would read `yes` as true and a date as a date.
-    tree = yaml.load(FILE.read_text(encoding="utf-8"), yaml.BaseLoader)
+    tree = yaml.load(FILE.read_bytes(), getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     return msgspec.convert(tree, Table, strict=False)
 
 
