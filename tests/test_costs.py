@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karat.costs import JOURNAL, KEYS, SUMMED, as_tree, costs, journals, read_days
+from karat.costs import JOURNAL, KEYS, SUMMED, as_tree, costs, folders, journals, read_days
 from karat.errors import RecipeError
 from karat.journal import Journal
 from karat.ledger import SCHEMA, Attempt, Batch, bucket, new_id
@@ -302,3 +302,14 @@ def test_days_split_what_other_keys_say(tmp_path):
     assert [one.day for one in read_days(folder / JOURNAL, "step", date(2026, 11, 4))] == [
         "2026-11-04"
     ]
+
+
+def test_links_that_lead_in_rings_are_entered_once(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for i in range(25):
+        (tmp_path / "a" / f"ring{i}").symlink_to(tmp_path)
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    elsewhere.mkdir()
+    (tmp_path / "a" / "to").symlink_to(elsewhere)
+    found = [path.relative_to(tmp_path).as_posix() for path in folders(tmp_path, 4)]
+    assert found == [".", "a", "a/b", "a/to"]

@@ -8,7 +8,8 @@ meanwhile, and one that cannot be read is a warning: the others still say what t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,7 +186,7 @@ def journals(places: Iterable[Path]) -> list[Path]:
     for place in places:
         if not place.is_dir():
             raise RecipeError(f"no folder {place}; name a run's folder, or one that holds runs")
-        here = list(_below(place, DEPTH))
+        here = [path for one in folders(place, DEPTH) if (path := one / JOURNAL).is_file()]
         if not here:
             raise RecipeError(
                 f"no run in {place}: {JOURNAL} is in none of its folders, {DEPTH} levels deep"
@@ -195,19 +196,34 @@ def journals(places: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
-    journal = folder / JOURNAL
-    if journal.is_file():
-        yield journal
-    if depth == 0:
-        return
+def folders(
+    folder: Path, depth: int, *, but: Container[str] = (), seen: set[tuple[int, int]] | None = None
+) -> Iterator[Path]:
+    """A folder and those below it, hidden ones and those named in `but` left out.
+
+    Links are entered last, and never to where one has been: they may lead in rings.
+    """
+    seen = set() if seen is None else seen
     try:
+        now = folder.stat()
+        seen.add((now.st_dev, now.st_ino))
+        yield folder
+        if depth == 0:
+            return
         with os.scandir(folder) as entries:
-            inner = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:  # not ours to enter
+            inner = [e for e in entries if e.is_dir() and not e.name.startswith(".")]
+    except OSError:  # not there yet, or not ours to enter
         return
-    for name in inner:
-        yield from _below(folder / name, depth - 1)
+    for entry in sorted(inner, key=lambda e: (e.is_symlink(), e.name)):
+        if entry.name not in but and not (entry.is_symlink() and _identity(entry) in seen):
+            yield from folders(folder / entry.name, depth - 1, but=but, seen=seen)
+
+
+def _identity(entry: os.DirEntry[str]) -> tuple[int, int] | None:
+    with suppress(OSError):
+        now = entry.stat()
+        return now.st_dev, now.st_ino
+    return None
 
 
 def read(journal: Path, by: str, since: date | None = None) -> dict[str, Line]:

@@ -10,13 +10,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 
+from karat.costs import folders
 from karat.rundir import Run
 
 DEPTH = 4  # levels of folders below the root in which runs are looked for
@@ -56,7 +57,10 @@ class Shelf:
 
     def _list(self) -> dict[str, Place]:
         found: dict[str, Place] = {}
-        for folder in sorted(_runs(self.root, DEPTH, set())):
+        own = Run(self.root)
+        below = folders(self.root, DEPTH, but=(own.stages.name, own.export.name))
+        runs = (folder for folder in below if _is_run(Run(folder)))
+        for folder in sorted(runs):
             name = name_of(folder, self.root)
             slug = as_slug(name, found)
             found[slug] = Place(slug, name, Run(folder))
@@ -78,34 +82,6 @@ def as_slug(name: str, taken: Container[str]) -> str:
         copy += 1
         slug = f"{first}~{copy}"
     return slug
-
-
-def _runs(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    try:
-        now = folder.stat()
-        with os.scandir(folder) as entries:
-            inner = [e for e in entries if e.is_dir() and not e.name.startswith(".")]
-    except OSError:  # not there yet, or not ours to enter
-        return
-    seen.add((now.st_dev, now.st_ino))
-    run = Run(folder)
-    if _is_run(run):
-        yield folder
-    if depth == 0:
-        return
-    for entry in sorted(inner, key=lambda e: (e.is_symlink(), e.name)):
-        if entry.name in (run.stages.name, run.export.name):
-            continue
-        # Links are entered last, and never to where one has been: they may lead in rings.
-        if not entry.is_symlink() or _identity(entry) not in seen:
-            yield from _runs(folder / entry.name, depth - 1, seen)
-
-
-def _identity(entry: os.DirEntry[str]) -> tuple[int, int] | None:
-    with suppress(OSError):
-        now = entry.stat()
-        return now.st_dev, now.st_ino
-    return None
 
 
 def _is_run(run: Run) -> bool:

@@ -51,6 +51,7 @@ from karat.web.runs.view import (
     rows_of_score,
     rows_of_step,
 )
+from karat.web.shelf import Place
 from karat.web.tables import attachment, table
 
 EVERY_S = 1.0  # between two looks at a run at work
@@ -66,12 +67,12 @@ KEPT = 24  # parts that took long, kept
 
 
 async def show(request: Request) -> Response:
-    prepare(request, desk(request).shelf.get(request.path_params["slug"]).run)
-    return await asyncio.to_thread(_page, request)
-
-
-def _page(request: Request) -> Response:
     place = desk(request).shelf.get(request.path_params["slug"])
+    prepare(request, place.run)
+    return await asyncio.to_thread(_page, request, place)
+
+
+def _page(request: Request, place: Place) -> Response:
     seen = look(place)
     slug, report = place.slug, seen.whole
     parts = _live_parts(seen)
