@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from test_loose_json import BRACKETED, PROSE, VALUES
 
 from karat.errors import RecipeError, RowError
@@ -99,6 +99,7 @@ def test_the_narrowest_schema_of_any_value_passes(value):
 
 
 @given(BRACKETED, PROSE, PROSE)
+@example([], '"', '"')
 def test_any_value_survives_its_wrapping(value, before, after):
     schema = schema_of(value)
     text = json.dumps(value)

@@ -33,8 +33,10 @@ def read_values(text: str, *, close: bool = True) -> Iterator[Found]:
     nobody knows what is missing.
     """
     try:
-        yield [(json.loads(text, parse_constant=_refuse), ())]
-        return
+        value = json.loads(text, parse_constant=_refuse)
+        yield [(value, ())]
+        if not isinstance(value, str):  # a value in quotes is text around a value, too
+            return
     except (ValueError, RecursionError):
         pass
     whole = _Reader(text, close)
