@@ -6,20 +6,22 @@ It never builds a million Python objects, and the rows it drops keep their reaso
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat import parquet
 from karat.row import Row
+from karat.spread import Here, Spread
 
 READ_ROWS = 1024
+T = TypeVar("T")
 
 
 class Decision(msgspec.Struct):
@@ -29,6 +31,11 @@ class Decision(msgspec.Struct):
     the live rows, in file order; None leaves all as they are. `scores` has one value per response
     of the live rows for each key it adds, NaN for none; `meta` has fields to add to a row's own, by
     row id. `add` are new rows, put at the end. `notes` go into report.json under the step's label.
+
+    `each` decides on every part of the table where that part is: each(part) gives another Decision,
+    on the rows of the part alone. It stands in place of drop, keep, scores and meta. `gather` makes
+    notes out of those of the parts, in their order; they are added to `notes`. Both travel between
+    processes, as functools.partial of functions of a module does.
     """
 
     drop: dict[str, str] = {}
@@ -37,13 +44,33 @@ class Decision(msgspec.Struct):
     meta: dict[str, dict[str, Any]] = {}
     add: Iterable[Row] = ()
     notes: dict[str, Any] = {}
+    each: Callable[[Table], Decision] | None = None
+    gather: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None
 
 
 class Table:
-    """The live rows of a stage file (those not dropped), as columns."""
+    """The live rows of a stage (those not dropped), as columns.
 
-    def __init__(self, path: Path) -> None:
+    A stage may be in parts, each of which is a table too; `number` says which it is.
+    """
+
+    def __init__(self, path: Path, spread: Spread | None = None, number: int = 0) -> None:
         self._path = path
+        self._spread = spread
+        self.number = number
+
+    @property
+    def spread(self) -> Spread:
+        """Where work on the parts is done."""
+        return self._spread or Here()
+
+    def parts(self) -> list[Table]:
+        """The files of the stage, in order, each to be read by itself."""
+        return [Table(path, None, number) for number, path in enumerate(parquet.files(self._path))]
+
+    def each(self, function: Callable[..., T], *shared: Any) -> Iterator[T]:
+        """function(part, *shared) of each part, in order, wherever the parts are."""
+        return self.spread.map(function, self.parts(), *shared)
 
     @property
     def path(self) -> Path:
@@ -56,7 +83,7 @@ class Table:
         Columns are those of karat.table.SCHEMA, nested ones by dotted path.
         """
         wanted = [*columns, "dropped"]
-        with pq.ParquetFile(self._path) as file:
+        with parquet.Parts(self._path) as file:
             for batch in file.iter_batches(READ_ROWS, columns=wanted):
                 live = batch.filter(pc.is_null(batch.column("dropped")))
                 if live.num_rows:

@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat import parquet
 from karat.columns import READ_ROWS, Decision, Table, owners
 from karat.errors import RunError
 from karat.table import RESPONSE, SCORE, plain
@@ -34,7 +34,7 @@ def apply_decision(
     """
     _check(path, decision, label)
     position = 0
-    with pq.ParquetFile(path) as file:
+    with parquet.Parts(path) as file:
         for batch in file.iter_batches(READ_ROWS):
             live_P = pc.is_null(batch.column("dropped")).to_numpy(zero_copy_only=False)
             if decision.keep is not None or decision.scores:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from karat.columns import Decision, Table
+from karat.columns import Table
 from karat.context import Context, Services
 from karat.decided import apply_decision
 from karat.executors.local import run_rows
@@ -25,6 +25,7 @@ from karat.row import Row, digest
 from karat.stage import Stage, StepStats, cut, read_meta, read_rows, sealed, written
 from karat.step import StepCall
 from karat.table import plain
+from karat.tabled import all_notes, decided, decided_part
 from karat.walk import Monitor, count, named, walk
 
 LEAST_WIDTH = 16  # rows under way where no step names a model
@@ -201,27 +202,27 @@ class Mill:
         self.monitor.begin([label])
         context = Context(self.services, label)
         seen = len(self.services.warnings)
-        with named(label):
-            decision = await asyncio.to_thread(
-                call.step.function, Table(before), context, **call.params
-            )
-            if not isinstance(decision, Decision):
-                raise TypeError(f"it must return a Decision, and returned {decision!r:.80}")
+        table = Table(before)
+        decision = await asyncio.to_thread(decided, call, table, context)
         stats.rows_in = self._live_before(stage)
-        stats.notes = plain(decision.notes)
-        self._keep_warnings(stats, seen)
+        told: list[dict[str, Any]] = []  # notes of parts that were decided by themselves
         meta: dict[str, Any] = {}
         with written(path, meta) as writer:
-            for batch, reasons in apply_decision(before, decision, label):
-                for reason in reasons:
-                    stats.drop(reason)
-                writer.add_batch(batch)
-                await asyncio.sleep(0)
+            for part in [table] if decision.each is None else table.parts():
+                own = await asyncio.to_thread(decided_part, decision, part, label)
+                told.append(own.notes)
+                for batch, reasons in apply_decision(part.path, own, label):
+                    for reason in reasons:
+                        stats.drop(reason)
+                    writer.add_batch(batch)
+                    await asyncio.sleep(0)
             added = 0
             for row in map(self._of_round, decision.add):
                 writer.add([row])
                 added += 1
             stats.rows_out = stats.rows_in - sum(stats.dropped.values()) + added
+            stats.notes = plain(all_notes(decision, told))
+            self._keep_warnings(stats, seen)
             meta |= self._meta(stage, [stats], fed_whole)
         return fed_whole
 

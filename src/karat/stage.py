@@ -22,6 +22,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from karat import parquet
 from karat.columns import READ_ROWS
 from karat.context import PROMPTS
 from karat.errors import RunError
@@ -35,7 +36,6 @@ FORMAT = "1"  # of stage files; part of every address
 ROW_GROUP_BYTES = 8 * 2**20
 BATCH_ROWS = 256
 NAME_BYTES = 112  # of a stage's file name before its suffix
-META = b"karat"
 
 
 class StepStats(msgspec.Struct):
@@ -197,11 +197,7 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
 
 def read_meta(path: Path) -> dict[str, Any]:
     """What the stage's writer said about it: address, complete, stats. Empty if not readable."""
-    try:
-        found: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[META])
-        return found
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-        return {}
+    return parquet.meta(path)
 
 
 def sealed(path: Path, address: str) -> bool:
@@ -215,13 +211,13 @@ def read_rows(path: Path, *, bare: bool = False) -> Iterator[Row]:
 
     `bare`: without their responses, which are most of a file.
     """
-    with pq.ParquetFile(path) as file:
+    with parquet.Parts(path) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=BARE if bare else SCHEMA.names):
             yield from from_batch(batch)
 
 
 def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
+    with parquet.Parts(path) as file:
         yield from file.iter_batches(READ_ROWS)
 
 
@@ -276,7 +272,9 @@ class StageWriter:
             self._encode()
         self._write()
         with _disk(self.path):
-            self._writer.add_key_value_metadata({META: json.dumps(meta, sort_keys=True).encode()})
+            self._writer.add_key_value_metadata(
+                {parquet.META: json.dumps(meta, sort_keys=True).encode()}
+            )
             self._writer.close()
             self._temporary.replace(self.path)
 
