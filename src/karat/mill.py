@@ -7,8 +7,7 @@ sealed, and whatever ends a run early leaves the journal whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,13 @@ import msgspec
 from karat.columns import Table
 from karat.context import Context, Services
 from karat.decided import apply_decision
-from karat.executors.local import run_rows
+from karat.executors.rows import Walk, finish_stats, of_round, source_rows, walk_rows, width
 from karat.peers import read_peers
 from karat.recipe import Recipe
-from karat.row import Row, digest
 from karat.stage import Stage, StepStats, cut, read_meta, read_rows, sealed, written
-from karat.step import StepCall
 from karat.table import plain
 from karat.tabled import all_notes, decided, decided_part
-from karat.walk import Monitor, count, named, walk
-
-LEAST_WIDTH = 16  # rows under way where no step names a model
+from karat.walk import Monitor
 
 
 class Mill:
@@ -100,62 +95,30 @@ class Mill:
     async def _row_stage(
         self, stage: Stage, before: Path | None, path: Path, fed_whole: bool
     ) -> bool:
-        rows, calls = self._source(stage, before)
+        labels = list(stage.labels)
+        if before is None:
+            first = self.monitor.stats[labels[0]]
+            rows, calls = source_rows(stage, self.services, first)
+        else:
+            rows, calls = read_rows(before), list(zip(labels, stage.calls, strict=True))
+        rows = rows if self.limit is None else islice(rows, self.limit)
         self.monitor.begin([label for label, _ in calls])
         self.monitor.expected = await asyncio.to_thread(self._expected, stage)
-        failures = taken = 0
         seen = len(self.services.warnings)
-
         peers = None
         if before is not None and stage.calls[0].step.draws:
-            peers = await asyncio.to_thread(read_peers, before, self.recipe.seed, stage.labels[0])
-
-        async def work(row: Row) -> list[Row]:
-            return await walk(row, calls, self.services, self.monitor, peers)
-
+            peers = await asyncio.to_thread(read_peers, before, self.recipe.seed, labels[0])
+        wide = width(stage, self.services)
+        way = Walk(calls, self.services, self.monitor, wide, peers, self.limit)
         meta: dict[str, Any] = {}
-        width = self._width(stage)
         with written(path, meta) as writer:
-            async with aclosing(run_rows(rows, work, width, self.services.client.stop)) as results:
-                async for done in results:
-                    failures += sum(row.failed for row in done)
-                    if self.limit is not None:
-                        done = done[: max(0, self.limit - taken)]
-                    taken += len(done)
-                    writer.add(done)
+            failures = await walk_rows(rows, way, writer.add)
             complete = fed_whole and failures == 0
-            self._keep_warnings(self.monitor.stats[stage.labels[0]], seen)
-            stats = [self.monitor.stats[label] for label in stage.labels]
-            for one in stats:
-                if counts := self.services.counts.get(one.label):
-                    one.notes["counts"] = dict(sorted(counts.items()))
-                if asked := self.services.asked.get(one.label):
-                    one.notes["strata"] = sorted(map(list, asked))
+            self._keep_warnings(self.monitor.stats[labels[0]], seen)
+            stats = [self.monitor.stats[label] for label in labels]
+            finish_stats(stats, self.services)
             meta |= self._meta(stage, stats, complete)
         return complete
-
-    def _source(
-        self, stage: Stage, before: Path | None
-    ) -> tuple[Iterator[Row], list[tuple[str, StepCall]]]:
-        """The rows that enter a stage, and the steps that remain to be walked."""
-        calls = list(zip(stage.labels, stage.calls, strict=True))
-        if before is not None:
-            rows = read_rows(before)
-        elif calls[0][1].step.kind == "source":
-            label, call = calls.pop(0)
-            rows = self._read(
-                label, call.step.function(Context(self.services, label), **call.params)
-            )
-            rows = map(self._of_round, rows)
-        else:  # a recipe that begins with a model: one blank row
-            rows = iter([self._of_round(Row(id="seed"))])
-        return (rows if self.limit is None else islice(rows, self.limit)), calls
-
-    def _of_round(self, row: Row) -> Row:
-        """A row that is new to a recipe; in a later round it has another id, hence other seeds."""
-        if self.services.round.number > 1:
-            row.id = digest(row.id, str(self.services.round.number), size=8).hex()
-        return row
 
     def _expected(self, stage: Stage) -> int | None:
         """How many rows will enter, where that is known without reading them."""
@@ -172,24 +135,6 @@ class Mill:
         """Live rows that enter a stage: what the step before it let out."""
         before = self.stages[stage.number - 2].labels[-1]
         return self.monitor.stats[before].rows_out
-
-    def _read(self, label: str, rows: Iterator[Row]) -> Iterator[Row]:
-        stats = self.monitor.stats[label]
-        with named(label):
-            for row in rows:
-                stats.rows_in += 1
-                count(stats, row)
-                yield row
-
-    def _width(self, stage: Stage) -> int:
-        """Rows under way: enough to keep every model of the stage busy while others are graded."""
-        recipe, client = self.recipe, self.services.client
-        names = {name for call in stage.calls for _, name in recipe.asked(call)}
-        calls: int = sum(client.endpoint(name).provider.concurrency for name in names)
-        rewards = {name for call in stage.calls for _, name in call.named("reward")}
-        servers = {s.identity(): s for r in rewards for s in recipe.graders.servers(r).values()}
-        calls += sum(server.width(1) for server in servers.values())
-        return max(LEAST_WIDTH, 2 * calls)
 
     # --- table stages --------------------------------------------------------------------------
 
@@ -217,8 +162,8 @@ class Mill:
                     writer.add_batch(batch)
                     await asyncio.sleep(0)
             added = 0
-            for row in map(self._of_round, decision.add):
-                writer.add([row])
+            for row in decision.add:
+                writer.add([of_round(row, self.services)])
                 added += 1
             stats.rows_out = stats.rows_in - sum(stats.dropped.values()) + added
             stats.notes = plain(all_notes(decision, told))
