@@ -92,6 +92,13 @@ def files(path: Path) -> list[Path]:
     return [path / part["file"] for part in listed(path)["parts"]]
 
 
+def counted(path: Path) -> list[tuple[Path, int]]:
+    """The Parquet files of a table with the rows of each, in order."""
+    if not is_folder(path):
+        return [(path, count(path))]
+    return [(path / part["file"], int(part["rows"])) for part in listed(path)["parts"]]
+
+
 def listed(folder: Path) -> dict[str, Any]:
     """What a folder's list says. Raises: FileNotFoundError where it is not whole."""
     found: dict[str, Any] = json.loads((folder / LISTED).read_bytes())

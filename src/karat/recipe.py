@@ -299,13 +299,31 @@ class Recipe:
         for text in overrides:
             override(tree, text)
         tree = checked(tree, where)  # an override can put anything anywhere
-        folder = path.absolute().parent / tree.pop("folder", ".")
-        name = tree.pop("name", name_of_file(path))
-        steps = [
+        tree["folder"] = str(path.absolute().parent / tree.get("folder", "."))
+        return cls.of({"name": name_of_file(path), **tree}, where, keyless=keyless)
+
+    @classmethod
+    def of(cls, tree: dict[str, Any], where: str, *, keyless: bool = False) -> Recipe:
+        """The recipe of a checked tree with a name and a folder. Raises: RecipeError."""
+        rest = dict(tree)
+        folder, steps = Path(rest.pop("folder")), rest.pop("steps")
+        calls = [
             parse_step(item, f"{where}, step {number}", folder)
-            for number, item in enumerate(tree.pop("steps"), 1)
+            for number, item in enumerate(steps, 1)
         ]
-        return cls(steps, name=name, origin=where, folder=folder, keyless=keyless, **tree)
+        return cls(calls, origin=where, folder=folder, keyless=keyless, **rest)
+
+    def portable(self) -> dict[str, Any]:
+        """The recipe as another machine reads it with `of`: names of files as they were written,
+        so that they are found in a copy of its folder, where they are in it."""
+        inside = {"path": self._travelling, "dataset": self._travelling}
+        steps = [{call.step.path: call.renamed(inside)} for call in self.steps]
+        return {**self.resolved(), "steps": steps}
+
+    def _travelling(self, value: str) -> str:
+        if "://" in value or (self.folder / value).exists():
+            return value
+        return str(self.path(value)) if self.path(value).exists() else value
 
 
 def recipe_hash(resolved: dict[str, Any]) -> str:
