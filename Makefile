@@ -22,7 +22,7 @@ layers: .venv/test.stamp
 
 # Three workers on two cores: many tests wait for a server's pace or for a process of their own.
 pytest: .venv/test.stamp
-	KARAT_BROWSER=required $(BIN)/python -m pytest -n 3 --dist loadfile
+	KARAT_BROWSER=required KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("karat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -41,6 +41,7 @@ pytest: .venv/test.stamp
 	$(PIP) install -r requirements/test.txt
 	$(PIP) install --no-deps irrCAC==0.4.4  # an oracle; it asks for an older scipy than the others
 	@sh tools/chromium.sh
+	@sh tools/postgres.sh
 	@touch $@
 
 # Pins for the two commands; the library itself states ranges in pyproject.toml.
@@ -48,7 +49,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-
 lock: .venv/test.stamp
 	$(COMPILE) pyproject.toml --extra embedded --extra serve requirements/build.in -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra train --extra documents --extra language \
-	  --extra math --extra sql --extra serve --extra hub --extra otel requirements/build.in \
+	  --extra math --extra sql --extra serve --extra hub --extra otel --extra remote --extra postgres --extra ray \
+	  requirements/build.in \
 	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt
 
 clean:

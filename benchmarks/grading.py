@@ -33,7 +33,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from karat.grading import Desk
-from karat.journal import Journal
+from karat.journal import open_journal
 from karat.models.endpoint import Asker
 from karat.rewards.base import Candidates
 from karat.rewards.head import HeadReward
@@ -111,7 +111,7 @@ def ratios(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
 async def through_desk(reward: Any, jobs: Jobs) -> None:
     """Every row graded as a step does it: keys, look-up, micro-batcher, check, journal."""
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "journal.sqlite")
+        journal = open_journal(Path(folder) / "journal.sqlite")
         desk = Desk(SimpleNamespace(journal=journal), lambda name: reward, lambda name: None)
         waiting = iter(enumerate(jobs))
 

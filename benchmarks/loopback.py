@@ -6,6 +6,7 @@ GET /stats tells what was served, failed and refused, and the most requests that
 
 import asyncio
 import hashlib
+import os
 import random
 import sys
 import time
@@ -98,7 +99,8 @@ def main() -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     except ImportError:
         pass
-    web.run_app(app, host="127.0.0.1", port=port, print=None, backlog=4096, access_log=None)
+    host = os.environ.get("LOOPBACK_HOST", "127.0.0.1")  # another where machines of a network ask
+    web.run_app(app, host=host, port=port, print=None, backlog=4096, access_log=None)
 
 
 main()

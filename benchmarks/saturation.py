@@ -31,13 +31,13 @@ from functools import partial
 from pathlib import Path
 
 from karat.errors import KaratError
-from karat.journal import Journal
+from karat.journal import open_journal
 from karat.models.budget import Budget
 from karat.models.chat import ChatRequest
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.models.limits import Limiter
-from karat.models.neighbours import Neighbours
+from karat.models.neighbours import FileMailbox
 from karat.models.spec import parse_model
 from karat.row import Message
 
@@ -64,7 +64,7 @@ async def drive(base: str, name: str, seconds: float, limiter: Limiter | None = 
     spec = parse_model(model)
     answered = 0
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "journal.sqlite")
+        journal = open_journal(Path(folder) / "journal.sqlite")
         client = Client({"m": spec}, journal, Budget(None))
         if limiter is not None:
             client.endpoint("m").limiter = limiter
@@ -195,7 +195,7 @@ PARTS = {
 def main() -> None:
     if sys.argv[1:2] == ["_neighbour"]:
         base, name, folder, seconds = sys.argv[2].split(" ")
-        limiter = Limiter(64, neighbours=Neighbours("saturation", Path(folder)))
+        limiter = Limiter(64, neighbours=FileMailbox("saturation", Path(folder)))
         asyncio.run(drive(base, name, float(seconds), limiter))
         return
     raw = argparse.RawDescriptionHelpFormatter

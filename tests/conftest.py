@@ -21,6 +21,9 @@ import pytest
 import yaml
 from hypothesis import settings
 from numpy.typing import NDArray
+from postgres import address as address
+from postgres import pg_place as pg_place
+from postgres import postgres as postgres
 
 import karat
 from karat.rewards.base import Candidates

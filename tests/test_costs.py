@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karat.costs import JOURNAL, KEYS, SUMMED, as_tree, costs, folders, journals, read_days
+from karat.costs import SUMMED, as_tree, costs, read_days
 from karat.errors import RecipeError
-from karat.journal import Journal
+from karat.journal import open_journal
+from karat.journal.address import FILE as JOURNAL
+from karat.journal.finding import folders, journals
+from karat.journal.grouping import KEYS
 from karat.ledger import SCHEMA, Attempt, Batch, bucket, new_id
 
 NOON = datetime(2026, 11, 3, 12).timestamp()  # local
@@ -142,7 +145,7 @@ def test_days_are_local_and_since_counts_from_their_midnight(tmp_path, monkeypat
 
 def test_a_run_that_is_writing_is_counted(tmp_path):
     async def main():
-        journal = Journal(tmp_path / "journal.sqlite")
+        journal = open_journal(tmp_path / "journal.sqlite")
         try:
             await journal.put([], attempt())
             first = costs([tmp_path]).total.calls
@@ -187,7 +190,7 @@ def test_runs_are_found_three_levels_down_and_once(tmp_path):
     ledger(tmp_path / ".hidden")
     (tmp_path / "latest").symlink_to(near)
     found = journals([tmp_path, near, deep])
-    assert {path.parent.resolve() for path in found} == {near, deep}
+    assert {folder.resolve() for folder, _ in found} == {near, deep}
     assert len(found) == 2
 
 

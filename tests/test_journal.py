@@ -17,7 +17,8 @@ import pytest
 from conftest import environment
 
 from karat import RunError
-from karat.journal import Journal, look_up, looking
+from karat.journal import look_up, looking, open_journal
+from karat.journal.sqlite import SqliteJournal
 from karat.ledger import Attempt, Record, new_id
 from karat.row import digest
 
@@ -43,7 +44,7 @@ def counted(path):
 
 def with_journal(path, work):
     async def main():
-        journal = Journal(path)
+        journal = open_journal(path)
         try:
             return await work(journal)
         finally:
@@ -78,7 +79,7 @@ def test_records_come_back_whole(tmp_path):
 def test_get_finds_what_is_recorded_and_nothing_else(tmp_path):
     async def work(journal):
         await journal.put([record(1, sample=4, finish_reason="length")], attempt())
-        return journal.get([digest("1"), digest("2")])
+        return await journal.get([digest("1"), digest("2")])
 
     assert with_journal(tmp_path / "j", work) == {digest("1"): (4, "text 1", "length", None)}
 
@@ -100,18 +101,18 @@ def test_the_first_record_of_a_key_stays(tmp_path):
     async def work(journal):
         await journal.put([record(1)], attempt())
         await journal.put([record(1, content="later")], attempt())
-        return journal.get([digest("1")])[digest("1")][1]
+        return (await journal.get([digest("1")]))[digest("1")][1]
 
     assert with_journal(tmp_path / "j", work) == "text 1"
 
 
 def test_records_put_together_are_committed_together(tmp_path, monkeypatch):
     commits = []
-    commit = Journal._commit
+    commit = SqliteJournal._commit
     monkeypatch.setattr(
-        Journal,
+        SqliteJournal,
         "_commit",
-        lambda self, batch: (commits.append(len(batch.records)), commit(self, batch)),
+        lambda self, group: (commits.append(len(group.records)), commit(self, group)),
     )
 
     async def work(journal):
@@ -152,10 +153,10 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from test_journal import attempt, record
-from karat.journal import Journal
+from karat.journal import open_journal
 
 async def main():
-    journal, done = Journal(Path(sys.argv[1])), 0
+    journal, done = open_journal(Path(sys.argv[1])), 0
     async def writer(number):
         i = 0
         while True:
@@ -185,7 +186,7 @@ def test_kill_9_leaves_everything_acknowledged(tmp_path):
     assert len(said) > 2000
 
     async def work(journal):
-        return journal.get([digest(number) for number in said])
+        return await journal.get([digest(number) for number in said])
 
     assert len(with_journal(tmp_path / "j", work)) == len(said)
 
@@ -257,7 +258,7 @@ def test_one_look_has_an_end(tmp_path):
     opened(tmp_path / "j")
     late = pytest.raises(RunError, match=r"not read within 0\.05 s")
     with late, looking(tmp_path / "j", 0.05) as base:
-        base.execute(ENDLESS).fetchone()
+        list(base.rows(ENDLESS))
 
 
 def test_a_lock_held_too_long_is_named(tmp_path, monkeypatch):
@@ -287,7 +288,7 @@ def test_damage_inside_is_told_as_damage(tmp_path):
     (tmp_path / "j").write_bytes(data)
 
     async def look(journal):
-        journal.get([digest(str(i)) for i in range(400)])
+        await journal.get([digest(str(i)) for i in range(400)])
 
     with pytest.raises(RunError, match="is damaged"):
         with_journal(tmp_path / "j", look)
@@ -298,10 +299,10 @@ import asyncio, resource, sys
 from pathlib import Path
 from test_journal import attempt, record
 from karat.errors import RunError
-from karat.journal import Journal
+from karat.journal import open_journal
 
 async def main():
-    journal = Journal(Path(sys.argv[1]))
+    journal = open_journal(Path(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
     kept = 0
     try:
@@ -362,7 +363,7 @@ def test_closing_tells_what_could_not_be_written(tmp_path):
 
 def test_closing_that_is_cancelled_still_writes(tmp_path):
     async def main():
-        journal = Journal(tmp_path / "j")
+        journal = open_journal(tmp_path / "j")
         putting = asyncio.ensure_future(journal.put([record(1)], attempt()))
         await asyncio.sleep(0)
         closing = asyncio.ensure_future(journal.close())

@@ -40,7 +40,8 @@ def test_results_are_whole_or_an_error(tmp_path, data):
         run.accepted_file.mkdir()
     elif data is not None:
         pq.write_table(pa.table({"a": [1]}), run.accepted_file)
-    message = "has no accepted.parquet" if data is None else "accepted.parquet cannot be read"
+    lacking = data in (None, "folder")  # a folder of parts is not whole without its list
+    message = "has no accepted.parquet" if lacking else "accepted.parquet cannot be read"
     with pytest.raises(RecipeError, match=message):
         run.accepted  # noqa: B018
     with pytest.raises(RecipeError, match=message):

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from karat import Recipe, RunError
+from karat.contents import content
 from karat.row import Message, Row
-from karat.stage import StageWriter, StepStats, _content, cut, read_meta, read_rows, sealed
+from karat.stage import StageWriter, StepStats, cut, read_meta, read_rows, sealed
 from karat.table import to_batch
 
 TEACHER = {"model": "openai/loop", "base_url": "http://127.0.0.1:1/v1", "temperature": 0.5}
@@ -106,18 +107,18 @@ def test_a_folder_may_hold_links_to_nowhere_and_names_of_any_bytes(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "a.txt").write_text("a")
-    before = _content(folder)
+    before = content(folder)
     (folder / ".#a.txt").symlink_to("me@host.1234:567")  # an editor's lock
     (folder / "self").symlink_to("self")
-    assert _content(folder) == before
+    assert content(folder) == before
     try:
         (folder / os.fsdecode(b"caf\xe9.txt")).write_text("b")
     except OSError:
         pytest.skip("this file system takes only UTF-8")
-    named = _content(folder)
+    named = content(folder)
     assert named != before
     (folder / os.fsdecode(b"caf\xe9.txt")).rename(folder / os.fsdecode(b"caf\xe8.txt"))
-    assert _content(folder) not in (before, named)
+    assert content(folder) not in (before, named)
 
 
 def test_a_parameter_equal_to_a_models_name_is_still_a_parameter(stages):

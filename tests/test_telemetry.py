@@ -16,7 +16,7 @@ from server import Server
 import karat
 from karat import telemetry
 from karat.errors import RunError
-from karat.journal import Journal, look_up
+from karat.journal import look_up, open_journal
 from karat.ledger import Attempt, new_id
 from karat.telemetry import Telemetry, followed, wanted
 
@@ -250,7 +250,7 @@ def test_what_it_cannot_take_is_passed_over(collector):
 
 def test_a_journal_tells_of_answers_and_of_failures_and_then_nobody(journal: Path, collector):
     async def work():
-        base = Journal(journal)
+        base = open_journal(journal)
         async with followed(base, "w"):
             await base.put([], attempt())
             base.note(attempt(error="retry", status=500))

@@ -14,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 from karat.cli import _calm_gc
-from karat.journal import Journal
+from karat.journal import open_journal
 from karat.models.budget import Budget
 from karat.models.chat import ChatRequest
 from karat.models.client import Client
@@ -36,7 +36,7 @@ async def main(base: str, n: int, width: int, path: Path) -> None:
     )
     price = {"input": 0.2, "output": 0.6}
     model = {"model": "openai/loop", "base_url": base, "concurrency": width, "price": price}
-    journal = Journal(path)
+    journal = open_journal(path)
     client = Client({"m": parse_model(model)}, journal, Budget(None))
     await asyncio.gather(*(worker(client, rows) for _ in range(width)))
     await client.close()

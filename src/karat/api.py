@@ -10,19 +10,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 import karat.exporters
+from karat.columns import Table
 from karat.context import Services
-from karat.errors import RecipeError
+from karat.errors import RecipeError, did_you_mean
 from karat.executors.local import GRACE_S
 from karat.finish import write_results
-from karat.journal import Journal
+from karat.journal import Journal, open_journal
 from karat.licensing.rows import Licences
 from karat.live import written
 from karat.mill import Mill
@@ -36,10 +37,13 @@ from karat.report import grading_page
 from karat.report.build import build, ranking_of
 from karat.rounds import Rounds
 from karat.row import Row
-from karat.rundir import Lock, Run, write_atomic
+from karat.rundir import CLUSTER_LOG, JOURNAL, STAGES, Lock, Run, write_atomic
 from karat.stage import read_rows, scopes
 from karat.telemetry import followed
 from karat.walk import Monitor
+
+if TYPE_CHECKING:
+    from karat.executors.ray.cluster import Cluster
 
 T = TypeVar("T")
 STOPPING = (
@@ -49,19 +53,42 @@ Watcher = Callable[[Monitor], "asyncio.Future[None] | asyncio.Task[None]"]
 
 
 def run(
-    recipe: Recipe | str | Path, out: str | Path | None = None, *, watch: Watcher | None = None
-) -> Run:
+    recipe: Recipe | str | Path, out: str | Path | None = None, *, watch: Watcher | None = None,
+    data: str | Path | None = None, journal: str | None = None, executor: str = "local",
+    address: str | None = None, workers: int | None = None, pools: Sequence[str] = (),
+) -> Run:  # fmt: skip
     """Runs a recipe to its end and returns its directory; a recipe may be a file or a shipped name.
 
     Running again replays what the directory's journal holds and pays only for what is missing.
-    `out` defaults to runs/NAME. Raises: RecipeError before anything is spent, RunError after.
+    `out` defaults to runs/NAME. `data` is a URL or folder for the rows, such as s3://bucket/prefix,
+    `journal` a database for the journal; the directory remembers both. With `executor` "ray" rows
+    are walked by `workers` of the cluster at `address`, or of one started for this run on this
+    machine; `pools` are rewards that run in processes of their own, `name=copies:gpus`. Raises:
+    RecipeError before anything is spent, RunError after.
     """
-    checked, place = _checked(recipe, out)
+    cluster = None
+    if executor != "local":
+        cluster = _cluster(executor, address, workers, pools)
+    elif address is not None or workers is not None or pools:
+        raise RecipeError("address, workers and pools are of a cluster; use executor ray with them")
+    checked, place = _checked(recipe, out, data, journal)
     check_reachable(checked)
     _check_name(checked, place)
     with claimed(place):
-        drive(_run(checked, place, watch))
+        place.settle(checked.name)
+        drive(_run(checked, place, watch, cluster))
     return place
+
+
+def _cluster(
+    executor: str, address: str | None, workers: int | None, pools: Sequence[str]
+) -> Cluster:
+    if executor != "ray":
+        raise RecipeError(f"no executor '{executor}'; {did_you_mean(executor, ['local', 'ray'])}")
+    from karat.executors.ray.cluster import Cluster
+    from karat.executors.ray.job import parse_pools
+
+    return Cluster(address, workers, parse_pools(pools))
 
 
 def preview(recipe: Recipe | str | Path, n: int = 3, out: str | Path | None = None) -> list[Row]:
@@ -92,12 +119,13 @@ def plan(
 
 
 def _checked(
-    recipe: Recipe | str | Path, out: str | Path | None, *, keyless: bool = False
-) -> tuple[Recipe, Run]:
+    recipe: Recipe | str | Path, out: str | Path | None, data: str | Path | None = None,
+    journal: str | None = None, *, keyless: bool = False,
+) -> tuple[Recipe, Run]:  # fmt: skip
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, keyless=keyless)
     if loaded.lacking and not keyless:
         raise RecipeError(f"{loaded.origin}: {loaded.lacking[0]}")
-    return loaded, Run.at(out, loaded.name)
+    return loaded, Run.at(out, loaded.name, data, journal)
 
 
 def _check_name(recipe: Recipe, place: Run) -> None:
@@ -117,9 +145,10 @@ def _check_name(recipe: Recipe, place: Run) -> None:
 @contextmanager
 def claimed(place: Run) -> Iterator[None]:
     """The directory, made and locked. Raises: RecipeError when it holds something else."""
-    if place.path.is_dir() and not place.journal.exists():
-        files = [place.recipe.name, place.live_file.name]
-        own = {".lock", place.stages.name, *files, *(f".{name}.tmp" for name in files)}
+    begun = place.places_file.is_file() or (place.path / JOURNAL).exists()
+    if place.path.is_dir() and not begun:
+        files = [place.recipe.name, place.live_file.name, place.places_file.name, CLUSTER_LOG]
+        own = {".lock", STAGES, *files, *(f".{name}.tmp" for name in files)}
         others = [path.name for path in place.path.iterdir() if path.name not in own]
         if others:
             raise RecipeError(
@@ -131,13 +160,20 @@ def claimed(place: Run) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def opened(recipe: Recipe, place: Run) -> AsyncIterator[tuple[Services, Journal]]:
-    """The run's journal and services; whatever happens, both are closed, the journal last."""
-    journal = Journal(place.journal)
+async def opened(
+    recipe: Recipe, place: Run, *, shared: bool = False
+) -> AsyncIterator[tuple[Services, Journal]]:
+    """The run's journal and services; whatever happens, both are closed, the journal last.
+
+    `shared`: other processes write to the journal too.
+    """
+    journal = open_journal(place.journal, shared=shared)
     try:
+        journal.claim()
         ((spent,),) = journal.query("SELECT sum(cost_nano) FROM minutes")
         client = Client(recipe.models, journal, Budget(recipe.budget_usd, spent or 0))
         services = Services(recipe, client, scopes(recipe))
+        journal.say = lambda text: client.till.say(text)
         async with followed(journal, recipe.name):
             try:
                 yield services, journal
@@ -159,10 +195,33 @@ async def watched(watch: Watcher | None, monitor: Monitor) -> AsyncIterator[None
             await asyncio.gather(watcher, return_exceptions=True)
 
 
-async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
+@asynccontextmanager
+async def _carried(
+    mill: Mill, cluster: Cluster | None, place: Run, journal: Journal
+) -> AsyncIterator[None]:
+    """The mill's stages carried out by a cluster while the block runs, where there is one."""
+    if cluster is None:
+        yield
+        return
+    from karat.executors.ray.executor import RayExecutor
+
+    log = place.path / CLUSTER_LOG
+    executor = await asyncio.to_thread(
+        RayExecutor, cluster, mill.services, mill.monitor, place.journal, journal.since, log
+    )
+    mill.executor = executor
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(executor.close)
+
+
+async def _run(
+    recipe: Recipe, place: Run, watch: Watcher | None, cluster: Cluster | None = None
+) -> None:
     write_atomic(place.recipe, dump(recipe.resolved()).encode())
-    started = time.perf_counter()
-    async with written(place) as live, opened(recipe, place) as (services, journal):
+    started, shared = time.perf_counter(), cluster is not None
+    async with written(place) as live, opened(recipe, place, shared=shared) as (services, journal):
         mill = Mill(recipe, services, place.stages)
         live.follow(mill.monitor)
         if watch is not None:
@@ -171,21 +230,28 @@ async def _run(recipe: Recipe, place: Run, watch: Watcher | None) -> None:
                 mill.monitor.planned_usd[line.label] = known + (line.cost_usd or 0.0)
                 before = mill.monitor.planned_s.get(line.label, 0.0)
                 mill.monitor.planned_s[line.label] = before + line.seconds
-        async with watched(watch, mill.monitor):
-            rounds = Rounds(mill, recipe.exactly) if recipe.exactly else None
-            last = await (rounds or mill).turn()
-        _finish(recipe, place, mill, journal, last, started, rounds.result if rounds else None)
+        async with _carried(mill, cluster, place, journal):
+            async with watched(watch, mill.monitor):
+                rounds = Rounds(mill, recipe.exactly) if recipe.exactly else None
+                last = await (rounds or mill).turn()
+            tasks = mill.executor.spread() if mill.executor else None
+            await asyncio.to_thread(_results, recipe, place, mill, Table(last, tasks))
+        _finish(recipe, place, mill, journal, started, rounds.result if rounds else None)
 
 
-def _finish(
-    recipe: Recipe, place: Run, mill: Mill, journal: Journal, last: Path, started: float,
-    exactly: dict[str, Any] | None,
-) -> None:  # fmt: skip
+def _results(recipe: Recipe, place: Run, mill: Mill, last: Table) -> None:
+    """accepted.parquet and dropped.parquet, where the last stage's parts are."""
     graders = {name for call in recipe.steps for _, name in call.named("reward")}
     named = {name: recipe.graders.licence(name, recipe.models) for name in graders}
     rights = {spec.model: spec.rights() for m in recipe.models.values() for spec in m.route()}
     licences = Licences(rights, named, place.journal)
     write_results(last, place, ranking_of(mill), licences)
+
+
+def _finish(
+    recipe: Recipe, place: Run, mill: Mill, journal: Journal, started: float,
+    exactly: dict[str, Any] | None,
+) -> None:  # fmt: skip
     report = build(place, recipe, mill, journal)
     if exactly is not None:
         report["exactly"] = exactly
@@ -203,7 +269,7 @@ def _finish(
             "left_out": done.left_out,
         }
     report["exports"] = exports
-    tallies = [endpoint.tally for endpoint in mill.services.client.endpoints.values()]
+    tallies = mill.monitor.tallies().values()
     report["this_run"] = {
         "seconds": round(time.perf_counter() - started, 3),
         "calls": sum(tally.calls for tally in tallies),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,12 @@ class Services:
         self._pools: dict[str, Pool] = {}
         self._allowed: set[str] = set()
         self.desk = Desk(client, recipe.reward, self.allowed)
+
+    def apart(self) -> Services:
+        """The same services for some rows whose counts and warnings are kept by themselves."""
+        twin = copy(self)
+        twin.warnings, twin.counts, twin.asked = [], {}, {}
+        return twin
 
     def allowed(self, model: str) -> Client:
         """The client, for a model that may be asked. Raises: RecipeError."""

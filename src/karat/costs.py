@@ -7,64 +7,53 @@ meanwhile, and one that cannot be read is a warning: the others still say what t
 
 from __future__ import annotations
 
-import os
-from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import suppress
-from datetime import date, datetime, time
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from karat.errors import RecipeError, RunError, did_you_mean
-from karat.journal import look_up
+from karat.journal import Address, look_up
+from karat.journal.finding import journals
+from karat.journal.grouping import KEYS
 from karat.ledger import NANO, quantile
 
-JOURNAL = "journal.sqlite"
-DEPTH = 3  # folders between the one that is named and a journal
-# What a line can stand for, as SQL over the columns that both tables of sums have. The gateway's
-# steps are `key:NAME`.
-KEYS = {
-    "model": "model",
-    "provider": "substr(model, 1, instr(model || '/', '/') - 1)",
-    "step": "step",
-    "run": "''",
-    "day": "date(minute * 60, 'unixepoch', 'localtime')",
-    "role": "role",
-    "key": "CASE WHEN substr(step, 1, 4) = 'key:' THEN substr(step, 5) ELSE '(runs)' END",
-}
 _SUMS = """
-SELECT {key}, sum(attempts * (error = '')), sum(answers), sum(replayed),
-    sum(replayed * (substr(step, 1, 4) = 'key:')), sum(attempts * (error <> '')),
+SELECT {key}, sum(CASE WHEN error = '' THEN attempts ELSE 0 END), sum(answers), sum(replayed),
+    sum(CASE WHEN substr(step, 1, 4) = 'key:' THEN replayed ELSE 0 END),
+    sum(CASE WHEN error = '' THEN 0 ELSE attempts END),
     sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens),
     sum(estimated), sum(cost_nano), sum(unpriced)
 FROM minutes WHERE minute >= {since} GROUP BY 1
 """
 # Keys go through the sorting as numbers, which halves its time, and measures apart, which saves a
-# fifth; one statement sees one state of a journal that is written to.
+# fifth; one statement sees one state of a journal that is written to. A name has a count below 0.
 _BUCKETS = """
 WITH names AS MATERIALIZED (
     SELECT key, {width} * row_number() OVER () AS number
-    FROM (SELECT DISTINCT {key} AS key FROM minutes WHERE minute >= {since} AND attempts > 0)
+    FROM (SELECT DISTINCT {key} AS key FROM minutes WHERE minute >= {since} AND attempts > 0) AS k
 ), places AS (
     SELECT DISTINCT minute, model, step, role, number FROM minutes JOIN names ON key = {key}
     WHERE minute >= {since} AND attempts > 0 AND error = ''
 )
-SELECT number, key FROM names
+SELECT number, key, -1 FROM names
 UNION ALL SELECT * FROM (
-    SELECT number + bucket, sum(count) FROM places CROSS JOIN latencies USING (
+    SELECT number + bucket, '', sum(count) FROM places JOIN latencies USING (
         minute, model, step, role
     ) WHERE measure = 'latency' GROUP BY 1
-)
+) AS l
 UNION ALL SELECT * FROM (
-    SELECT number + bucket + {first}, sum(count) FROM places CROSS JOIN latencies USING (
+    SELECT number + bucket + {first}, '', sum(count) FROM places JOIN latencies USING (
         minute, model, step, role
     ) WHERE measure = 'ttft' GROUP BY 1
-)
+) AS t
 """
 _DAYS = """
 SELECT {day}, {key}, sum(cost_nano), sum(unpriced), sum(prompt_tokens + completion_tokens),
-    sum(attempts) FROM minutes WHERE minute >= {since} AND attempts > 0 GROUP BY 1, 2
+    sum(attempts) FROM minutes WHERE minute >= {since} AND attempts > 0 GROUP BY 1, 2 ORDER BY 1, 2
 """
 WIDTH = 4096  # numbers a key's buckets have room in, half of them below 0 …
 FIRST = 1024  # … and those of times to the first token from here on
@@ -146,9 +135,9 @@ def costs(places: Sequence[Path] = (), by: str = "model", since: str | None = No
     """
     first = check(by, since)
     found, warnings = [], []
-    for journal in journals(places or [Path("runs")]):
+    for folder, journal in journals(places or [Path("runs")]):
         try:
-            found.append((str(journal.parent), read(journal, by, first)))
+            found.append((str(folder), read(journal, by, first)))
         except RunError as error:
             warnings.append(f"not counted: {error}")
     return added(found, by, first, warnings)
@@ -179,73 +168,27 @@ def added(
     return Costs(by, since, [run for run, _ in found], listed, total, warnings)
 
 
-def journals(places: Iterable[Path]) -> list[Path]:
-    """Every journal in these folders and DEPTH below, each once. Raises: RecipeError for a place
-    that is not there or holds none."""
-    found: dict[Path, Path] = {}
-    for place in places:
-        if not place.is_dir():
-            raise RecipeError(f"no folder {place}; name a run's folder, or one that holds runs")
-        here = [path for one in folders(place, DEPTH) if (path := one / JOURNAL).is_file()]
-        if not here:
-            raise RecipeError(
-                f"no run in {place}: {JOURNAL} is in none of its folders, {DEPTH} levels deep"
-            )
-        for path in here:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
-
-
-def folders(
-    folder: Path, depth: int, *, but: Container[str] = (), seen: set[tuple[int, int]] | None = None
-) -> Iterator[Path]:
-    """A folder and those below it, hidden ones and those named in `but` left out.
-
-    Links are entered last, and never to where one has been: they may lead in rings.
-    """
-    seen = set() if seen is None else seen
-    try:
-        now = folder.stat()
-        seen.add((now.st_dev, now.st_ino))
-        yield folder
-        if depth == 0:
-            return
-        with os.scandir(folder) as entries:
-            inner = [e for e in entries if e.is_dir() and not e.name.startswith(".")]
-    except OSError:  # not there yet, or not ours to enter
-        return
-    for entry in sorted(inner, key=lambda e: (e.is_symlink(), e.name)):
-        if entry.name not in but and not (entry.is_symlink() and _identity(entry) in seen):
-            yield from folders(folder / entry.name, depth - 1, but=but, seen=seen)
-
-
-def _identity(entry: os.DirEntry[str]) -> tuple[int, int] | None:
-    with suppress(OSError):
-        now = entry.stat()
-        return now.st_dev, now.st_ino
-    return None
-
-
-def read(journal: Path, by: str, since: date | None = None) -> dict[str, Line]:
+def read(journal: Address, by: str, since: date | None = None) -> dict[str, Line]:
     """One journal's lines by their names, all in one under "" where they are by run.
 
     A journal counts whole or not at all. Raises: RunError.
     """
-    values = {"key": KEYS[by], "since": first_minute(since), "width": WIDTH, "first": FIRST}
+    name_of = KEYS[by].name
+    values = {"key": KEYS[by].sql(), "since": first_minute(since), "width": WIDTH, "first": FIRST}
     sums = look_up(journal, _SUMS.format(**values))
     buckets = look_up(journal, _BUCKETS.format(**values))
     lines: dict[str, Line] = {}
     for key, *counts in sums:
-        lines.setdefault(key, Line(key)).add(counts)
-    names = {number: key for number, key in buckets if isinstance(key, str)}
-    for number, count in buckets:
-        if not isinstance(count, str):
+        name = name_of(key)
+        lines.setdefault(name, Line(name)).add(counts)
+    names = {number: name_of(key) for number, key, count in buckets if count < 0}
+    for number, _, count in buckets:
+        if count >= 0:
             start = (number + WIDTH // 2) // WIDTH * WIDTH
             place, line = number - start, lines.setdefault(names[start], Line(names[start]))
-            if place < FIRST // 2:
-                line.latencies[place] = count
-            else:
-                line.firsts[place - FIRST] = count
+            held = line.latencies if place < FIRST // 2 else line.firsts
+            bucket = place if place < FIRST // 2 else place - FIRST
+            held[bucket] = held.get(bucket, 0) + count
     return lines
 
 
@@ -260,15 +203,21 @@ class Daily(NamedTuple):
     attempts: int
 
 
-def read_days(journal: Path, by: str, since: date | None = None) -> list[Daily]:
+def read_days(journal: Address, by: str, since: date | None = None) -> list[Daily]:
     """One journal's sums by day and by another key. Raises: RunError."""
-    sql = _DAYS.format(day=KEYS["day"], key=KEYS[by], since=first_minute(since))
-    return [Daily(*one) for one in look_up(journal, sql)]
+    day, key = KEYS["day"], KEYS[by]
+    sql = _DAYS.format(day=day.sql(), key=key.sql(), since=first_minute(since))
+    found: dict[tuple[str, str], Daily] = {}
+    for number, name, *sums in look_up(journal, sql):
+        at = day.name(number), key.name(name)
+        known = found.get(at, Daily(*at, 0, 0, 0, 0))
+        found[at] = Daily(*at, *(a + b for a, b in zip(known[2:], sums, strict=True)))
+    return list(found.values())
 
 
 def first_minute(since: date | None) -> int:
     """The minute at which a day begins here."""
-    return 0 if since is None else int(datetime.combine(since, time()).timestamp() // 60)
+    return 0 if since is None else int(datetime.combine(since, time_of_day()).timestamp() // 60)
 
 
 def _day(text: str) -> date:

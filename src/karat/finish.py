@@ -7,12 +7,14 @@ prompt, the text of the best kept response, and its score.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from karat.columns import best_texts, first_kept, last_texts, score_values
+from karat import parquet
+from karat.columns import Table, best_texts, first_kept, last_texts, score_values
 from karat.licensing.rows import Licences
 from karat.rundir import Run
 from karat.stage import read_batches, written
@@ -26,24 +28,56 @@ FINAL_SCHEMA = pa.schema(
 )  # fmt: skip
 
 
-def write_results(last: Path, run: Run, ranking: str | None, licences: Licences) -> tuple[int, int]:
+def write_results(
+    last: Table, run: Run, ranking: str | None, licences: Licences
+) -> tuple[int, int]:
     """Splits the last stage into accepted and dropped rows; returns how many of each.
 
     `ranking` is the score the rows were chosen by; it fills the column `score` and is kept in the
-    files' metadata. Raises: RunError.
+    files' metadata. A stage in parts becomes results in parts, each written where its rows are.
+    Raises: RunError.
     """
-    meta, counts = {"ranking": ranking}, [0, 0]
+    meta = {"ranking": ranking}
+    accepted, dropped = run.accepted_file, run.dropped_file
+    if not parquet.is_folder(last.path):
+        return _split(last, accepted, dropped, meta, ranking, licences)
+    for folder in (accepted, dropped):
+        parquet.begin_parts(folder)
+    counts = list(last.each(_split_part, accepted, dropped, meta, ranking, licences))
+    for place, folder in enumerate((accepted, dropped)):
+        parts = [(_part_name(n), found[place]) for n, found in enumerate(counts)]
+        parquet.list_parts(folder, parts, meta)
+    return sum(kept for kept, _ in counts), sum(gone for _, gone in counts)
+
+
+def _split_part(
+    part: Table, accepted: Path, dropped: Path, meta: dict[str, Any], ranking: str | None,
+    licences: Licences,
+) -> tuple[int, int]:  # fmt: skip
+    name = _part_name(part.number)
+    return _split(part, accepted / name, dropped / name, meta, ranking, licences)
+
+
+def _part_name(number: int) -> str:
+    return f"part-{number:06d}.parquet"
+
+
+def _split(
+    part: Table, to: Path, gone: Path, meta: dict[str, Any], ranking: str | None,
+    licences: Licences,
+) -> tuple[int, int]:  # fmt: skip
+    counts = [0, 0]
     with (
-        written(run.dropped_file, meta, FINAL_SCHEMA) as dropped,
-        written(run.accepted_file, meta, FINAL_SCHEMA) as accepted,
+        written(gone, meta, FINAL_SCHEMA) as dropped,
+        written(to, meta, FINAL_SCHEMA) as accepted,
     ):
-        for batch in read_batches(last):
+        for batch in read_batches(part.path):
             wide = _widen(batch, ranking, licences)
             live = pc.is_null(wide.column("dropped"))
             for place, (writer, mask) in enumerate(((accepted, live), (dropped, pc.invert(live)))):
-                part = wide.filter(mask)
-                counts[place] += part.num_rows
-                writer.add_batch(part)
+                rows = wide.filter(mask)
+                counts[place] += rows.num_rows
+                writer.add_batch(rows)
     return counts[0], counts[1]
 
 

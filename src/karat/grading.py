@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from karat.errors import ProviderError, RowError, RunError
 from karat.journal import Journal
@@ -38,15 +40,25 @@ from karat.rewards.order import ScoreOrder, check_scores, score_keys
 from karat.row import SEED_RANGE, Message, canonical, digest
 
 
+class Batching(Protocol):
+    """What a Batcher does, wherever its reward is."""
+
+    async def score(self, job: Candidates) -> NDArray[np.float64]: ...
+
+    def close(self) -> None: ...
+
+
 class Desk:
     """Where the rewards of one run are asked. `find` gives the reward behind a name, `allowed` the
-    client for a model that may be asked."""
+    client for a model that may be asked. `elsewhere` holds what scores in place of rewards of this
+    process, by the reward's identity."""
 
     def __init__(
         self, client: Client, find: Callable[[str], Any], allowed: Callable[[str], Client]
     ) -> None:
         self.client, self.find, self.allowed = client, find, allowed
-        self._batchers: dict[str, Batcher] = {}
+        self.elsewhere: dict[str, Batching] = {}
+        self._batchers: dict[str, Batching] = {}
 
     async def score(self, name: str, job: Candidates, asker: Asker) -> list[Scores | None]:
         """The attributes of each response on the reward's own scale, recorded before they return;
@@ -94,7 +106,7 @@ class Desk:
     async def _local(self, reward: Local, job: Candidates, asker: Asker) -> list[Scores | None]:
         journal = self.client.journal
         keys = score_keys(reward.identity, job.prompt, job.responses)
-        held = journal.get(keys)
+        held = await journal.get(keys)
         known: dict[bytes, Scores] = {key: orjson.loads(hit[1]) for key, hit in held.items()}
         first = {key: place for place, key in reversed(list(enumerate(keys))) if key not in known}
         if first:
@@ -103,7 +115,8 @@ class Desk:
             started, clock = time.time(), time.perf_counter()
             batcher = self._batchers.get(reward.identity)
             if batcher is None:
-                batcher = self._batchers[reward.identity] = Batcher(reward)
+                batcher = self.elsewhere.get(reward.identity) or Batcher(reward)
+                self._batchers[reward.identity] = batcher
             scores_NA = await batcher.score(Candidates(job.prompt, texts, job.meta))
             names = tuple(reward.attributes)
             fresh = [dict(zip(names, line, strict=True)) for line in scores_NA.tolist()]
@@ -114,7 +127,7 @@ class Desk:
             known |= zip((keys[place] for place in places), fresh, strict=True)
             latency_ms = (time.perf_counter() - clock) * 1000
             made = _attempt(reward, asker, started, len(places), latency_ms)
-            await _write(journal, made, [(keys[p], p, known[keys[p]]) for p in places])
+            known |= await _write(journal, made, [(keys[p], p, known[keys[p]]) for p in places])
         return [known[key] for key in keys]
 
     def close(self) -> None:
@@ -140,7 +153,8 @@ def _attempt(
 
 async def _write(
     journal: Journal, made: Attempt, scored: Sequence[tuple[bytes, int, Scores]]
-) -> None:
+) -> dict[bytes, Scores]:
+    """Records them; returns those that another process recorded first, which stay."""
     records = [
         Record(
             key=key, attempt=made.id, kind="score", model=made.model, step=made.step, row=made.row,
@@ -148,7 +162,8 @@ async def _write(
         )
         for key, place, scores in scored
     ]  # fmt: skip
-    await journal.put(records, made)
+    first = await journal.put(records, made)
+    return {key: orjson.loads(held[1]) for key, held in first.items()}
 
 
 class _Ask:

@@ -18,7 +18,7 @@ import numpy as np
 from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
 from karat.grading import Desk
-from karat.journal import Journal
+from karat.journal import Address, open_journal
 from karat.ledger import NANO
 from karat.modelchecks import check_prices
 from karat.models.budget import Budget
@@ -172,12 +172,12 @@ class Bench(NamedTuple):
 
 @asynccontextmanager
 async def bench(
-    place: Place, path: Path, warn: Callable[[str], None] | None = None
+    place: Place, path: Address, warn: Callable[[str], None] | None = None
 ) -> AsyncIterator[Bench]:
     """A desk over the journal at `path`, closed whatever happens; what the journal says was spent
     counts towards the budget."""
     async with AsyncExitStack() as stack:
-        journal = Journal(path)
+        journal = open_journal(path)
         stack.push_async_callback(journal.close)
         ((spent,),) = journal.query("SELECT sum(cost_nano) FROM minutes")
         client = Client(dict(place.models), journal, Budget(place.budget_usd, spent or 0))

@@ -14,7 +14,7 @@ import random
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,16 +26,24 @@ PER_OCTAVE = 8  # latency buckets: each 9% wider than the one before
 
 EPOCH_MS = 1_700_000_000_000
 _last_id = 0
-_PROCESS = random.getrandbits(20)
+_process = random.getrandbits(20)
 
 
 def new_id() -> int:
     """An id of an attempt: 61 bits that grow with time, so that writing them in order is cheap, and
     that differ between processes."""
     global _last_id  # one count for the process, whatever journals it writes
-    now = (time.time_ns() // 1_000_000 - EPOCH_MS) << 20 | _PROCESS
+    now = (time.time_ns() // 1_000_000 - EPOCH_MS) << 20 | _process
     _last_id = max(_last_id + 1, now)
     return _last_id
+
+
+def count_from(process: int) -> None:
+    """Ids of this process are from now on unlike those of processes with other numbers, up to
+    16,384 of them: where hundreds write to one ledger, drawn numbers would meet. 64 a millisecond
+    are a process's own."""
+    global _process
+    _process = (process << 6) & (1 << 20) - 1
 
 
 class Record(msgspec.Struct):
@@ -120,23 +128,26 @@ class BatchRow(msgspec.Struct):
     requests: bytes = b""
 
 
-_CALLS = Record.__struct_fields__
-_ATTEMPTS = Attempt.__struct_fields__
+# The tables' columns, and which of them are numbers; what is neither is text.
+CALLS = Record.__struct_fields__
+ATTEMPTS = Attempt.__struct_fields__
+WHOLE = (
+    "id", "sample", "samples", "attempt", "try_number", "status", "cost_nano", "prompt_tokens",
+    "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens",
+)  # fmt: skip
+REALS = ("started", "queue_ms", "ttft_ms", "latency_ms", "retry_after_s")
 _TYPES = {
     **dict.fromkeys(("key", "content"), "BLOB"),
-    **dict.fromkeys(
-        ("sample", "samples", "attempt", "try_number", "status", "cost_nano", "prompt_tokens",
-         "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens"), "INTEGER",
-    ),
+    **dict.fromkeys(WHOLE, "INTEGER"),
     "id": "INTEGER PRIMARY KEY",
-    **dict.fromkeys(("started", "queue_ms", "ttft_ms", "latency_ms", "retry_after_s"), "REAL"),
-}  # fmt: skip
-_BY = ("minute", "model", "step", "role", "kind", "error")
-_SUMS = (
+    **dict.fromkeys(REALS, "REAL"),
+}
+BY = ("minute", "model", "step", "role", "kind", "error")
+SUMS = (
     "attempts", "answers", "replayed", "prompt_tokens", "cached_tokens", "completion_tokens",
     "reasoning_tokens", "estimated", "cost_nano", "unpriced", "latency_ms", "queue_ms",
 )  # fmt: skip
-_BUCKETED = ("minute", "model", "step", "role", "measure", "bucket")
+BUCKETED = ("minute", "model", "step", "role", "measure", "bucket")
 
 
 def _columns(names: Iterable[str]) -> str:
@@ -144,31 +155,31 @@ def _columns(names: Iterable[str]) -> str:
 
 
 SCHEMA = f"""
-CREATE TABLE calls ({_columns(_CALLS)}, UNIQUE (key));
-CREATE TABLE attempts ({_columns(_ATTEMPTS)});
+CREATE TABLE calls ({_columns(CALLS)}, UNIQUE (key));
+CREATE TABLE attempts ({_columns(ATTEMPTS)});
 CREATE TABLE minutes (
     minute INTEGER, model TEXT, step TEXT, role TEXT, kind TEXT, error TEXT,
-    {", ".join(f"{name} NUMERIC NOT NULL" for name in _SUMS)}, PRIMARY KEY ({", ".join(_BY)})
+    {", ".join(f"{name} NUMERIC NOT NULL" for name in SUMS)}, PRIMARY KEY ({", ".join(BY)})
 ) WITHOUT ROWID;
 CREATE TABLE latencies (
     minute INTEGER, model TEXT, step TEXT, role TEXT, measure TEXT, bucket INTEGER,
-    count INTEGER NOT NULL, PRIMARY KEY ({", ".join(_BUCKETED)})
+    count INTEGER NOT NULL, PRIMARY KEY ({", ".join(BUCKETED)})
 ) WITHOUT ROWID;
 CREATE TABLE batches (
     id TEXT PRIMARY KEY, route TEXT, state TEXT, created REAL, remote TEXT, requests BLOB
 );
 PRAGMA user_version = {VERSION};
 """
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(_CALLS))})"
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(CALLS))})"
 REPLACE_CALL = INSERT_CALL.replace("IGNORE", "REPLACE")
-INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * len(_ATTEMPTS))})"
+INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * len(ATTEMPTS))})"
 PUT_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)"
 _ADD_MINUTE = (
-    f"INSERT INTO minutes VALUES ({', '.join('?' * (len(_BY) + len(_SUMS)))}) ON CONFLICT "
-    f"DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMS)}"
+    f"INSERT INTO minutes VALUES ({', '.join('?' * (len(BY) + len(SUMS)))}) ON CONFLICT "
+    f"DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in SUMS)}"
 )
 _ADD_LATENCY = (
-    f"INSERT INTO latencies VALUES ({', '.join('?' * (len(_BUCKETED) + 1))}) ON CONFLICT "
+    f"INSERT INTO latencies VALUES ({', '.join('?' * (len(BUCKETED) + 1))}) ON CONFLICT "
     "DO UPDATE SET count = count + excluded.count"
 )
 Replay = tuple[int, str, str, str, str]  # minute, model, step, role, kind
@@ -213,25 +224,24 @@ class Batch:
         self.attempts: list[Attempt] = []
         self.replays: dict[Replay, int] = defaultdict(int)
 
-    def write(self, base: sqlite3.Connection) -> None:
-        """Everything, inside the caller's transaction."""
+    def write(self, base: sqlite3.Connection) -> int:
+        """Everything, inside the caller's transaction. Returns how many of `records` were new."""
         values = msgspec.structs.astuple
-        base.executemany(INSERT_CALL, map(values, self.records))
+        made = base.executemany(INSERT_CALL, map(values, self.records)).rowcount
         if self.replacing:
             base.executemany(REPLACE_CALL, map(values, self.replacing))
         base.executemany(INSERT_ATTEMPT, map(values, self.attempts))
-        minutes, latencies = _rolled_up(self.attempts)
-        for (minute, model, step, role, kind), count in self.replays.items():
-            sums = minutes[(minute, model, step, role, kind, "")]
-            sums[_SUMS.index("replayed")] += count
+        minutes, latencies = rolled_up(self.attempts, self.replays)
         base.executemany(_ADD_MINUTE, ((*by, *sums) for by, sums in minutes.items()))
         base.executemany(_ADD_LATENCY, ((*by, count) for by, count in latencies.items()))
+        return made
 
 
-def _rolled_up(
-    attempts: Iterable[Attempt],
+def rolled_up(
+    attempts: Iterable[Attempt], replays: Mapping[Replay, int]
 ) -> tuple[dict[tuple[Any, ...], list[float]], dict[tuple[Any, ...], int]]:
-    minutes: dict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0] * len(_SUMS))
+    """(sums by BY, counts by BUCKETED) of what is committed together."""
+    minutes: dict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0] * len(SUMS))
     latencies: dict[tuple[Any, ...], int] = defaultdict(int)
     for a in attempts:
         minute = int(a.started // 60)
@@ -250,4 +260,6 @@ def _rolled_up(
         latencies[(*where, "queue", bucket(a.queue_ms))] += 1
         if a.ttft_ms is not None:
             latencies[(*where, "ttft", bucket(a.ttft_ms))] += 1
+    for (minute, model, step, role, kind), count in replays.items():
+        minutes[(minute, model, step, role, kind, "")][SUMS.index("replayed")] += count
     return minutes, latencies

@@ -21,7 +21,7 @@ import msgspec
 
 from karat.errors import KaratError, RunError
 from karat.rundir import Run, write_atomic
-from karat.walk import Monitor
+from karat.walk import Monitor, WorkerState
 
 VERSION = 1
 EVERY_S = 1.0
@@ -54,9 +54,9 @@ class State(msgspec.Struct):
     """A run at one moment; `started` and `updated` are Unix seconds.
 
     `state`: running, finished, stopped (by a person, or killed) or failed, with why in `error`.
-    Calls, answers and the like are of this process; `cost_usd` is all the folder has paid for, and
+    Calls, answers and the like are of this time; `cost_usd` is all the folder has paid for, and
     with `unpriced` it leaves out calls whose price nobody knows. `expected` rows enter the steps at
-    work. `host` tells whose process ids these are.
+    work. `host` tells whose process id this is, `executor` where rows walk, and by which `workers`.
     """
 
     version: int = VERSION
@@ -79,6 +79,8 @@ class State(msgspec.Struct):
     projected_usd: float | None = None
     budget_usd: float | None = None
     expected: int | None = None
+    executor: str = "local"
+    workers: list[WorkerState] = []
 
 
 class Pace:
@@ -107,9 +109,7 @@ class Pace:
 
 def snapshot(monitor: Monitor, pace: Pace) -> State:
     """What a monitor says now."""
-    client = monitor.services.client
-    endpoints = list(client.endpoints.values())
-    tallies = [endpoint.tally for endpoint in endpoints]
+    tallies = monitor.tallies().values()
     return State(
         note=monitor.note,
         steps=[_step(monitor, label, pace) for label in monitor.stats],
@@ -119,16 +119,15 @@ def snapshot(monitor: Monitor, pace: Pace) -> State:
         retries=sum(tally.retries for tally in tallies),
         failures=sum(tally.failures for tally in tallies),
         tokens_out=sum(tally.tokens_out for tally in tallies),
-        cost_usd=client.budget.spent_nano / 1e9,
-        unpriced=any(e.rates is None for e in endpoints if e.tally.calls),
-        projected_usd=monitor.projected_usd(),
-        budget_usd=monitor.services.recipe.budget_usd,
-        expected=monitor.expected,
-    )
+        cost_usd=monitor.services.client.budget.spent_nano / 1e9,
+        unpriced=any(tally.unpriced for tally in tallies if tally.calls),
+        projected_usd=monitor.projected_usd(), budget_usd=monitor.services.recipe.budget_usd,
+        expected=monitor.expected, executor=monitor.executor, workers=monitor.seen.workers,
+    )  # fmt: skip
 
 
 def _step(monitor: Monitor, label: str, pace: Pace) -> StepState:
-    stats, flying = monitor.stats[label], monitor.in_flight.get(label, 0)
+    stats, flying = monitor.figures(label), monitor.flying(label)
     made = StepState(
         label, stats.rows_in, stats.rows_out, flying, _reasons(stats.dropped),
         label in monitor.sealed, label in monitor.current, planned_s=monitor.planned_s.get(label),

@@ -10,32 +10,61 @@ import asyncio
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from karat import places
 from karat.columns import Table
 from karat.context import Context, Services
 from karat.decided import apply_decision
 from karat.executors.rows import Walk, finish_stats, of_round, source_rows, walk_rows, width
 from karat.peers import read_peers
 from karat.recipe import Recipe
+from karat.spread import Spread
 from karat.stage import Stage, StepStats, cut, read_meta, read_rows, sealed, written
 from karat.table import plain
 from karat.tabled import all_notes, decided, decided_part
 from karat.walk import Monitor
 
 
+class Executor(Protocol):
+    """Where stages are carried out, if not in this process. Stages are then folders of parts.
+
+    What happens goes to the monitor as it comes. Each raises RunError, with nothing paid for lost.
+    """
+
+    async def rows(
+        self, stage: Stage, before: Path | None, folder: Path, fed_whole: bool, expected: int | None
+    ) -> int:
+        """Walks a row stage into parts; returns how many rows failed."""
+        ...
+
+    async def table(self, stage: Stage, before: Path, folder: Path) -> None:
+        """Decides a table stage and writes its parts."""
+        ...
+
+    def spread(self) -> Spread:
+        """Where functions over the parts of a stage are carried out."""
+        ...
+
+    def seal(self, folder: Path, meta: dict[str, Any]) -> None:
+        """Makes the parts written last a whole stage, with what is said of it."""
+        ...
+
+
 class Mill:
     """Turns the stages of one recipe inside one directory of stage files.
 
     `limit` keeps only that many rows after every stage: a preview through the same steps, with the
-    same seeds, hence the same paid answers as the run that follows.
+    same seeds, hence the same paid answers as the run that follows. `executor` carries the stages
+    out elsewhere; without one they are carried out here.
     """
 
     def __init__(
         self, recipe: Recipe, services: Services, folder: Path, limit: int | None = None
     ) -> None:
+        self.executor: Executor | None = None
         self.recipe = recipe
         self.services = services
         self.folder = folder
@@ -68,6 +97,8 @@ class Mill:
                 self.services.asked.pop(label, None)
             if self.limit is None and complete and sealed(path, stage.address):
                 self._recall(stage, path)
+            elif self.executor is not None:
+                complete &= await self._elsewhere(self.executor, stage, before, path, complete)
             elif stage.is_table:
                 complete &= await self._table_stage(stage, before, path, complete)
             else:
@@ -86,9 +117,9 @@ class Mill:
 
     def sweep(self) -> None:
         """Removes stage files of an earlier form of this recipe, and what a killed run left."""
-        for path in (*self.folder.glob("*.parquet"), *self.folder.glob("*.tmp")):
-            if path.name not in self.used:
-                path.unlink()
+        for path in places.children(self.folder):
+            if path.suffix in (".parquet", ".tmp", ".source") and path.name not in self.used:
+                places.remove(path)
 
     # --- row stages ----------------------------------------------------------------------------
 
@@ -135,6 +166,28 @@ class Mill:
         """Live rows that enter a stage: what the step before it let out."""
         before = self.stages[stage.number - 2].labels[-1]
         return self.monitor.stats[before].rows_out
+
+    # --- stages that are carried out elsewhere ---------------------------------------------------
+
+    async def _elsewhere(
+        self, executor: Executor, stage: Stage, before: Path | None, path: Path, fed_whole: bool
+    ) -> bool:
+        labels, seen = list(stage.labels), len(self.services.warnings)
+        reads = before is None and stage.calls[0].step.kind == "source"
+        self.monitor.begin(labels[1:] if reads else labels)
+        failures = 0
+        if stage.is_table:
+            assert before is not None  # a recipe that began with it was refused
+            self.monitor.stats[labels[0]].rows_in = self._live_before(stage)
+            await executor.table(stage, before, path)
+        else:
+            self.monitor.expected = await asyncio.to_thread(self._expected, stage)
+            failures = await executor.rows(stage, before, path, fed_whole, self.monitor.expected)
+        complete = fed_whole and failures == 0
+        self._keep_warnings(self.monitor.stats[labels[0]], seen)
+        stats = [self.monitor.stats[label] for label in labels]
+        executor.seal(path, self._meta(stage, stats, complete))
+        return complete
 
     # --- table stages --------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from karat.errors import KaratError, ProviderError, RecipeError, did_you_mean
-from karat.journal import Journal, look_up
+from karat.journal import look_up, open_journal
 from karat.ledger import Attempt
 from karat.models import catalogue
 from karat.models.budget import Budget
@@ -131,7 +131,7 @@ def _thinks(spec: ModelSpec) -> bool:
 
 async def _once(spec: ModelSpec, path: Path, request: ChatRequest) -> Completion | None:
     """The answer; None when the service told us to wait. Raises: ProviderError, RunError."""
-    journal = Journal(path)
+    journal = open_journal(path)
     client = Client({"it": spec}, journal, Budget(None))
     asked = asyncio.ensure_future(client.chat("it", request, Asker("ping", "")))
     try:

@@ -14,7 +14,7 @@ import msgspec
 
 from karat.errors import RecipeError
 from karat.forecast import CallForecast, Forecast
-from karat.journal import look_up
+from karat.journal import Address, look_up
 from karat.models.chat import Usage
 from karat.models.prices import Rates
 from karat.models.spec import ModelSpec, load_wire
@@ -55,7 +55,7 @@ class _Measured(msgspec.Struct):
     latency_s: float
 
 
-def plan(recipe: Recipe, journal: Path, stages: Path) -> list[StepPlan]:
+def plan(recipe: Recipe, journal: Address, stages: Path) -> list[StepPlan]:
     """One line per step and model; rows are None after a step that cannot say.
 
     Nor can a step of the user's own say what it asks of the models it names, unless it has a
@@ -84,7 +84,7 @@ def check_reachable(recipe: Recipe) -> None:
         )
 
 
-def _lines(recipe: Recipe, journal: Path, fan: dict[str, int], rounds: int) -> list[StepPlan]:
+def _lines(recipe: Recipe, journal: Address, fan: dict[str, int], rounds: int) -> list[StepPlan]:
     """The lines of so many rounds together."""
     measured = _measure(journal)
     recorded = _recorded(recipe, journal)
@@ -178,13 +178,13 @@ def _cost(rates: Rates | None, left: int, tokens_in: int, tokens_out: int) -> fl
     return rates.cost_nano(Usage(tokens_in, output=tokens_out), time.time()) / 1e9
 
 
-def spent_usd(journal: Path) -> float:
+def spent_usd(journal: Address) -> float:
     """Dollars already paid in this run's directory, as far as prices were known."""
     found = look_up(journal, "SELECT sum(cost_nano) FROM minutes")
     return (found[0][0] or 0) / 1e9 if found else 0.0
 
 
-def _measure(journal: Path) -> dict[Asked, _Measured]:
+def _measure(journal: Address) -> dict[Asked, _Measured]:
     """Averages of what the journal holds."""
     found = look_up(
         journal,
@@ -198,7 +198,7 @@ def _measure(journal: Path) -> dict[Asked, _Measured]:
     }
 
 
-def _recorded(recipe: Recipe, journal: Path) -> dict[Asked, int]:
+def _recorded(recipe: Recipe, journal: Address) -> dict[Asked, int]:
     """Answers that were bought under this seed and these parameters."""
     wanted = scopes(recipe)
     found = look_up(

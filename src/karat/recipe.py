@@ -13,6 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from karat import places
 from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
 from karat.modelchecks import (
@@ -50,6 +51,7 @@ from karat.target import parse_target
 
 EXPORTS = Path(__file__).with_name("exporters")
 MOST_USD = 1e9
+READS_URLS = ("read", "mix", "karat.cycling.rows:rounds")  # steps whose files may be at URLs
 Scales = dict[str, tuple[float, float]]  # of every score graded so far
 
 
@@ -132,7 +134,12 @@ class Recipe:
         return f"{self.origin}, step {position + 1} '{self.labels[position]}'"
 
     def path(self, value: str) -> Path:
-        """A file a step names: beside the recipe first, then in the working directory."""
+        """A file a step names: beside the recipe first, then in the working directory; or at a URL.
+
+        Raises: RecipeError for a URL that cannot be opened.
+        """
+        if places.is_url(value):
+            return places.place(value)
         path = Path(value)
         # A name no file can have, or a folder that may not be entered: the check says so in words.
         with suppress(OSError, RuntimeError):
@@ -240,7 +247,7 @@ class Recipe:
         for parameter, value in call.named("path"):
             first = self.labels[position] == call.step.name
             key = f"{call.step.path}.{parameter}" if first else ""
-            check_readable(parameter, self.path(value), key)
+            check_readable(parameter, self.path(value), key, urls=call.step.path in READS_URLS)
 
     def _scales(self, key: str) -> Scales | None:
         """What the reward that a score is of gives, by attribute, where the recipe has it."""
@@ -316,11 +323,14 @@ class Recipe:
     def portable(self) -> dict[str, Any]:
         """The recipe as another machine reads it with `of`: names of files as they were written,
         so that they are found in a copy of its folder, where they are in it."""
-        inside = {"path": self._travelling, "dataset": self._travelling}
-        steps = [{call.step.path: call.renamed(inside)} for call in self.steps]
+        steps = [{call.step.path: self.travelling(call)} for call in self.steps]
         return {**self.resolved(), "steps": steps}
 
-    def _travelling(self, value: str) -> str:
+    def travelling(self, call: StepCall) -> dict[str, Any]:
+        """A step's parameters for another machine."""
+        return call.renamed({"path": self._at_hand, "dataset": self._at_hand})
+
+    def _at_hand(self, value: str) -> str:
         if "://" in value or (self.folder / value).exists():
             return value
         return str(self.path(value)) if self.path(value).exists() else value

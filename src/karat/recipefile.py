@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from karat import places
 from karat.errors import RecipeError, did_you_mean
 from karat.step import StepCall, find
 
@@ -81,17 +82,19 @@ def written_steps(tree: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def check_readable(parameter: str, path: Path, key: str = "") -> None:
+def check_readable(parameter: str, path: Path, key: str = "", *, urls: bool = True) -> None:
     """Raises: RecipeError for a file or folder that a step cannot read. `key` is what --set calls
-    the parameter, where it can."""
+    the parameter, where it can; with `urls` it may be at a URL."""
+    if places.is_remote(path) and not urls:
+        raise RecipeError(f"{parameter} must be on this machine, got {path}; copy it here")
     try:
-        there = path.exists()
+        there = places.exists(path)
     except OSError as error:
-        raise RecipeError(f"{parameter}: cannot read {path}: {error.strerror}") from None
+        raise RecipeError(f"{parameter}: cannot read {path}: {places.shown(error)}") from None
     if not there:
         another = f"--set {key}=…" if key else "name another"
         raise RecipeError(f"{parameter}: no file or folder {path}; make it, or {another}")
-    if not os.access(path, os.R_OK):
+    if not places.is_remote(path) and not os.access(path, os.R_OK):
         raise RecipeError(f"{parameter}: cannot read {path}; check its permissions")
 
 

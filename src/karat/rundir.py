@@ -6,6 +6,9 @@ stages/          the rows between steps, one Parquet file per stage
 accepted.parquet, dropped.parquet, report.json, export/
 grading.html     what grading found, where the recipe has steps that find something
 live.json        what the run is doing now, and how it ended; see karat.live
+cluster.log      what happened on a cluster: workers that came, and that were lost
+places.json      where stages/, accepted.parquet and dropped.parquet, or the journal, are, where
+                 they are not here; see karat.elsewhere
 """
 
 from __future__ import annotations
@@ -13,17 +16,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from karat import parquet, places
+from karat.elsewhere import PLACES, Elsewhere, data_at, in_schema, moved, read_places, settle
 from karat.errors import RecipeError, RunError
+from karat.journal import Address, parse_address
 from karat.row import Row
 from karat.table import SCHEMA, from_batch
 
+STAGES, JOURNAL = "stages", "journal.sqlite"
+CLUSTER_LOG = "cluster.log"
 REPORT_KEYS = {
     "name", "recipe_hash", "rows", "funnel", "scores", "models", "diversity", "human_share",
     "cost_usd", "warnings", "exports", "this_run",
@@ -31,27 +39,41 @@ REPORT_KEYS = {
 
 
 class Run:
-    """A run's directory. Its files are written by karat.run and readable with anything."""
+    """A run's directory. Its files are written by karat.run and readable with anything.
+
+    Its rows and its journal may lie elsewhere, as its places.json says; what is small, and what is
+    made of the rows to be taken along, is always in the directory.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.recipe = self.path / "recipe.yaml"
-        self.journal = self.path / "journal.sqlite"
-        self.stages = self.path / "stages"
         self.export = self.path / "export"
-        self.accepted_file = self.path / "accepted.parquet"
-        self.dropped_file = self.path / "dropped.parquet"
         self.report_file = self.path / "report.json"
         self.grading_file = self.path / "grading.html"
         self.live_file = self.path / "live.json"
+        self.places_file = self.path / PLACES
 
     def __repr__(self) -> str:
         return f"<run {self.path}>"
 
     @classmethod
-    def at(cls, out: str | Path | None, name: str) -> Run:
-        """The run in `out`, by default in runs/NAME; it need not exist yet."""
-        return cls(Path("runs") / name if out is None else out)
+    def at(
+        cls, out: str | Path | None, name: str, data: str | Path | None = None,
+        journal: str | None = None,
+    ) -> Run:  # fmt: skip
+        """The run in `out`, by default in runs/NAME; it need not exist yet.
+
+        `data` is where its rows are to be, `journal` where its journal: URLs, by default in the
+        directory. Nothing is written before `settle`. Raises: RecipeError where the run has begun
+        elsewhere.
+        """
+        run = cls(Path("runs") / name if out is None else out)
+        if journal is not None:
+            parse_address(journal)  # a password in it goes to the environment, and nowhere else
+            journal = in_schema(journal, name)
+        run.elsewhere = moved(run.path, run.elsewhere, data, journal)
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -60,6 +82,44 @@ class Run:
         if not run.recipe.is_file():
             raise RecipeError(f"{path} is not a run: {_instead(run.path)}")
         return run
+
+    def settle(self, name: str) -> None:
+        """Writes down where the rows and the journal of this run, called `name`, are.
+
+        Raises: RecipeError where the data's place holds another run's, or cannot be used; RunError.
+        """
+        settle(self.path, self.elsewhere, name)
+
+    @cached_property
+    def elsewhere(self) -> Elsewhere:
+        """What of the run is not in its directory. Raises: RecipeError for a damaged file."""
+        return read_places(self.path)
+
+    @cached_property
+    def data(self) -> Path:
+        """The folder of the rows. Raises: RecipeError."""
+        named = self.elsewhere.data
+        return self.path if named is None else data_at(self.path, named)
+
+    @property
+    def journal(self) -> Address:
+        """The journal: a Path, or the address of a database."""
+        named = self.elsewhere.journal
+        return self.path / JOURNAL if named is None else parse_address(named)
+
+    @property
+    def stages(self) -> Path:
+        return self.data / STAGES
+
+    @property
+    def accepted_file(self) -> Path:
+        """A Parquet file, or a folder of parts: read it with karat.parquet."""
+        return self.data / "accepted.parquet"
+
+    @property
+    def dropped_file(self) -> Path:
+        """A Parquet file, or a folder of parts: read it with karat.parquet."""
+        return self.data / "dropped.parquet"
 
     @property
     def report(self) -> dict[str, Any]:
@@ -97,10 +157,10 @@ def _instead(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path) -> Iterator[parquet.Parts]:
     """A result of a run. Raises: RecipeError when it is not there, or not whole."""
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet.Parts(path) as file:
             if missing := set(SCHEMA.names) - set(file.schema_arrow.names):
                 raise _damaged(path, f"no column {min(missing)}")
             yield file
@@ -177,19 +237,20 @@ class Lock:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """The whole file or none of it. Raises: RunError."""
-    beside = path.with_name(f".{path.name}.tmp")
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
+        places.write_whole(path, data)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror}; make room and run again") from error
+        raise RunError(
+            f"cannot write {path}: {places.shown(error)}; make room and run again"
+        ) from error
 
 
 def first_rows(path: Path, count: int) -> list[Row]:
     """The first rows of accepted.parquet or dropped.parquet. Raises: RecipeError."""
+    found: list[Row] = []
     with _opened(path) as file:
         for batch in file.iter_batches(max(count, 1), columns=SCHEMA.names):
-            return from_batch(batch)[:count]
-    return []
+            found += from_batch(batch)
+            if len(found) >= count:
+                break
+    return found[:count]

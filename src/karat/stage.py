@@ -10,11 +10,9 @@ follows from that and from nothing else.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, lru_cache, partial
-from hashlib import blake2b, file_digest
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,16 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from karat import parquet
+from karat import parquet, places
 from karat.columns import READ_ROWS
+from karat.contents import content
 from karat.context import PROMPTS
 from karat.errors import RunError
 from karat.recipe import Recipe
 from karat.row import Row, canonical, digest
 from karat.step import StepCall
 from karat.table import BARE, SCHEMA, from_batch, to_batch
+from karat.uploads import sink
 
 REWARDS = Path(__file__).with_name("rewards")
 FORMAT = "1"  # of stage files; part of every address
@@ -162,37 +162,14 @@ def _meanings(recipe: Recipe) -> dict[str, Callable[[str], str]]:
 
     def dataset(name: str) -> str:
         path = recipe.path(name)
-        return canonical([name, _content(path)]).decode() if path.exists() else name
+        return canonical([name, content(path)]).decode() if places.exists(path) else name
 
     return {
         "model": lambda name: recipe.models[name].meaning(),
         "reward": reward,
-        "path": lambda name: _content(recipe.path(name)),
+        "path": lambda name: content(recipe.path(name)),
         "dataset": dataset,
     }
-
-
-def _content(path: Path) -> str:
-    """A digest of a file's bytes, or of a folder's names, sizes and times of change: its bytes
-    would have to be read before each plan. What cannot be looked at counts as absent."""
-    if path.is_dir():
-        state = blake2b(digest_size=16)
-        for child in sorted(path.rglob("*")):
-            with suppress(OSError):  # a link to nowhere, or to itself
-                stat, name = child.stat(), os.fsencode(child.relative_to(path))
-                state.update(b"%b\0%d\0%d\n" % (name, stat.st_size, stat.st_mtime_ns))
-        return state.hexdigest()
-    if not path.exists():
-        return digest(str(path)).hex()
-    stat = path.stat()
-    return _file_digest(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, size: int, changed: int) -> str:
-    """A file's digest; addresses and scopes both need it, and the file may be large."""
-    with path.open("rb") as stream:
-        return file_digest(stream, partial(blake2b, digest_size=16)).hexdigest()
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -222,19 +199,18 @@ def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 class StageWriter:
-    """Writes a Parquet file beside its final name and moves it there when it is whole."""
+    """Writes a Parquet file that is at its name when it is whole, and never before."""
 
     def __init__(self, path: Path, schema: pa.Schema = SCHEMA) -> None:
         self.path = path
-        self._temporary = path.with_suffix(".tmp")
         self._schema = schema
         self._rows: list[Row] = []
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
         with _disk(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._sink = sink(path)
             self._writer = pq.ParquetWriter(
-                self._temporary, schema, compression="zstd", compression_level=1
+                self._sink.where, schema, compression="zstd", compression_level=1
             )
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -267,7 +243,7 @@ class StageWriter:
         self._batches, self._bytes = [], 0
 
     def close(self, meta: dict[str, Any]) -> None:
-        """Writes the rest and moves the file to its name. Raises: RunError."""
+        """Writes the rest and puts the file at its name. Raises: RunError."""
         if self._rows:
             self._encode()
         self._write()
@@ -276,15 +252,14 @@ class StageWriter:
                 {parquet.META: json.dumps(meta, sort_keys=True).encode()}
             )
             self._writer.close()
-            self._temporary.replace(self.path)
+            self._sink.commit()
 
     def abandon(self) -> None:
         """Forgets a file that did not become whole."""
         # On a full disk closing fails too; what matters is that the name was never taken.
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        self._sink.discard()
 
 
 @contextmanager
@@ -301,12 +276,15 @@ def written(path: Path, meta: dict[str, Any], schema: pa.Schema = SCHEMA) -> Ite
 
 @contextmanager
 def _disk(path: Path) -> Iterator[None]:
-    """Turns what a full or forbidden disk raises into a RunError that says what to do."""
+    """Turns what a full or forbidden disk, or a store, raises into a RunError that says what to
+    do."""
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        what = "make room or choose another --out"
+        if places.is_remote(path):
+            what = "look at the store and at the keys it is opened with"
         raise RunError(
-            f"cannot write {path}: {reason}; make room or choose another --out, then run again: "
-            "everything paid for is kept"
+            f"cannot write {path}: {places.shown(error)}; {what}, then run again: everything paid "
+            "for is kept"
         ) from error

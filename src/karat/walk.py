@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from karat.context import Context, Services
 from karat.errors import KaratError, ProviderError, RowError, RunError
+from karat.models.endpoint import Tally
 from karat.peers import Peers
 from karat.row import Ids, Row
 from karat.stage import StepStats
@@ -23,8 +26,43 @@ FOR_GOOD = ("row", "context", "content")
 LEAST_DONE = 0.02  # of a stage, before its cost is projected
 
 
+class WorkerState(msgspec.Struct):
+    """One process of a cluster: its `units` and `rows` that are done, `rate` of the rows a second
+    over the last 20 s, and calls `in_flight`. `restarts`: how often another took its place.
+    `seen_s`: seconds since its last word. `state`: working, idle, silent, left or lost."""
+
+    name: str
+    node: str = ""
+    pid: int = 0
+    units: int = 0
+    rows: int = 0
+    rate: float = 0.0
+    in_flight: int = 0
+    restarts: int = 0
+    seen_s: float = 0.0
+    state: str = "idle"
+
+
+class Seen(msgspec.Struct):
+    """What the workers of a cluster do, added up. `under_way` are figures by unit, `in_flight` rows
+    by step, `tallies` by model; `spent_nano` is what the run has cost, with earlier times. `told`
+    is what happened since the last look."""
+
+    under_way: dict[str, list[StepStats]] = {}
+    in_flight: dict[str, int] = {}
+    tallies: dict[str, Tally] = {}
+    spent_nano: int = 0
+    warnings: list[str] = []
+    told: list[str] = []
+    workers: list[WorkerState] = []
+
+
 class Monitor:
-    """What is happening now, for progress lines and reports: stats per step, warnings, spending."""
+    """What is happening now, for progress lines and reports: stats per step, warnings, spending.
+
+    `stats` and `in_flight` are this process's; `figures`, `flying` and `tallies` add what workers
+    elsewhere do.
+    """
 
     def __init__(self, services: Services, labels: list[str]) -> None:
         self.services = services
@@ -37,12 +75,55 @@ class Monitor:
         self.passing = 0  # rows whose calls failed and may be answered another time
         self.planned_usd: dict[str, float] = {}  # by step, what a plan said is still to pay
         self.planned_s: dict[str, float] = {}  # and how long its calls will take
+        self.executor = "local"  # where rows walk
+        self.seen = Seen()  # what workers elsewhere do
+        self._ended: set[str] = set()  # their units whose figures are among `stats` by now
         self._spent_before = 0
 
     def begin(self, labels: list[str]) -> None:
         """A stage of these steps begins."""
         self.current, self.expected = labels, None
         self._spent_before = self.services.client.budget.spent_nano
+
+    def hear(self, seen: Seen) -> None:
+        """Takes what workers elsewhere do now, in the place of what they did before."""
+        self.seen = seen
+        self.services.client.budget.spent_nano = seen.spent_nano
+        for text in seen.warnings:
+            self.services.warn(text)
+
+    def ended(self, unit: str) -> None:
+        """A worker's unit is done, and its figures were added to `stats`: whatever is heard of it
+        later would be counted twice."""
+        self._ended.add(unit)
+
+    def figures(self, label: str) -> StepStats:
+        """The funnel at one step, with what is under way elsewhere."""
+        under_way = [
+            one
+            for unit, stats in self.seen.under_way.items()
+            if unit not in self._ended
+            for one in stats
+            if one.label == label
+        ]
+        if not under_way:
+            return self.stats[label]
+        found = StepStats(label)
+        for one in (self.stats[label], *under_way):
+            found.add(one)
+        return found
+
+    def flying(self, label: str) -> int:
+        """Rows that are in one step, wherever."""
+        return self.in_flight.get(label, 0) + self.seen.in_flight.get(label, 0)
+
+    def tallies(self) -> dict[str, Tally]:
+        """What was asked of each model, wherever."""
+        endpoints = self.services.client.endpoints
+        found = {name: msgspec.structs.replace(one.tally) for name, one in endpoints.items()}
+        for name, tally in self.seen.tallies.items():
+            found.setdefault(name, Tally()).add(tally)
+        return found
 
     def projected_usd(self) -> float | None:
         """What the run will have cost in all, or None while too little is known.
@@ -51,7 +132,7 @@ class Monitor:
         """
         if not self.expected or not self.current:
             return None
-        last = self.stats[self.current[-1]]
+        last = self.figures(self.current[-1])
         done = (last.rows_out + sum(last.dropped.values())) / self.expected
         if done < LEAST_DONE:
             return None

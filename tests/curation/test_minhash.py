@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karat.curation import minhash
-from karat.curation.minhash import NearDuplicates, bands
+from karat.curation.buckets import RECALL, WINDOW, bands
+from karat.curation.minhash import HASHES, NearDuplicates
 from karat.curation.shingles import chunks, normalise, shingles, words
 
 DATA = Path(__file__).parents[3] / "shared/data/prompts"
@@ -41,7 +41,7 @@ def repeats_of(
     threshold: float = 0.8,
     rank: list[float] | None = None,
     batch: int = 1024,
-    window: int = minhash.WINDOW,
+    window: int = WINDOW,
 ) -> list[int]:
     near = NearDuplicates(threshold, window)
     for start in range(0, len(texts), batch):
@@ -120,9 +120,9 @@ def test_one_word_replaced_in_the_middle() -> None:
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.99])
 def test_bands_find_a_pair_at_the_threshold(threshold: float) -> None:
-    count, rows = bands(threshold)
-    assert count * rows <= minhash.HASHES
-    assert 1 - (1 - threshold**rows) ** count >= minhash.RECALL
+    count, rows = bands(threshold, HASHES)
+    assert count * rows <= HASHES
+    assert 1 - (1 - threshold**rows) ** count >= RECALL
 
 
 def test_threshold_out_of_range() -> None:

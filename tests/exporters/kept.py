@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from karat.columns import Table
 from karat.finish import write_results
 from karat.licensing.rows import Licences
 from karat.row import Message, Response, Row
@@ -29,7 +30,7 @@ def run_of(folder: Path, rows: list[Row], ranking: str | None = "rm.reward") -> 
     writer = StageWriter(last)
     writer.add(rows)
     writer.close({})
-    write_results(last, run, ranking, Licences({}, {}, run.journal))
+    write_results(Table(last), run, ranking, Licences({}, {}, run.journal))
     return run
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from kept import lines, response, row, run_of
+from parted import applied
 
 from karat.columns import Table
-from karat.decided import apply_decision
 from karat.exporters import trl_preference
 from karat.stage import StageWriter
 from karat.steps.pairs import pairs
-from karat.table import from_batch
 
 
 def pair(chosen: int, rejected: int, high: float, low: float) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def test_from_the_step_to_the_file(tmp_path: Path) -> None:
     writer.close({})
     params = pairs.check({"by": "rm.reward", "rule": "max_min", "n": 2})
     decision = pairs.function(Table(writer.path), Ctx(), **params)
-    after = [r for b, _ in apply_decision(writer.path, decision, "pairs") for r in from_batch(b)]
+    after, _ = applied(Table(writer.path), decision, "pairs")
     done = trl_preference.export(run_of(tmp_path / "run", after), tmp_path / "export")
     found = lines(done.files["train"])
     assert [line["margin"] for line in found] == [4.0, 2.0] * 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 
-from karat.journal import Journal
+from karat.journal import open_journal
 from karat.models.budget import Budget
 from karat.models.chat import ChatRequest
 from karat.models.client import Client
@@ -22,7 +22,7 @@ def with_client(journal, model, work, budget=None):
     """What `work(client)` returns; the model is called `m`."""
 
     async def main():
-        opened = Journal(journal)
+        opened = open_journal(journal)
         client = Client({"m": parse_model(model)}, opened, Budget(budget))
         try:
             return await work(client)

@@ -29,7 +29,7 @@ sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 from asking import ask, request
 if sys.argv[3] == "uncommitted":
     from karat.journal import Journal
-    async def never(*given):
+    async def never(*given, **more):
         await asyncio.Event().wait()
     Journal.put = never
 ask(sys.argv[1], json.loads(sys.argv[2]), *(request(f"q{{i}}", n=2) for i in range(6)))
@@ -93,12 +93,12 @@ def test_half_of_the_answers_in_the_journal_are_not_handed_out_again(journal):
     with BatchServer("anthropic") as server:
         put, count = Journal.put, 0
 
-        async def some(self, records, attempt):
+        async def some(self, records, attempt, **more):
             nonlocal count
             count += 1
             if count > 4:
                 raise RunError("killed")
-            await put(self, records, attempt)
+            return await put(self, records, attempt, **more)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Journal, "put", some)

@@ -16,13 +16,13 @@ from test_limits import run_fast
 from test_limits_pace import Bucket
 
 from karat.models.limits import Limiter
-from karat.models.neighbours import Neighbour, Neighbours, start_of
+from karat.models.neighbours import FileMailbox, Neighbour, start_of
 
 ADDRESS = "https://service.example/v1 secret-key"
 
 
 def published(folder, **says):
-    one = Neighbours(ADDRESS, folder)
+    one = FileMailbox(ADDRESS, folder)
     one.publish(Neighbour(**says))
     return one
 
@@ -30,7 +30,7 @@ def published(folder, **says):
 def test_neighbours_of_one_endpoint_find_each_other(tmp_path):
     first = published(tmp_path, rate=5.0, used=4.0, demand=True)
     second = published(tmp_path)
-    Neighbours("another", tmp_path).publish(Neighbour())
+    FileMailbox("another", tmp_path).publish(Neighbour())
     (found,) = second.read().values()
     assert (found.rate, found.used, found.demand, found.pid) == (5.0, 4.0, True, os.getpid())
     assert len(first.read()) == 1
@@ -49,7 +49,7 @@ def test_a_file_says_nothing_of_the_endpoint_and_is_removed(tmp_path):
 
 
 def test_who_is_dead_stale_or_garbled_is_ignored(tmp_path):
-    reader = Neighbours(ADDRESS, tmp_path)
+    reader = FileMailbox(ADDRESS, tmp_path)
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     published(tmp_path, rate=1.0)
     (file,) = tmp_path.iterdir()
@@ -78,7 +78,7 @@ def test_no_trouble_with_the_folder_fails_a_run(tmp_path, trouble, monkeypatch):
         folder = None
 
     async def main():
-        limiter = Limiter(4, rpm=600, neighbours=Neighbours(ADDRESS, folder))
+        limiter = Limiter(4, rpm=600, neighbours=FileMailbox(ADDRESS, folder))
         for _ in range(30):
             began = await limiter.acquire()
             if trouble == "gone" and folder.exists():
@@ -97,7 +97,7 @@ class Run:
     """One process of a simulation: calls without end, counted by second."""
 
     def __init__(self, bucket, folder, callers=64, pause_s=0.0, **limits):
-        self.limiter = Limiter(64, neighbours=Neighbours(ADDRESS, folder), **limits)
+        self.limiter = Limiter(64, neighbours=FileMailbox(ADDRESS, folder), **limits)
         self.bucket, self.pause_s, self.ends = bucket, pause_s, []
         self.tasks = [asyncio.ensure_future(self.calls(i)) for i in range(callers)]
 
@@ -167,10 +167,10 @@ PROCESS = """
     import asyncio, sys, time
     from pathlib import Path
     from karat.models.limits import Limiter
-    from karat.models.neighbours import Neighbours
+    from karat.models.neighbours import FileMailbox
 
     async def main(folder, seconds):
-        limiter = Limiter(16, rpm=6000, neighbours=Neighbours("one", Path(folder)))
+        limiter = Limiter(16, rpm=6000, neighbours=FileMailbox("one", Path(folder)))
         count, ends = 0, time.monotonic() + seconds
         async def calls():
             nonlocal count

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from seen_run import seen_run
 
-from karat.journal import Journal
+from karat.journal import open_journal
 from karat.ledger import Attempt, Record, new_id
 from karat.report import run_ledger
 from karat.report.run_ledger import advice, cost_lines, faults, model_lines, paid_usd, series
@@ -17,7 +17,7 @@ def record(path, attempts, answers=1):
     """A journal with these attempts."""
 
     async def write():
-        journal = Journal(path)
+        journal = open_journal(path)
         for one in attempts:
             if one.error:
                 journal.note(one)

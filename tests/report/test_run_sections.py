@@ -74,9 +74,9 @@ def test_only_row_groups_with_a_drawn_row_are_read(tmp_path, monkeypatch):
     read = []
     real = pq.ParquetFile.iter_batches
 
-    def counted(self, size, groups, columns):
-        read.append(groups)
-        return real(self, size, groups, columns)
+    def counted(self, size, row_groups, columns):
+        read.append(row_groups)
+        return real(self, size, row_groups, columns)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
     assert len([row for batch in drawn(path, 5, 0, ["id"]) for row in batch.column("id")]) == 5

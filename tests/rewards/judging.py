@@ -16,7 +16,7 @@ import yaml
 
 import karat
 from karat.grading import Desk
-from karat.journal import Journal
+from karat.journal import open_journal
 from karat.models.budget import Budget
 from karat.models.client import Client
 from karat.models.endpoint import Asker
@@ -68,7 +68,7 @@ def score(folder: Path, model: dict[str, Any], written: Any, *jobs: Any, **other
     """
 
     async def main() -> list[Any]:
-        journal = Journal(folder / "journal.sqlite")
+        journal = open_journal(folder / "journal.sqlite")
         client = Client({"m": parse_model(model)}, journal, Budget(None))
         held = {"it": load_reward(written, folder)}
         held |= {

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from karat.columns import Decision, Table
 from karat.decided import apply_decision
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter
 from karat.step import Step
 from karat.table import from_batch
+from karat.tabled import all_notes, decided_part
 
 
 class Ctx:
@@ -30,6 +33,13 @@ class Ctx:
         return self._seed + index
 
 
+def settled(decision: Decision, table: Table, label: str = "step") -> Decision:
+    """The decision on all of a table in one file, whether or not it is made part by part."""
+    (part,) = table.parts()
+    own = decided_part(decision, part, label)
+    return replace(own, add=decision.add, notes=all_notes(decision, [own.notes]))
+
+
 def run(
     folder: Path, step: Step, rows: list[Row], seed: int = 7, **params: Any
 ) -> tuple[Decision, list[Row], Ctx]:
@@ -37,7 +47,8 @@ def run(
     writer, ctx = StageWriter(folder / "stage.parquet"), Ctx(seed)
     writer.add(rows)
     writer.close({})
-    decision = step.function(Table(writer.path), ctx, **step.check(params))
+    table = Table(writer.path)
+    decision = settled(step.function(table, ctx, **step.check(params)), table, step.name)
     batches = [batch for batch, _ in apply_decision(writer.path, decision, step.name)]
     return decision, [row for batch in batches for row in from_batch(batch)], ctx
 

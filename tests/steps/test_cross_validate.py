@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
+from staged import settled
 
 from karat.columns import Decision, Table
 from karat.decided import apply_decision
@@ -87,7 +88,8 @@ def run(
     writer.add(rows)
     writer.close({})
     checked = cross_validate.check({"graders": GRADERS[:2], "resamples": 200, **params})
-    decision = cross_validate.function(Table(writer.path), ctx, **checked)
+    table = Table(writer.path)
+    decision = settled(cross_validate.function(table, ctx, **checked), table)
     batches = [batch for batch, _ in apply_decision(writer.path, decision, "cross_validate")]
     return decision, {row.id: row for batch in batches for row in from_batch(batch)}
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import MakeRecipe, rows_of
+from staged import settled
 
 import karat
 from karat.columns import Decision, Table
@@ -67,7 +68,8 @@ def run(folder: Path, rows: list[Row], **params: Any) -> tuple[Decision, list[Ro
     writer.close({})
     params = {"against": ["farm.jsonl"], **params}
     checked = decontaminate.check(params)
-    decision = decontaminate.function(Table(writer.path), Ctx(folder), **checked)
+    table = Table(writer.path)
+    decision = settled(decontaminate.function(table, Ctx(folder), **checked), table)
     batches = [batch for batch, _ in apply_decision(writer.path, decision, "decontaminate")]
     return decision, [row for batch in batches for row in from_batch(batch)]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from staged import settled
 
 import karat.steps.filters as module
 from karat.columns import Decision, Table
@@ -16,9 +17,9 @@ from karat.decided import apply_decision
 from karat.errors import RecipeError
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter
-from karat.steps._filter_rules import DEFAULT, RULES, chosen, default
-from karat.steps.filters import Sieve, filters
-from karat.table import from_batch, to_batch
+from karat.steps._filter_rules import DEFAULT, RULES
+from karat.steps.filters import filters
+from karat.table import from_batch
 
 GOOD = "The sky is blue because air scatters short waves of light more than long ones."
 SELF = "As an AI language model, I find that the sky is blue since air scatters blue light most."
@@ -32,7 +33,8 @@ def run(path: Path, rows: list[Row], **params: Any) -> tuple[Decision, list[Row]
     writer = StageWriter(path / "stage.parquet")
     writer.add(rows)
     writer.close({})
-    decision = filters.function(Table(writer.path), None, **filters.check(params))
+    table = Table(writer.path)
+    decision = settled(filters.function(table, None, **filters.check(params)), table)
     batches = [batch for batch, _ in apply_decision(writer.path, decision, "filters")]
     return decision, [row for batch in batches for row in from_batch(batch)]
 
@@ -75,11 +77,11 @@ def test_a_response_goes_and_its_row_stays(tmp_path):
     assert after[2].dropped is None
 
 
-def test_nothing_is_chosen_where_nothing_fails(tmp_path):
+def test_a_response_that_passes_is_kept_whatever_others_do(tmp_path):
     decision, after = run(tmp_path, [ask(0, GOOD), ask(1)])
-    assert decision.keep is None
+    assert decision.keep.tolist() == [True]
     assert decision.drop == {}
-    assert after[0].responses[0].kept is None
+    assert after[0].responses[0].kept
 
 
 def test_what_is_judged(tmp_path):
@@ -206,23 +208,7 @@ def test_a_reference_by_hand(tmp_path, monkeypatch, items, at_once):
             told = list(dict.fromkeys(faults))
             drop[row.id] = told[0] if len(told) == 1 else f"no response passes ({'; '.join(told)})"
     assert decision.drop == drop
-    assert (decision.keep is None) == all(keep)
-    if decision.keep is not None:
-        np.testing.assert_array_equal(decision.keep, keep)
-
-
-def test_parts_of_a_table_merge_to_the_whole(tmp_path):
-    rows = [ask(i, *texts) for i, texts in enumerate([(GOOD, NO), (SELF,), (), (MAIL, GOOD)])]
-    rules = chosen(default("response"), "alignment", "response")
-    batches = [to_batch([row]) for row in rows]
-    whole, first, second = (Sieve("response", rules) for _ in range(3))
-    for place, batch in enumerate(batches):
-        whole.add(batch)
-        (first if place < 2 else second).add(batch)
-    first.merge(second)
-    one, other = first.decision(), whole.decision()
-    assert (one.drop, one.meta, one.notes) == (other.drop, other.meta, other.notes)
-    assert one.keep.tolist() == other.keep.tolist() == [True, False, False, False, True]
+    np.testing.assert_array_equal(decision.keep, keep)
 
 
 MISTAKES = {

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mixing import Ctx
+from staged import settled
 
 from karat.columns import Decision, Table
 from karat.errors import RecipeError, RunError
@@ -42,7 +43,8 @@ def run(
     writer.close({})
     ctx = ctx or Ctx(path)
     checked = mix.check({"human": "human.jsonl", **params})
-    decision = mix.function(Table(writer.path), ctx, **checked)
+    table = Table(writer.path)
+    decision = settled(mix.function(table, ctx, **checked), table)
     assert decision.drop == {}
     assert decision.keep is None
     return decision, list(decision.add), ctx

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixing import Ctx
+from staged import settled
 
-from karat.columns import Decision, Table
+from karat.columns import Table
 from karat.errors import RecipeError, RunError
 from karat.row import Message, Response, Row
 from karat.stage import StageWriter
@@ -45,7 +46,7 @@ def stage(path: Path, rows: list[Row]) -> Path:
 def run(folder: Path, rows: list[Row], seed: int = 0, **params: Any):  # type: ignore[no-untyped-def]
     ctx = Ctx(folder, seed)
     table = Table(stage(folder / "stage.parquet", rows))
-    decision: Decision = mix.function(table, ctx, **mix.check(params))
+    decision = settled(mix.function(table, ctx, **mix.check(params)), table)
     return decision.notes, list(decision.add), ctx.warnings
 
 

@@ -238,7 +238,7 @@ def test_the_rule_and_the_parameters(tmp_path: Path) -> None:
         ({"path": "a", "dataset": "b"}, "name one of path"),
         ({"dataset": "b", "glob": "*"}, "add path"),
         ({"path": "x/*.csv"}, "glob: '\\*.csv'"),
-        ({"path": "s3://a"}, "on this machine"),
+        ({"dataset": "s3://a"}, "write path: s3://a"),
         ({"path": "a", "source": "me"}, "source"),
         ({"path": "a", "prompt": "p", "messages": "m"}, "prompt and messages"),
         ({"path": "a", "response": "p", "responses": "m"}, "response and responses"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from staged import settled
 
 from karat.columns import Decision, Table
 from karat.decided import apply_decision
@@ -50,7 +51,8 @@ def write(path: Path, rows: list[Row]) -> Path:
 def run(path: Path, rows: list[Row], **params: Any) -> tuple[Decision, list[Row], Ctx]:
     """The decision, and the rows as the next stage would hold them."""
     file, ctx = write(path / "stage.parquet", rows), Ctx()
-    decision = reject.function(Table(file), ctx, **reject.check({"by": "r.reward", **params}))
+    table, checked = Table(file), reject.check({"by": "r.reward", **params})
+    decision = settled(reject.function(table, ctx, **checked), table)
     batches = [batch for batch, _ in apply_decision(file, decision, "reject")]
     return decision, [row for batch in batches for row in from_batch(batch)], ctx
 

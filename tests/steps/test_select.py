@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from staged import settled
 
 from karat.columns import Decision, Table
 from karat.curation import arms
@@ -50,7 +51,8 @@ def run(
     writer.add(rows)
     writer.close({})
     ctx = ctx or Ctx()
-    decision = select.function(Table(writer.path), ctx, **select.check(params))
+    table = Table(writer.path)
+    decision = settled(select.function(table, ctx, **select.check(params)), table)
     assert set(decision.drop) <= {row.id for row in rows if row.dropped is None}
     kept = [row.id for row in rows if row.dropped is None and row.id not in decision.drop]
     return decision, kept, ctx

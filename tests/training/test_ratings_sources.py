@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from karat.columns import Table
 from karat.errors import RecipeError
 from karat.finish import write_results
 from karat.licensing.rows import Licences
@@ -44,7 +45,7 @@ def run_of(folder: Path, *splits: str) -> Run:
     writer = StageWriter(last)
     writer.add(rows)
     writer.close({})
-    write_results(last, run, "rm.reward", Licences({}, {}, run.journal))
+    write_results(Table(last), run, "rm.reward", Licences({}, {}, run.journal))
     return run
 
 
@@ -140,7 +141,7 @@ def test_a_run_with_no_pair_says_why(tmp_path: Path) -> None:
     writer = StageWriter(last)
     writer.add([Row("0" * 16, ASKED, [Response("Wet.", scores={"rm.reward": 1.0})])])
     writer.close({})
-    write_results(last, run, "rm.reward", Licences({}, {}, run.journal))
+    write_results(Table(last), run, "rm.reward", Licences({}, {}, run.journal))
     with pytest.raises(RecipeError, match=r"no pair of answers \(1 fewer than two responses"):
         read_human([tmp_path])
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
+from karat.columns import Table
 from karat.finish import write_results
 from karat.licensing.rows import Licences
 from karat.row import Message, Response, Row
@@ -73,7 +74,7 @@ def write_run(folder: Path, rows: list[Row], ranking: str | None = "r.one") -> R
     last = run.stages / "01-reject.parquet"
     with written(last, {}) as writer:
         writer.add(rows)
-    write_results(last, run, ranking, Licences({}, {}, run.journal))
+    write_results(Table(last), run, ranking, Licences({}, {}, run.journal))
     for path in (run.accepted_file, run.dropped_file):
         table = pq.read_table(path)
         pq.write_table(table, path, row_group_size=37)

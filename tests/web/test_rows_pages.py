@@ -24,6 +24,7 @@ from server import Server, text_for
 from serving import Serving
 
 import karat
+from karat.columns import Table
 from karat.finish import write_results
 from karat.licensing.rows import Licences
 from karat.row import Message, Response, Row
@@ -253,7 +254,7 @@ def test_who_loses_among_equals_is_told_why(tmp_path: Path, served: Callable[...
     ]
     run = write_run(tmp_path / "run", [Row("r", [Message("user", "ask")], scored)])
     last = run.stages / "01-reject.parquet"
-    write_results(last, run, "r.reward", Licences({}, {}, run.journal))
+    write_results(Table(last), run, "r.reward", Licences({}, {}, run.journal))
     text = get(f"{served(tmp_path)}/run/run/row/r")
     assert text.count("equal to response 1, which came first") == 1
     assert text.index("equal to response 1") > text.index("Response 2")

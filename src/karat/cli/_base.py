@@ -6,8 +6,9 @@ import atexit
 import gc
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -26,6 +27,49 @@ OUT = click.option(
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Change a value: seed=3, respond.n=2, models.teacher.concurrency=8.",
+)  # fmt: skip
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+PLACES = together(
+    click.option(
+        "--data", metavar="URL",
+        help="Where the rows go: s3://bucket/prefix, gs://…, or a folder (default: in --out).",
+    ),
+    click.option(
+        "--journal", metavar="postgresql://…",
+        help="A database for the journal, for many machines (default: a file in --out).",
+    ),
+)  # fmt: skip
+CLUSTER = together(
+    click.option(
+        "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+        help="Where rows are walked: in this process, or on a Ray cluster.",
+    ),
+    click.option(
+        "--address", metavar="ADDRESS",
+        help="A cluster's: auto, or host:port (default: one started here for this run).",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1), help="Processes that walk rows (default: one a CPU)."
+    ),
+    click.option(
+        "--pool", "pools", multiple=True, metavar="NAME=COPIES[:GPUS]",
+        help="Run a reward in so many processes of its own, each with a share of a GPU.",
+    ),
 )  # fmt: skip
 
 

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from karat.cli._base import OUT, RECIPE, SET, calm_gc, load, main, tell_lacking, terminal
+from karat.cli._base import (
+    CLUSTER,
+    OUT,
+    PLACES,
+    RECIPE,
+    SET,
+    calm_gc,
+    load,
+    main,
+    tell_lacking,
+    terminal,
+)
 
 
 @main.command()
 @RECIPE
 @OUT
 @SET
-def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
+@PLACES
+@CLUSTER
+def run(recipe: str, out: Path | None, overrides: tuple[str, ...], **where: Any) -> None:
     """Run RECIPE (a file, or a name karat ships) to its end, or go on where it stopped.
 
     Ends with status 3 where `exactly` was not reached.
@@ -24,7 +38,8 @@ def run(recipe: str, out: Path | None, overrides: tuple[str, ...]) -> None:
     from karat.report.text import print_report
 
     calm_gc()
-    done = run_recipe(load(recipe, overrides), out, watch=Progress(terminal(stderr=True)).watch)
+    watch = Progress(terminal(stderr=True)).watch
+    done = run_recipe(load(recipe, overrides), out, watch=watch, **where)
     print_report(terminal(), done)
     sys.exit(3 if done.report.get("exactly", {}).get("why_short") else 0)
 

@@ -50,8 +50,8 @@ def paid_answers(
                 calls_ms.append(latency_ms)
                 seconds[row] = max(seconds.get(row, 0.0), latency_ms / 1000)
     lost = journal.query(
-        "SELECT row, route, sum(latency_ms), sum(cost_nano), sum(cost_nano IS NULL) FROM attempts "
-        "WHERE step = ? AND outcome <> 'answered' GROUP BY row, route",
+        "SELECT row, route, sum(latency_ms), sum(cost_nano), count(*) - count(cost_nano) "
+        "FROM attempts WHERE step = ? AND outcome <> 'answered' GROUP BY row, route",
         step,
     )
     for row, route, latency_ms, cost, unpriced in lost:
@@ -65,6 +65,6 @@ def paid_answers(
 
 def shared_cost(journal: Journal, step: str) -> float | None:
     """Dollars that all other steps have cost so far; None when a price is unknown."""
-    query = "SELECT sum(cost_nano), sum(cost_nano IS NULL) FROM attempts WHERE step <> ?"
+    query = "SELECT sum(cost_nano), count(*) - count(cost_nano) FROM attempts WHERE step <> ?"
     ((nano, unpriced),) = journal.query(query, step)
     return dollars(nano, unpriced)

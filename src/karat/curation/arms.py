@@ -42,6 +42,11 @@ class Bigrams:
         self._hashes.append((pairs >> np.uint64(32)).astype(np.uint32))
         self._sizes.append(np.bincount(owner[:-1][same], minlength=len(found.offsets) - 1))
 
+    def merge(self, later: Bigrams) -> None:
+        """Takes in another one's texts, which follow."""
+        self._hashes += later._hashes
+        self._sizes += later._sizes
+
     def distinct(self, places: Ints) -> float:
         """Different pairs over all pairs of these texts; 0 where there are none.
 

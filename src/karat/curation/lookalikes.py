@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat.curation.embedding import embed
+from karat.curation.embedding import Floats, embed
 from karat.curation.normal import Ints
 
 AT_ONCE = 1024  # texts compared together
-DIGITS = 4  # a cosine is rounded to: sums differ between machines in the last bits
+DIGITS = 4  # a cosine is rounded to
+SLACK = 2e-4  # more than rounding and a fast product's error together
 
 
 class Matches(msgspec.Struct):
@@ -42,13 +43,22 @@ class Lookalikes:
         found = [Matches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
         for start in range(0, len(texts) if len(self._vectors_QD) else 0, AT_ONCE):
             part = pc.fill_null(texts[start : start + AT_ONCE], "").to_pylist()
-            cosine_NQ = np.round(embed(part) @ self._vectors_QD.T, DIGITS)
-            best = cosine_NQ.argmax(axis=1)
-            cosine = cosine_NQ[np.arange(len(part)), best].astype(np.float64)
-            near = np.flatnonzero(cosine >= self._threshold)
-            found.append(Matches(near + before + start, best[near], cosine[near]))
+            found.append(self._nearest(embed(part), before + start))
         return Matches(
             np.concatenate([one.text for one in found]),
             np.concatenate([one.passage for one in found]),
             np.concatenate([one.cosine for one in found]),
         )
+
+    def _nearest(self, vectors_ND: Floats, first: int) -> Matches:
+        """A fast product says which passages can be the nearest; its last bits hang on the machine
+        and on the other texts, so the cosines of those few are summed again, each by itself."""
+        rough_NQ = vectors_ND @ self._vectors_QD.T
+        least_N = np.maximum(rough_NQ.max(axis=1), self._threshold) - SLACK
+        text, passage = np.nonzero(rough_NQ >= least_N[:, None])
+        pairs_MD = vectors_ND[text].astype(np.float64) * self._vectors_QD[passage]
+        cosine = np.round(pairs_MD.sum(axis=1), DIGITS)
+        order = np.lexsort((passage, -cosine, text))  # of equals the first
+        best = order[np.append(True, np.diff(text[order]) > 0)[: len(order)]]
+        best = best[cosine[best] >= self._threshold]
+        return Matches(text[best] + first, passage[best], cosine[best])

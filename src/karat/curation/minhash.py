@@ -18,15 +18,13 @@ text, in memory or in a spool (curation.spool).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
-
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from karat.curation.buckets import WINDOW, band_keys, bands, crowds, neighbours, set_names
 from karat.curation.closeness import Closeness, Floats, Ints, fixed
+from karat.curation.groups import Groups, Repeats, leave
 from karat.curation.jaccard import Sets
 from karat.curation.shingles import chunks, mix, shingles, words
 from karat.curation.spool import Spool
@@ -34,41 +32,7 @@ from karat.curation.spool import Spool
 BINS = 8
 FUNCTIONS = 42
 HASHES = BINS * FUNCTIONS  # of a signature
-MOST_ROWS = 6  # of a band: by then hardly a pair is a candidate by chance
-RECALL = 0.995  # for pairs whose similarity is the threshold itself; above it, more
 MOST_SHINGLES = 1024  # of a larger set, a text of 500 words or more, only a sample is kept
-WINDOW = 256  # neighbours each text of a crowded bucket is compared with
-BUCKETS = 8  # a text, to tell cheaply which keys occur once
-SCATTER = np.uint64(0xF1357AEA2E62A9C5)
-
-
-class Repeats(msgspec.Struct):
-    """repeats_N: the text that each text repeats, -1 where it stays. similarity_N: to that text.
-
-    A text that is repeated always stays itself.
-    """
-
-    repeats: Ints
-    similarity: Floats
-
-    @property
-    def clusters(self) -> int:
-        """How many texts are repeated by others."""
-        return len(np.unique(self.repeats[self.repeats >= 0]))
-
-
-def bands(threshold: float) -> tuple[int, int]:
-    """(bands, rows): the most selective ones that keep RECALL with at most HASHES hashes.
-
-    A pair of similarity s shares a band with probability 1 - (1 - s^rows)^bands.
-    Source: Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3.
-    """
-    chosen = (1, 1)
-    for rows in range(1, MOST_ROWS + 1):
-        count = int(np.ceil(np.log(1 - RECALL) / np.log1p(-(threshold**rows))))
-        if count * rows <= HASHES:
-            chosen = (count, rows)
-    return chosen
 
 
 class NearDuplicates:
@@ -139,7 +103,7 @@ class NearDuplicates:
         rank_N: one number for each text added; without it the first stays. In order of rank, a text
         stays unless it is similar to one that stays already. Texts without a word repeat nothing.
         """
-        sets = self._sets()
+        sets = self.sets()
         size = sets.size
         order = np.arange(len(size)) if rank is None else np.argsort(rank, kind="stable")
         place = np.empty(len(size), np.int64)
@@ -151,18 +115,14 @@ class NearDuplicates:
 
         For whoever must keep near-duplicates together; `resolve` merges nothing through a chain.
         """
-        return _labels(self._sets(), self._window)
+        return _labels(self.sets(), self._window)
 
-    def _sets(self) -> Sets:
-        size = self._size.values.astype(np.int64)
+    def sets(self) -> Sets:
+        """What is kept of the texts."""
         return Sets(
-            flat=self._set.values,
-            start=np.cumsum(size) - size,
-            size=size,
-            limit=self._limit.values,
-            signature=self._signature.values,
-            closeness=self.closeness,
-        )
+            self.closeness, self._size.values, self._limit.values,
+            self._signature.values, self._set.values,
+        )  # fmt: skip
 
 
 def _fill(lowest: NDArray[np.uint32], empty: NDArray[np.bool_]) -> None:
@@ -181,19 +141,17 @@ def _labels(sets: Sets, window: int) -> Ints:
     """label_N: equal for texts that a chain of near-duplicates joins."""
     groups = Groups(len(sets.size))
     some = np.flatnonzero(sets.size)
-    _, first, same = np.unique(_names(sets)[some], return_index=True, return_inverse=True)
+    names = set_names(sets.size, sets.signature)[some]
+    _, first, same = np.unique(names, return_index=True, return_inverse=True)
     groups.join(some, some[first[same]])
     ones = some[np.sort(first)]
-    count, rows = bands(min(sets.closeness.least, 0.99))
-    places_BR = np.arange(count * rows).reshape(count, rows)
+    count, rows = bands(sets.closeness.least, HASHES)
+    places_BR = band_places(sets.closeness)
     for band in range(count):
-        key = np.zeros(len(ones), np.uint64)
-        part_NR = sets.signature[:, band * rows : (band + 1) * rows][ones]
-        for row in range(rows):
-            key = (key + part_NR[:, row]) * SCATTER
-        key = mix(key)
-        for left, right in _neighbours(key, window):
-            left, right = ones[left], ones[right]
+        place, crowd = crowds(band_keys(sets.signature, ones, band, rows))
+        place = ones[place]
+        for one, two in neighbours(crowd, window):
+            left, right = place[one], place[two]
             apart = groups.root[left] != groups.root[right]
             left, right = left[apart], right[apart]
             near, _ = sets.compare(left, right, seen=places_BR[:band])
@@ -201,71 +159,7 @@ def _labels(sets: Sets, window: int) -> Ints:
     return groups.root
 
 
-def _names(sets: Sets) -> NDArray[np.uint64]:
-    """name_N: equal for equal sets, and for hardly any others. What is equal is still compared."""
-    name = mix(sets.size.astype(np.uint64))
-    words_NW = sets.signature.view(np.uint64)
-    for column in range(words_NW.shape[1]):
-        name = name * SCATTER + words_NW[:, column]
-    return mix(name)
-
-
-def _neighbours(key: NDArray[np.uint64], window: int) -> Iterator[tuple[Ints, Ints]]:
-    """Pairs of positions with equal keys: first the nearest in order of key, then the next ones."""
-    shared = _shared(key)
-    order = shared[np.argsort(key[shared], kind="stable")]
-    key = key[order]
-    at = np.arange(len(key))
-    for step in range(1, window + 1):
-        at = at[: np.searchsorted(at, len(key) - step)]
-        at = at[key[at] == key[at + step]]
-        if not len(at):
-            break
-        yield order[at], order[at + step]
-
-
-def _shared(key: NDArray[np.uint64]) -> Ints:
-    """The positions of keys that may occur twice. Most occur once, and need not be sorted."""
-    bits = max(1, (BUCKETS * len(key)).bit_length())
-    bucket = (key >> np.uint64(64 - bits)).astype(np.int64)
-    return np.flatnonzero(np.bincount(bucket)[bucket] > 1)
-
-
-class Comparing(Protocol):
-    """Says of pairs of texts whether they are near, and how near."""
-
-    def compare(self, left: Ints, right: Ints) -> tuple[NDArray[np.bool_], Floats]: ...
-
-
-def leave(label: Ints, place: Ints, texts: Comparing) -> Repeats:
-    """Turn by turn, the best text left in every group stays and takes the similar ones away."""
-    repeats = np.full(len(label), -1, np.int64)
-    jaccard = np.zeros(len(label))
-    left = np.flatnonzero(np.bincount(label, minlength=1)[label] > 1)
-    left = left[np.lexsort((place[left], label[left]))]
-    while len(left):
-        first = np.append(True, label[left[1:]] != label[left[:-1]])
-        heads = np.flatnonzero(first)
-        stays = np.repeat(left[first], np.diff(np.append(heads, len(left))))[~first]
-        left = left[~first]
-        near, similarity = texts.compare(left, stays)
-        repeats[left[near]] = stays[near]
-        jaccard[left[near]] = similarity[near]
-        left = left[~near]
-    return Repeats(repeats, jaccard)
-
-
-class Groups:
-    """Union-find on arrays: `root` is the lowest member of each one's group."""
-
-    def __init__(self, size: int) -> None:
-        self.root = np.arange(size)
-
-    def join(self, left: Ints, right: Ints) -> None:
-        while True:
-            one, two = self.root[left], self.root[right]
-            if np.array_equal(one, two):
-                return
-            np.minimum.at(self.root, np.maximum(one, two), np.minimum(one, two))
-            while not np.array_equal(self.root, self.root[self.root]):
-                self.root = self.root[self.root]
+def band_places(closeness: Closeness) -> Ints:
+    """places_BR: which places of a signature each band holds."""
+    count, rows = bands(closeness.least, HASHES)
+    return np.arange(count * rows).reshape(count, rows)

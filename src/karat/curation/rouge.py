@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from karat.curation.minhash import Repeats
+from karat.curation.groups import Repeats
 from karat.curation.shingles import Hashes, chunks, normalise, words
 
 THRESHOLD = 0.7  # Self-Instruct §2.2

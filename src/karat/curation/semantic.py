@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from karat.curation.embedding import DIMENSIONS, embed
-from karat.curation.minhash import Groups, Repeats, leave
+from karat.curation.groups import Groups, Repeats, leave
 from karat.curation.near_vectors import Lists, pairs_above
 from karat.curation.spool import Spool
 

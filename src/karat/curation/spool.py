@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from karat import places
+
 STATE = "state.json"
 FOOTER = 1 << 16  # bytes at a file's end
 
@@ -141,9 +143,8 @@ def _state(folder: Path) -> dict[str, Any]:
 
 def file_key(path: Path, *parts: object) -> str:
     """Changes with a Parquet file, whose end lists all its pieces, and with each of the parts."""
-    state = path.stat()
-    with path.open("rb") as file:
-        file.seek(max(0, state.st_size - FOOTER))
+    stamp = places.stamp(path)
+    with path.open("rb") if not places.is_remote(path) else places.ranges(path) as file:
+        file.seek(max(0, (stamp[1] if stamp else 0) - FOOTER))
         end = file.read()
-    known = repr((state.st_size, state.st_mtime_ns, *parts)).encode()
-    return blake2b(end + known, digest_size=16).hexdigest()
+    return blake2b(end + repr((stamp, *parts)).encode(), digest_size=16).hexdigest()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from karat.errors import ProviderError, RowError
 from karat.evaluating.items import EvalSet, Floats, Item
 from karat.inquiry import Bench, Place, bench
+from karat.journal import Address
 from karat.models.billing import CHARACTERS_PER_TOKEN
 from karat.models.chat import Usage
 from karat.models.endpoint import Asker
@@ -59,7 +59,7 @@ class Asked:
     seconds: float = 0.0
 
 
-async def ask(place: Place, sets: Sequence[EvalSet], journal: Path, say: Say) -> Asked:
+async def ask(place: Place, sets: Sequence[EvalSet], journal: Address, say: Say) -> Asked:
     """Raises: RunError, after which the same evaluation goes on where it stopped."""
     started = time.perf_counter()
     made = Asked([])

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import msgspec
 import orjson
-import pyarrow.parquet as pq
 
+from karat import parquet
 from karat.errors import RunError
 from karat.row import SPLITS, Message, Row
 from karat.stage import BATCH_ROWS, read_meta
@@ -36,7 +36,7 @@ class Exported(msgspec.Struct):
 
 def accepted_rows(path: Path) -> Iterator[Row]:
     """The rows of accepted.parquet in file order, without the columns made for looking at."""
-    with pq.ParquetFile(path) as file:
+    with parquet.Parts(path) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=SCHEMA.names):
             yield from from_batch(batch.select(SCHEMA.names))
 
@@ -51,7 +51,7 @@ def ranking(path: Path) -> tuple[str | None, str]:
         return chosen, ""
     column = "responses.list.element.scores.list.element.key"
     rewards: set[str] = set()
-    with pq.ParquetFile(path) as file:
+    with parquet.Parts(path) as file:
         for batch in file.iter_batches(columns=[column]):
             keys = batch.column(0).flatten().field("scores").flatten().field("key")
             rewards |= {key for key in keys.unique().to_pylist() if key.endswith(".reward")}
@@ -177,7 +177,7 @@ def split_of(row: Row) -> str:
 
 
 def _is_split(path: Path) -> bool:
-    with pq.ParquetFile(path) as file:
+    with parquet.Parts(path) as file:
         for batch in file.iter_batches(columns=["meta"]):
             for text in batch.column("meta").to_pylist():
                 if '"split"' in text and orjson.loads(text).get("split") in SPLITS:

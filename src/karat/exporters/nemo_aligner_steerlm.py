@@ -18,8 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from karat import parquet
 from karat.exporters._nemo import aligner_files, filled, why_not, write_config
 from karat.exporters.base import Exported, files_of, ranking, write_parts
 from karat.row import Message, Response, Row
@@ -111,7 +110,7 @@ def _reward(path: Path) -> tuple[str, str]:
     """Whose attributes are the labels, or why nobody's are."""
     key, _ = ranking(path)
     found: set[str] = set()
-    with pq.ParquetFile(path) as file:
+    with parquet.Parts(path) as file:
         for batch in file.iter_batches(columns=["responses.list.element.scores.list.element.key"]):
             keys = batch.column(0).flatten().field("scores").flatten().field("key")
             names = (name.rpartition(".") for name in keys.unique().to_pylist())

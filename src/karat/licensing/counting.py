@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from karat import parquet
 from karat.columns import owners
 from karat.errors import RecipeError
-from karat.journal import look_up
+from karat.journal import Address, look_up
 from karat.licensing.rows import called_rights, given_rights, text_of
 from karat.licensing.solved import Role, Source
 from karat.licensing.sources import File, earlier_runs, files, generators, graders, notes
@@ -74,7 +73,7 @@ def count(run: Run) -> Counted:
     """The accepted rows of a run, counted. Raises: RecipeError."""
     counted = Counted()
     try:
-        with pq.ParquetFile(run.accepted_file) as file:
+        with parquet.Parts(run.accepted_file) as file:
             for batch in file.iter_batches(AT_ONCE, columns=COLUMNS):
                 counted.rows += batch.num_rows
                 _count_models(counted, batch, run.journal)
@@ -88,7 +87,7 @@ def count(run: Run) -> Counted:
     return counted
 
 
-def _count_models(counted: Counted, batch: pa.RecordBatch, journal: Path) -> None:
+def _count_models(counted: Counted, batch: pa.RecordBatch, journal: Address) -> None:
     """Rows by model: each row once for each model that wrote in it."""
     responses, calls = batch.column("responses"), batch.column("calls")
     answers = responses.flatten()
@@ -106,14 +105,14 @@ def _count_models(counted: Counted, batch: pa.RecordBatch, journal: Path) -> Non
     counted.named -= {"", None}
 
 
-def _writers_of(calls: pa.Array, journal: Path) -> pa.Array:
+def _writers_of(calls: pa.Array, journal: Address) -> pa.Array:
     """The model of each call, empty where the journal does not have it."""
     encoded = calls.dictionary_encode()
     keys = [key for key in encoded.dictionary.to_pylist() if key]
     known: dict[str, str] = {}
     for some in _parts(filter(_is_key, keys), KEYS):
-        listed = ", ".join(f"X'{key}'" for key in some)
-        found = look_up(journal, f"SELECT key, model FROM calls WHERE key IN ({listed})")
+        sql = f"SELECT key, model FROM calls WHERE key IN ({', '.join('?' * len(some))})"
+        found = look_up(journal, sql, *map(bytes.fromhex, some))
         known.update((key.hex(), model) for key, model in found)
     names = pa.array([known.get(key, "") for key in encoded.dictionary.to_pylist()], pa.string())
     return names.take(encoded.indices)

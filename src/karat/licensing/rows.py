@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from karat.journal import look_up
+from karat.journal import Address, look_up
 from karat.models.rights import (
     STRICTNESS,
     UNKNOWN_MODEL,
@@ -36,7 +35,7 @@ class Licences:
     """Of the rows of one run."""
 
     def __init__(
-        self, models: Mapping[str, Rights], rewards: Mapping[str, str], journal: Path
+        self, models: Mapping[str, Rights], rewards: Mapping[str, str], journal: Address
     ) -> None:
         """`models`: what the terms of each say, by `provider/name`; `rewards`: the licence of each,
         by the name its scores begin with."""
@@ -63,8 +62,8 @@ class Licences:
         writers: dict[str, str] = {}
         wanted = iter(set(keys))
         while some := list(islice(wanted, AT_ONCE)):
-            listed = ", ".join(f"X'{bytes.fromhex(key).hex()}'" for key in some)
-            found = look_up(self._journal, f"SELECT key, model FROM calls WHERE key IN ({listed})")
+            sql = f"SELECT key, model FROM calls WHERE key IN ({', '.join('?' * len(some))})"
+            found = look_up(self._journal, sql, *map(bytes.fromhex, some))
             writers.update((key.hex(), model) for key, model in found)
         return writers
 

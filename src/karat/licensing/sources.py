@@ -16,10 +16,11 @@ import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from karat import parquet, places
 from karat.columns import READ_ROWS
-from karat.errors import KaratError
+from karat.elsewhere import accepted_at
+from karat.errors import KaratError, RecipeError
 from karat.licensing.rows import text_of
 from karat.licensing.solved import Role, Source
 from karat.licensing.terms import dataset as known_dataset
@@ -196,13 +197,12 @@ def earlier_runs(recipe: Recipe) -> list[Source]:
 def own_file(path: Path) -> Path | None:
     """The accepted.parquet behind a run's folder, its reviews, or a file of karat's rows; None for
     others."""
-    folder = path.parent if path.name == RATINGS else path
-    file = folder / "accepted.parquet" if folder.is_dir() else path
-    if file.suffix != ".parquet" or not file.is_file():
-        return None
     try:
-        return file if {"licences", "training"} <= set(pq.read_schema(file).names) else None
-    except (OSError, pa.ArrowException):
+        file = accepted_at(path.parent if path.name == RATINGS else path)
+        if file.suffix != ".parquet" or not parquet.exists(file):
+            return None
+        return file if {"licences", "training"} <= set(parquet.schema(file).names) else None
+    except (RecipeError, OSError, pa.ArrowException):
         return None
 
 
@@ -212,7 +212,8 @@ def _earlier(path: Path, name: str) -> list[Source]:
     if file is None:
         return []
     try:
-        report = orjson.loads((file.parent / "report.json").read_bytes())
+        home = path.parent if path.name == RATINGS or path == file else path
+        report = orjson.loads(places.read_bytes(home / "report.json"))
         held = msgspec.convert(report["licences"]["sources"], tuple[Source, ...])
         return [msgspec.structs.replace(source, rows=None) for source in held]
     except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError):
@@ -223,7 +224,7 @@ def _by_columns(file: Path, name: str) -> list[Source]:
     licences: dict[str, None] = {}
     worst = 0
     try:
-        with pq.ParquetFile(file) as held:
+        with parquet.Parts(file) as held:
             for batch in held.iter_batches(64 * READ_ROWS, columns=["licences", "training"]):
                 said = pc.unique(batch.column("licences").flatten()).to_pylist()
                 licences.update(dict.fromkeys(said))

@@ -246,7 +246,7 @@ class Batches:
             if batch.task is not None or batch.waiting:
                 continue
             keys = {key_in(name) for name in (batch.good if batch.read else batch.names)}
-            if len(self._journal.get(keys)) == len(keys):
+            if len(await self._journal.get(keys)) == len(keys):
                 await self._dissolve(batch)
 
     def _tell(self, batch: Batch, what: str) -> None:

@@ -35,12 +35,7 @@ class Budget:
             return
         while self.spent_nano + self._reserved + worst_nano > self.limit_nano:
             if self._reserved == 0:
-                raise BudgetError(
-                    f"{self.name} of ${self.limit_nano / NANO:g} would be crossed: "
-                    f"${self.spent_nano / NANO:.4f} spent, and the next call could cost "
-                    f"${worst_nano / NANO:.4f}. Everything paid for is kept; raise budget_usd and "
-                    "run again to go on"
-                )
+                raise crossed(self.name, self.limit_nano, self.spent_nano, worst_nano)
             self._settled.clear()
             await self._settled.wait()
         self._reserved += worst_nano
@@ -51,3 +46,12 @@ class Budget:
             self._reserved -= reserved_nano
             self._settled.set()
         self.spent_nano += cost_nano
+
+
+def crossed(name: str, limit_nano: int, spent_nano: int, worst_nano: int) -> BudgetError:
+    """What is raised where a call could cross a limit whatever comes back."""
+    return BudgetError(
+        f"{name} of ${limit_nano / NANO:g} would be crossed: ${spent_nano / NANO:.4f} spent, and "
+        f"the next call could cost ${worst_nano / NANO:.4f}. Everything paid for is kept; raise "
+        "budget_usd and run again to go on"
+    )

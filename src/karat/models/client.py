@@ -7,7 +7,7 @@ found, bought and recorded is the same (karat.models.errand, purchase, call).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import numpy as np
@@ -48,14 +48,22 @@ MOST_TOKENS = 1024  # of a continuation: services' own default is 16, which nobo
 
 
 class Client:
-    """Asks the models of one run. `models` maps the names a recipe uses to what they stand for."""
+    """Asks the models of one run. `models` maps the names a recipe uses to what they stand for.
 
-    def __init__(self, models: dict[str, ModelSpec], journal: Journal, budget: Budget) -> None:
+    `connect` makes the endpoint of a model by the name that `endpoints` has it under; it is given
+    where limits and budgets are shared with other processes.
+    """
+
+    def __init__(
+        self, models: dict[str, ModelSpec], journal: Journal, budget: Budget,
+        connect: Callable[[str, ModelSpec], Endpoint] | None = None,
+    ) -> None:  # fmt: skip
         self.models = models
         self.journal = journal
         self.budget = budget
         self.till = Till(journal, budget)
         self.endpoints: dict[str, Endpoint] = {}  # by model, fallbacks under `name+1` and so on
+        self._connect = connect or self._alone
         self._routes: dict[str, list[Endpoint]] = {}
         self._decides: dict[str, bool] = {}  # whether a model does, once it was asked
 
@@ -66,13 +74,14 @@ class Client:
     def route(self, model: str) -> list[Endpoint]:
         """The endpoints of a model and of its fallbacks, in the order they are asked."""
         if model not in self._routes:
-            specs = self.models[model].route()
-            route = [Endpoint(spec, self._spent(spec)) for spec in specs]
-            for place, endpoint in enumerate(route):
-                endpoint.stands_in = place + 1 < len(route)
+            specs = enumerate(self.models[model].route())
+            names = {model if place == 0 else f"{model}+{place}": spec for place, spec in specs}
+            route = [self._connect(name, spec) for name, spec in names.items()]
+            for name, endpoint in zip(names, route, strict=True):
+                endpoint.stands_in = endpoint is not route[-1]
                 if endpoint.spec.batch:
                     endpoint.use_batches(self.journal, self._warn, self._say)
-                self.endpoints[model if place == 0 else f"{model}+{place}"] = endpoint
+                self.endpoints[name] = endpoint
             self._routes[model] = route
         return self._routes[model]
 
@@ -93,6 +102,9 @@ class Client:
 
     def _say(self, text: str) -> None:
         self.till.say(text)
+
+    def _alone(self, _: str, spec: ModelSpec) -> Endpoint:
+        return Endpoint(spec, self._spent(spec))
 
     def _spent(self, spec: ModelSpec) -> int:
         if spec.budget_usd is None:

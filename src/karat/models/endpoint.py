@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+import msgspec
+
 from karat.errors import ProviderError, RecipeError, RunError
 from karat.journal import Journal
 from karat.models.batch import Batches, Say
 from karat.models.budget import Budget
 from karat.models.chat import ChatRequest, Turn
 from karat.models.limits import Limiter
-from karat.models.neighbours import Neighbours
-from karat.models.spec import ModelSpec, load_wire
+from karat.models.neighbours import FileMailbox, Mailbox
+from karat.models.spec import EMBEDDED, ModelSpec, load_wire
 from karat.models.takes import refusals
 from karat.models.terms import Terms
 from karat.models.transport import HttpReply
@@ -28,16 +30,26 @@ class ModelDownError(RunError):
     """This model answers nothing more; another may."""
 
 
-class Tally:
+class Tally(msgspec.Struct):
     """What one model did since the run started, for progress lines. `errands` are orders under way,
-    counted at the first model of a route."""
+    counted at the first model of a route. `unpriced`: nobody knows its price."""
 
-    def __init__(self) -> None:
-        self.errands = 0
-        self.calls = self.answers = self.replayed = 0
-        self.in_flight = self.retries = self.failures = 0
-        self.tokens_out = 0
-        self.cost_nano = 0
+    errands: int = 0
+    calls: int = 0
+    answers: int = 0
+    replayed: int = 0
+    in_flight: int = 0
+    retries: int = 0
+    failures: int = 0
+    tokens_out: int = 0
+    cost_nano: int = 0
+    unpriced: bool = False
+
+    def add(self, other: Tally) -> None:
+        """Adds what the same model did in another process."""
+        for name in self.__struct_fields__[:-1]:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.unpriced |= other.unpriced
 
 
 class Meter:
@@ -102,13 +114,23 @@ class Asker(NamedTuple):
     terms: Terms | None = None
 
 
+def budget_name(spec: ModelSpec) -> str:
+    """How errors speak of a model's own budget."""
+    return f"the budget of model '{spec.model}'"
+
+
 class Endpoint:
     """A model of the recipe with its connection, limiter and counters.
 
-    `stands_in` says that another model answers while this one is down.
+    `stands_in` says that another model answers while this one is down. `budget` and `mailbox` are
+    given where they are shared with other processes: else the budget is this process's own, and
+    neighbours are found by files.
     """
 
-    def __init__(self, spec: ModelSpec, spent_nano: int = 0) -> None:
+    def __init__(
+        self, spec: ModelSpec, spent_nano: int = 0, *,
+        budget: Budget | None = None, mailbox: Mailbox | None = None,
+    ) -> None:  # fmt: skip
         service = spec.offered_by()
         self.spec = spec
         self.identity = spec.identity()
@@ -116,13 +138,15 @@ class Endpoint:
         self.rates = spec.rates()
         self.reduced = spec.planned_rates()  # of what is bought in a batch
         self.provider: Provider = load_wire(spec.format).connect(spec)
+        if mailbox is None and spec.format != EMBEDDED:
+            mailbox = FileMailbox(self.identity)
         self.limiter = Limiter(
             self.provider.concurrency, rpm=spec.rpm or service.rpm, tpm=spec.tpm or service.tpm,
-            neighbours=None if spec.format == "embedded" else Neighbours(self.identity),
+            neighbours=mailbox,
         )  # fmt: skip
         self.batches: Batches | None = None
-        self.budget = Budget(spec.budget_usd, spent_nano, f"the budget of model '{spec.model}'")
-        self.tally = Tally()
+        self.budget = budget or Budget(spec.budget_usd, spent_nano, budget_name(spec))
+        self.tally = Tally(unpriced=self.rates is None)
         self.meter = Meter()
         self.accepted = Accepted(spec)
         self.takes_n = False  # it has answered several samples of one request

@@ -52,7 +52,7 @@ class Errand:
         """All answers, in order. Raises: ProviderError, RunError."""
         for endpoint in self.route if self._looks else ():
             if len(self.found) < self.size:
-                self._look(endpoint)
+                await self._look(endpoint)
         if len(self.found) < self.size:
             await self._fill()
         return [self.found[place] for place in range(self.size)]
@@ -63,9 +63,9 @@ class Errand:
         order = self.make(endpoint)
         return order, order.keys(endpoint.identity + self._salt)
 
-    def _look(self, endpoint: Endpoint) -> None:
+    async def _look(self, endpoint: Endpoint) -> None:
         before = len(self.found)
-        self._collect(endpoint)
+        await self._collect(endpoint)
         if count := len(self.found) - before:
             spec = endpoint.spec
             endpoint.tally.replayed += count
@@ -74,11 +74,11 @@ class Errand:
                 count,
             )  # fmt: skip
 
-    def _collect(self, endpoint: Endpoint) -> None:
+    async def _collect(self, endpoint: Endpoint) -> None:
         """What is missing and in the journal by now."""
         _, keys = self._order(endpoint)
         left = [place for place in range(self.size) if place not in self.found]
-        held = self.till.journal.get(keys[place] for place in left)
+        held = await self.till.journal.get(keys[place] for place in left)
         for place in left:
             if keys[place] in held:
                 self.found[place] = Got(held[keys[place]], keys[place], endpoint)
@@ -104,7 +104,7 @@ class Errand:
                 if endpoint is last or not passing or self.till.stopped.is_set():
                     raise
                 if self._looks:
-                    self._collect(endpoint)  # parts of the order that it did answer
+                    await self._collect(endpoint)  # parts of the order that it did answer
                 # The same words for all rows: a warning is kept once.
                 if isinstance(error, BudgetError):
                     self.till.warn(f"{endpoint.spec.model} is out of budget; others answer for it")
@@ -139,7 +139,7 @@ class Errand:
             if len(found) < self.size and not self._looks:
                 self._copy(keys)
             elif len(found) < self.size:  # others may have bought the rest meanwhile
-                self._collect(endpoint)
+                await self._collect(endpoint)
                 gone = endpoint.left.is_set() and endpoint.stands_in
                 if len(found) < self.size and not mine and gone:
                     raise ModelDownError(endpoint.why_down)  # it went down under whoever asked

@@ -13,11 +13,11 @@ import time
 from collections import deque
 
 from karat.errors import RunError
-from karat.models.neighbours import Neighbours
+from karat.models.neighbours import Mailbox
 from karat.models.pace import Pace
 from karat.models.quota import Hints, Quota
 from karat.models.rate_headers import MAX_PAUSE_S, RateLimits
-from karat.models.sharing import MOST_OF_THE_TIME, TICK_S, Sharing
+from karat.models.sharing import MOST_OF_THE_TIME, Sharing
 from karat.models.width import START_S, Width
 
 __all__ = ["MAX_PAUSE_S", "Limiter"]
@@ -36,7 +36,7 @@ class Limiter:
         *,
         rpm: float | None = None,
         tpm: float | None = None,
-        neighbours: Neighbours | None = None,
+        neighbours: Mailbox | None = None,
         search: bool = True,
     ) -> None:
         self.width = width
@@ -78,7 +78,7 @@ class Limiter:
         now = loop.time()
         if self._ticking is None and self._sharing is not None:
             self._sharing.begin(now)
-            self._ticking = loop.call_later(TICK_S, self._tick)
+            self._ticking = loop.call_later(self._sharing.tick_s, self._tick)
         if not self._waiting and self._room(weight) and now >= self._turn(now, tokens):
             return self._take(now, weight, tokens)
         turn: asyncio.Future[None] = loop.create_future()
@@ -205,7 +205,7 @@ class Limiter:
         self._pump()
 
     def _tick(self) -> None:
-        """Once a second while calls are under way or wait, and neighbours may be there."""
+        """Every tick while calls are under way or wait, and neighbours may be there."""
         assert self._sharing is not None
         if not self._waiting and not self.in_flight and not self._sharing.calls:
             self._ticking = None
@@ -214,7 +214,9 @@ class Limiter:
         loop, began = asyncio.get_running_loop(), time.perf_counter()
         self._sharing.tick(loop.time(), self._was_held)
         took = time.perf_counter() - began
-        self._ticking = loop.call_later(max(TICK_S, MOST_OF_THE_TIME * took), self._tick)
+        self._ticking = loop.call_later(
+            max(self._sharing.tick_s, MOST_OF_THE_TIME * took), self._tick
+        )
         self._was_held = False
         self._changed()
 

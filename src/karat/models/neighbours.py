@@ -1,10 +1,11 @@
-"""Other karat processes on this machine that call the same endpoint, found by files in the cache.
+"""Other karat processes that call the same endpoint, and how they hear of each other.
 
-Runs share a service's limit without a server between them: each writes once a second what it does
-and reads what the others wrote. A file holds a few numbers and its name a digest: no address and
-no key. Nobody's run may fail over this: whatever goes wrong with a file, the run goes on as if it
-were alone. A process that was killed leaves its file behind, so one counts only while it is fresh
-and its process lives; the start time tells that process from a later one with its number.
+Runs of one machine share a service's limit without a server between them, by files in the cache:
+each writes once a second what it does and reads what the others wrote. A file holds a few numbers
+and its name a digest: no address and no key. Nobody's run may fail over this: whatever goes wrong
+with a file, the run goes on as if it were alone. A process that was killed leaves its file behind,
+so one counts only while it is fresh and its process lives; the start time tells that process from a
+later one with its number. The workers of a cluster have a mailbox of their own (exchange.py).
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from karat.errors import RunError
 
+TICK_S = 1.0
 STALE_S = 5.0
 FORGOTTEN_S = 600.0  # a file this old is swept away
 AT_MOST = 64  # neighbours that are read: a second's work must stay small
@@ -41,17 +44,35 @@ class Neighbour(msgspec.Struct, frozen=True):
     start: int = 0
 
 
-class Neighbours:
-    """The processes that share the endpoint named by `digest`. Nothing here raises."""
+class Mailbox(Protocol):
+    """Carries words between the processes that share one endpoint. Nothing in it raises.
 
-    def __init__(self, digest: str, folder: Path | None = None) -> None:
-        self._digest = hashlib.blake2b(digest.encode(), digest_size=12).hexdigest()
+    `tick_s`: how often a word is carried.
+    """
+
+    tick_s: float
+
+    def publish(self, mine: Neighbour) -> None:
+        """Says what this process does; the others read it within about a tick or two."""
+
+    def read(self) -> dict[str, Neighbour]:
+        """The others that live, by a name that stays theirs."""
+
+    def leave(self) -> None:
+        """The others need not share with this process until it publishes again."""
+
+
+class FileMailbox:
+    """Files in the cache of this machine, for the endpoint of this identity."""
+
+    def __init__(self, identity: str, folder: Path | None = None) -> None:
+        self.tick_s = TICK_S
+        self._digest = digest_of(identity)
         self._folder = folder or _folder()
         self._file: Path | None = None
         self._start = start_of(os.getpid())
 
     def publish(self, mine: Neighbour) -> None:
-        """Says what this process does; the others read it within about a second."""
         if self._folder is None:
             return
         with suppress(OSError):
@@ -64,7 +85,6 @@ class Neighbours:
             draft.replace(self._file)
 
     def read(self) -> dict[str, Neighbour]:
-        """The others that live, by a name that stays theirs."""
         found: dict[str, Neighbour] = {}
         if self._folder is None:
             return found
@@ -82,11 +102,15 @@ class Neighbours:
         return found
 
     def leave(self) -> None:
-        """The others need not share with this process until it publishes again."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.unlink()
             self._file = None
+
+
+def digest_of(identity: str) -> str:
+    """A name for an endpoint that says nothing of it."""
+    return hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
 
 
 def _read(entry: os.DirEntry[str]) -> Neighbour | None:

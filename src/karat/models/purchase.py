@@ -101,11 +101,13 @@ class Purchase:
         """Into the journal, before it is used; of what is not kept there is nothing to lose, and
         the ledger's row comes with the next commit. Raises: RunError."""
         terms, journal = self.asker.terms, self.till.journal
-        if terms is None:
-            await journal.put(records, made)
-            return
-        terms.paid_for(made)
-        if terms.keep:
-            await journal.put(records, made, replace=terms.replaces)
-        else:
-            journal.note(made)
+        if terms is not None:
+            terms.paid_for(made)
+            if not terms.keep:
+                journal.note(made)
+                return
+        replace = terms is not None and terms.replaces
+        first = await journal.put(records, made, replace=replace)
+        for record in records if first else ():
+            if record.key in first:  # another process was first, and its answer is what is replayed
+                _, record.content, record.finish_reason, record.more = first[record.key]

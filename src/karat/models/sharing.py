@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 
-from karat.models.neighbours import Neighbour, Neighbours
+import msgspec
+
+from karat.models.neighbours import Mailbox, Neighbour
 from karat.models.pace import Pace
 from karat.models.quota import Quota
+from karat.models.spec import EMBEDDED, ModelSpec
 
-TICK_S = 1.0
 KEPT_S = 3.0  # who could use more is counted so long, or the shares would swing
 PULL = 0.25  # of the way to the mean, each tick
 MOST_OF_THE_TIME = 20  # the files may take a 20th of the loop's time, on a slow home folder
@@ -24,40 +26,52 @@ class Sharing:
     """Drives one limiter's pace and quotas by what its neighbours say."""
 
     def __init__(
-        self, neighbours: Neighbours, pace: Pace, requests: Quota | None, tokens: Quota | None
+        self, mailbox: Mailbox, pace: Pace, requests: Quota | None, tokens: Quota | None
     ) -> None:
-        self._neighbours, self._pace = neighbours, pace
+        self._mailbox, self._pace = mailbox, pace
         self._requests, self._tokens = requests, tokens
+        self.tick_s = mailbox.tick_s
         self.calls = 0  # since the last tick
         self.tokens = 0
         self._used = self._tokens_used = 0.0
         self._last = -math.inf
         self._held_at = -math.inf
         self._demanding: dict[str, float] = {}  # the others that could use more, and their pace
+        self._searching: set[str] = set()  # those that could use more and have no pace yet
         self._was_demanding = False
 
     def begin(self, now: float) -> None:
-        """The first call, or the first one after a rest: a share of what the others know."""
-        self._last = now
-        others = self._neighbours.read()
-        self._demanding = _paces(others)
+        """The first call, or the first one after a rest: a share of what the others know.
+
+        It counts as one that could use more until it shows that it could not.
+        """
+        self._last = self._held_at = now
+        self._was_demanding = True
+        others = self._mailbox.read()
+        self._demanding, self._searching = _paces(others), _searching(others)
         self._join(self._pace.rate)
-        self._divide(now, others, demand=False)
+        self._divide(now, others, demand=True)
+        self._mailbox.publish(Neighbour(self._pace.settled, demand=True))
 
     def tick(self, now: float, held: bool) -> None:
-        """Once a second. `held`: a limit, not the width, held calls back since the last tick."""
+        """Every `tick_s`. `held`: a limit, not the width, held calls back since the last tick."""
         if held:
             self._held_at = now
         demand = now - self._held_at <= KEPT_S
         self._count(now)
         mine = Neighbour(self._pace.settled, self._used, self._tokens_used, demand)
-        self._neighbours.publish(mine)
-        others = self._neighbours.read()
-        self._move(_paces(others), demand)
+        self._mailbox.publish(mine)
+        others = self._mailbox.read()
+        searching = _searching(others)
+        paces = _paces(others)
+        # Who stands still for a moment comes back at its pace: nobody takes its part meanwhile.
+        paces |= {n: pace for n, pace in self._demanding.items() if n in searching}
+        self._move(paces, demand)
+        self._searching = searching
         self._divide(now, others, demand)
 
     def rest(self) -> None:
-        self._neighbours.leave()
+        self._mailbox.leave()
         self._was_demanding = False
         self._used = self._tokens_used = 0.0
 
@@ -81,7 +95,8 @@ class Sharing:
             self._join(self._pace.rate)
         elif demand and rate is not None:
             count = len(before) + 1
-            for name in demanding.keys() - before.keys():
+            # Who searched beside this process found its pace beside it, and takes nothing of it.
+            for name in demanding.keys() - before.keys() - self._searching:
                 rate *= count / (count + 1) if demanding[name] else 1.0
                 count += 1
             for name in before.keys() - demanding.keys():
@@ -112,3 +127,17 @@ class Sharing:
 
 def _paces(others: dict[str, Neighbour]) -> dict[str, float]:
     return {name: o.rate for name, o in others.items() if o.demand and o.rate is not None}
+
+
+def _searching(others: dict[str, Neighbour]) -> set[str]:
+    return {name for name, o in others.items() if o.demand and o.rate is None}
+
+
+def share_of(spec: ModelSpec, workers: int) -> ModelSpec:
+    """The model as one of `workers` processes asks it: a stated `concurrency` is the run's, and
+    each has its part of it, rounded up. A model in the process is every process's own."""
+    fallbacks = tuple(share_of(one, workers) for one in spec.fallbacks)
+    width = spec.concurrency
+    if width is not None and spec.format != EMBEDDED:
+        width = -(-width // workers)
+    return msgspec.structs.replace(spec, concurrency=width, fallbacks=fallbacks)

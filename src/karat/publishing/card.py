@@ -110,7 +110,7 @@ def _configs(facts: Facts) -> list[dict[str, Any]]:
         if len(files) == len(one["files"]) == len({file["split"] for file in files}) > 0:
             found.append({"config_name": plain(one["name"]), "data_files": files})
     if not found:
-        rows = [{"split": "train", "path": "accepted.parquet"}]
+        rows = [{"split": "train", "path": facts.rows_at}]
         found.append({"config_name": "accepted", "data_files": rows})
     found[0]["default"] = True
     return found

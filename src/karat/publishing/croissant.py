@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from karat import parquet
 from karat.publishing.files import (
+    ACCEPTED,
     BOOLEAN,
     FLOAT,
     INTEGER,
@@ -29,6 +30,7 @@ from karat.publishing.files import (
     TEXT,
     Shape,
     Shipped,
+    accepted_at,
     shape_of_lines,
     shape_of_parquet,
     shipped,
@@ -49,7 +51,7 @@ FORMATS = {
     ".tsv": "text/tab-separated-values", ".yaml": "application/yaml",
 }  # fmt: skip
 SAID = {
-    "accepted.parquet": {
+    ACCEPTED: {
         "prompt": "The last turn of the conversation that was answered.",
         "response": "The best answer that was kept.",
         "score": "The score it was chosen by, on the scale of its own reward.",
@@ -92,7 +94,7 @@ def croissant(
     """
     report = run.report
     files = shipped(run) if files is None else files
-    made = datetime.fromtimestamp(run.accepted_file.stat().st_mtime, UTC).date().isoformat()
+    made = datetime.fromtimestamp(accepted_at(run), UTC).date().isoformat()
     licences = _licences(run) if licences is None else licences
     return {
         "@context": _CONTEXT,
@@ -106,7 +108,7 @@ def croissant(
         "license": list(licences) or ["unknown"],
         "keywords": ["synthetic", "alignment", *report["exports"]],
         **_origins(report),
-        "distribution": [_file(one, base_url) for one in files],
+        "distribution": [*(_file(one, base_url) for one in files), *_file_sets(files)],
         "recordSet": list(_record_sets(files)),
     }
 
@@ -126,45 +128,60 @@ def _file(one: Shipped, base_url: str) -> dict[str, Any]:
     }
 
 
+def _file_sets(files: Sequence[Shipped]) -> Iterator[dict[str, Any]]:
+    """A table in parts: their names sort in their order."""
+    for table in dict.fromkeys(one.table for one in files if one.table != one.name):
+        yield {
+            "@type": "cr:FileSet", "@id": table, "name": table,
+            "encodingFormat": FORMATS[".parquet"], "includes": f"{table}/*.parquet",
+        }  # fmt: skip
+
+
 def _record_sets(files: Sequence[Shipped]) -> Iterator[dict[str, Any]]:
+    firsts: dict[str, Shipped] = {}
     for one in files:
+        firsts.setdefault(one.table, one)
+    for one in firsts.values():
         if one.path.suffix == ".parquet":
             shape = shape_of_parquet(one.path)
         elif one.path.suffix == ".jsonl":
             shape = shape_of_lines(one.path)
         else:
             continue
-        key = one.name.rpartition(".")[0].removeprefix("export/")
-        fields = list(_fields(key, one.name, shape))
+        key = one.table.rpartition(".")[0].removeprefix("export/")
+        at = _At(one.table, several=one.table != one.name)
+        fields = list(_fields(key, at, shape))
         for field in fields:
-            if said := SAID.get(one.name, {}).get(field["name"]):
+            if said := SAID.get(one.table, {}).get(field["name"]):
                 field["description"] = said
         if fields:
             name = {"@type": "cr:RecordSet", "@id": key, "name": key}
-            yield name | {"description": f"The lines of {one.name}.", "field": fields}
+            yield name | {"description": f"The lines of {one.table}.", "field": fields}
 
 
 class _At(NamedTuple):
     """Where values are found: in a file's column, then by a path into it. `listed`: the path begins
-    at each item of a list."""
+    at each item of a list. `several`: the file is a set of them."""
 
     file: str
-    column: str
+    column: str = ""
     path: tuple[str, ...] = ()
     listed: bool = False
+    several: bool = False
 
     def source(self) -> dict[str, Any]:
         found: dict[str, Any] = {
-            "fileObject": {"@id": self.file}, "extract": {"column": self.column},
+            "fileSet" if self.several else "fileObject": {"@id": self.file},
+            "extract": {"column": self.column},
         }  # fmt: skip
         if self.path:
             found["transform"] = {"jsonPath": ".".join(self.path)}
         return found
 
 
-def _fields(key: str, file: str, shape: Shape) -> Iterator[dict[str, Any]]:
+def _fields(key: str, file: _At, shape: Shape) -> Iterator[dict[str, Any]]:
     for name, one in shape.fields.items():
-        field = _field(f"{key}/{name}", name, one, _At(file, name))
+        field = _field(f"{key}/{name}", name, one, file._replace(column=name))
         if field is not None:
             yield field
 
@@ -219,7 +236,7 @@ def _citation(name: str, year: str) -> str:
 def _licences(run: Run) -> list[str]:
     """All that the rows name, the most frequent first."""
     counts: dict[str, int] = {}
-    with pq.ParquetFile(run.accepted_file) as file:
+    with parquet.Parts(run.accepted_file) as file:
         if "licences" not in file.schema_arrow.names:
             return []
         for batch in file.iter_batches(columns=["licences"]):

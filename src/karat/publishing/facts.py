@@ -12,7 +12,7 @@ import msgspec
 
 from karat.errors import RecipeError
 from karat.licensing import Solved, solve_run
-from karat.publishing.files import without_folders
+from karat.publishing.files import ACCEPTED, rows_at, without_folders
 from karat.publishing.measured import Measured, measure
 from karat.recipefile import parse, written_steps
 from karat.rundir import Run
@@ -36,7 +36,8 @@ class StepFacts(msgspec.Struct, frozen=True):
 
 class Facts(msgspec.Struct, frozen=True):
     """Of one run. `licence`: the SPDX name it is released under, empty while nothing fits;
-    `proposed`: nobody chose it, it is the first that fits."""
+    `proposed`: nobody chose it, it is the first that fits; `rows_at`: the accepted rows, as a file
+    or a pattern of their parts."""
 
     report: dict[str, Any]
     steps: tuple[StepFacts, ...]
@@ -44,6 +45,7 @@ class Facts(msgspec.Struct, frozen=True):
     licence: str
     proposed: bool
     measured: Measured
+    rows_at: str = ACCEPTED
 
     def ran(self, *names: str) -> list[StepFacts]:
         """The steps of these names."""
@@ -76,7 +78,8 @@ def facts(run: Run, licence: str = "") -> Facts:
         licence = fitting[0]
     chosen = licence or (allowed[0] if allowed else "")
     steps = _steps(run, report)
-    return Facts(report, steps, solved, chosen, not licence and bool(chosen), measure(run))
+    at = rows_at(run)
+    return Facts(report, steps, solved, chosen, not licence and bool(chosen), measure(run), at)
 
 
 def _steps(run: Run, report: dict[str, Any]) -> tuple[StepFacts, ...]:

@@ -13,17 +13,18 @@ import re
 from collections.abc import Iterable, Sequence
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import karat.exporters
+from karat import parquet, places
 from karat.errors import RecipeError
 from karat.rundir import Run
 
+ACCEPTED = "accepted.parquet"
 LOOKED_AT = (2_000, 16 * 2**20)  # lines and bytes of a file of lines that say what is in it
 TEXT, INTEGER, FLOAT, BOOLEAN, STRUCT, LIST = (
     "text",
@@ -49,13 +50,19 @@ class Shipped(msgspec.Struct, frozen=True):
     def of(cls, name: str, path: Path) -> Shipped:
         """Raises: RecipeError when it cannot be read."""
         try:
-            with path.open("rb") as stream:
-                digest = file_digest(stream, "sha256").hexdigest()
-            return cls(name, path, path.stat().st_size, digest)
+            with places.stream(path) as stream:
+                digest = file_digest(cast(Any, stream), "sha256").hexdigest()
+            _, size = places.stamp(path) or (0, 0)
+            return cls(name, path, size, digest)
         except OSError as error:
             raise RecipeError(
-                f"cannot read {path}: {error.strerror}; run the recipe again"
+                f"cannot read {path}: {places.shown(error)}; run the recipe again"
             ) from None
+
+    @property
+    def table(self) -> str:
+        """Of a part of a table the table's name, else its own."""
+        return self.name.partition("/")[0] if self.name.startswith(f"{ACCEPTED}/") else self.name
 
 
 def shipped(run: Run, exports: Iterable[str] | None = None) -> list[Shipped]:
@@ -76,8 +83,41 @@ def shipped(run: Run, exports: Iterable[str] | None = None) -> list[Shipped]:
     for name in names:  # report.json is a file like another: it may have been written by anybody
         if not (run.path / name).resolve().is_relative_to(folder):
             raise RecipeError(f"{run.report_file} names {name!r}, which is not in {run.export}")
-    files = [Shipped.of(run.accepted_file.name, run.accepted_file)]
-    return files + [Shipped.of(name, run.path / name) for name in sorted(set(names))]
+    return accepted(run) + [Shipped.of(name, run.path / name) for name in sorted(set(names))]
+
+
+def accepted(run: Run) -> list[Shipped]:
+    """accepted.parquet, or its parts in order. Raises: RecipeError."""
+    table = run.accepted_file
+    try:
+        files = parquet.files(table)
+    except OSError as error:
+        raise RecipeError(
+            f"cannot read {table}: {places.shown(error)}; run the recipe again"
+        ) from None
+    inside = f"{ACCEPTED}/" if files != [table] else ""
+    return [Shipped.of(f"{inside}{path.name}", path) for path in files]
+
+
+def rows_at(run: Run) -> str:
+    """The accepted rows as papers name them: a file, or a pattern of parts. Raises: RecipeError."""
+    try:
+        return f"{ACCEPTED}/*.parquet" if parquet.is_folder(run.accepted_file) else ACCEPTED
+    except OSError as error:
+        raise RecipeError(f"cannot read {run.accepted_file}: {places.shown(error)}") from None
+
+
+def accepted_at(run: Run) -> float:
+    """When the accepted rows were written, in Unix seconds. Raises: RecipeError."""
+    try:
+        stamp = parquet.stamp(run.accepted_file)
+    except OSError as error:
+        raise RecipeError(f"cannot read {run.accepted_file}: {places.shown(error)}") from None
+    if stamp is None:
+        raise RecipeError(
+            f"{run.path} has no {ACCEPTED}: run it to the end; nothing is paid for twice"
+        )
+    return stamp[0] / 1e9
 
 
 def export_names() -> set[str]:
@@ -108,7 +148,7 @@ class Shape(msgspec.Struct):
 
 def shape_of_parquet(path: Path) -> Shape:
     """The columns of a Parquet file."""
-    return _of_type(pa.struct(list(pq.read_schema(path))))
+    return _of_type(pa.struct(list(parquet.schema(path))))
 
 
 def _of_type(kind: pa.DataType) -> Shape:

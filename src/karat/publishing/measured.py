@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from karat import parquet
 from karat.errors import RecipeError
 from karat.journal import look_up
 from karat.rundir import Run
@@ -47,8 +47,8 @@ def _texts(run: Run) -> tuple[int, dict[str, int], list[str]]:
     """(rows, tokens by source, answers from all over the file)."""
     rows, sizes, sample = 0, Counter[str](), list[str]()
     try:
-        with pq.ParquetFile(run.accepted_file) as file:
-            stride = max(1, file.metadata.num_rows // SAMPLED)
+        with parquet.Parts(run.accepted_file) as file:
+            stride = max(1, file.num_rows // SAMPLED)
             for batch in file.iter_batches(AT_ONCE, columns=COLUMNS):
                 _add_sizes(sizes, batch)
                 places = range(-rows % stride, batch.num_rows, stride)

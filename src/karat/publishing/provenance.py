@@ -19,9 +19,10 @@ from urllib.parse import quote
 import msgspec
 import orjson
 
+from karat import parquet, places
 from karat.errors import RecipeError
 from karat.journal import look_up
-from karat.publishing.files import Shipped, shipped, without_folders
+from karat.publishing.files import ACCEPTED, Shipped, accepted_at, shipped, without_folders
 from karat.recipefile import parse, written_steps
 from karat.rundir import Run
 from karat.stage import read_meta
@@ -91,7 +92,7 @@ def provenance(run: Run, files: Sequence[Shipped] | None = None) -> dict[str, An
     """
     report = run.report
     files = shipped(run) if files is None else files
-    steps = list(_steps(run, report))
+    steps, ended = list(_steps(run, report)), accepted_at(run)
     made = _Document()
     karat = made.add(
         "agent", "k:karat", prov_type=_qualified("prov:SoftwareAgent"), prov_label="karat",
@@ -103,8 +104,12 @@ def provenance(run: Run, files: Sequence[Shipped] | None = None) -> dict[str, An
             parameters=without_folders(orjson.dumps(params, option=orjson.OPT_SORT_KEYS).decode()),
         )  # fmt: skip
         made.relate("wasAssociatedWith", activity=_key("step", label), agent=karat)
+        for name in _urls_in(params):
+            used = made.add("entity", _key("file", f"input/{name}"), prov_label=name,
+                            prov_type=_qualified("k:input"))  # fmt: skip
+            made.relate("used", activity=_key("step", label), entity=used)
         for file in _files_in(params):
-            used = _input(made, file, run.accepted_file.stat().st_mtime)
+            used = _input(made, file, ended)
             made.relate("used", activity=_key("step", label), entity=used)
     _models(made, run)
     last = _stages(made, run, report)
@@ -147,6 +152,17 @@ def _files_in(value: Any) -> Iterator[Path]:
     elif isinstance(value, list):
         for one in value:
             yield from _files_in(one)
+
+
+def _urls_in(value: Any) -> Iterator[str]:
+    """The names of objects in stores that parameters name, without the rest of their URLs."""
+    if isinstance(value, str):
+        scheme, _, rest = value.partition("://")
+        if scheme in places.DRIVERS and "\n" not in value and rest:
+            yield rest.rstrip("/").rpartition("/")[2]
+    elif isinstance(value, dict | list):
+        for one in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _urls_in(one)
 
 
 def _input(made: _Document, path: Path, ended: float) -> str:
@@ -197,7 +213,7 @@ def _stages(made: _Document, run: Run, report: dict[str, Any]) -> str | None:
     rows = {step["label"]: step["rows_out"] for step in report["funnel"]}
     labels = list(rows)
     groups: dict[tuple[str, ...], list[str]] = {}
-    for path in sorted(run.stages.glob("*.parquet")):
+    for path in parquet.tables(run.stages):
         found = read_meta(path)
         names = tuple(stats["label"] for stats in found.get("stats", []))
         if names and set(names) <= set(labels):
@@ -238,10 +254,19 @@ def _results(
         for export, done in report["exports"].items()
         for name in done["files"].values()
     }
-    accepted = _key("file", "accepted.parquet")
+    accepted = _key("file", ACCEPTED)
+    parts = [_key("file", one.name) for one in files if one.name != one.table]
+    if parts:
+        made.add(
+            "entity", accepted, prov_label=ACCEPTED, prov_type=_qualified("prov:Collection"),
+            rows=report["rows"]["accepted"],
+        )  # fmt: skip
+        made.relate("wasGeneratedBy", entity=accepted, activity=ending)
+        if last is not None:
+            made.relate("wasDerivedFrom", generatedEntity=accepted, usedEntity=last)
     for one in files:
         export, rows = exports.get(one.name, (None, None))
-        if one.name == "accepted.parquet":
+        if one.name == ACCEPTED:
             rows = report["rows"]["accepted"]
         key = made.add(
             "entity", _key("file", one.name), prov_label=one.name, sha256=one.sha256,
@@ -249,6 +274,9 @@ def _results(
             prov_type=_qualified("k:export" if export else "k:accepted"),
         )  # fmt: skip
         made.relate("wasGeneratedBy", entity=key, activity=ending)
+        if key in parts:
+            made.relate("hadMember", collection=accepted, entity=key)
+            continue
         source = last if key == accepted else accepted
         if source is not None and (key == accepted or accepted in made.tree["entity"]):
             made.relate("wasDerivedFrom", generatedEntity=key, usedEntity=source)

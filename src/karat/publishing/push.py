@@ -9,15 +9,17 @@ commit, because rows of another recipe beside a card that does not know them are
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import orjson
 import yaml
 
+from karat import places
 from karat.errors import KaratError, RecipeError, RunError
 from karat.licensing import Solved, solve_run
 from karat.licensing.solved import Finding
@@ -25,7 +27,7 @@ from karat.publishing.card import card
 from karat.publishing.croissant import croissant
 from karat.publishing.eu_summary import eu_summary
 from karat.publishing.facts import facts
-from karat.publishing.files import Shipped, export_names, shipped
+from karat.publishing.files import ACCEPTED, Shipped, accepted_at, export_names, shipped
 from karat.publishing.papers import CARD, CROISSANT, EU, LICENCES, licences_page
 from karat.publishing.parcel import Parcel
 from karat.publishing.provenance import provenance
@@ -77,7 +79,8 @@ def prepare(
     address = f"{api.endpoint}/datasets/{repo}"
     files += _papers(run, files, folder, f"{address}/resolve/main", what)
     names = {one.name for one in files}
-    stale = sorted((held & export_names()) - names)
+    tables = {name for name in held if name == ACCEPTED or name.startswith(f"{ACCEPTED}/")}
+    stale = sorted((held & export_names() | tables) - names)
     return Parcel(
         repo, address, private, exists, files, stale, parent, run.report["name"],
         anyway if solved.blockers else "",
@@ -93,7 +96,7 @@ def send(parcel: Parcel, endpoint: str | None = None) -> str:
 
     api = _api(endpoint)
     operations: list[Any] = [CommitOperationDelete(name) for name in parcel.stale]
-    operations += [CommitOperationAdd(one.name, one.path) for one in parcel.files]
+    operations += [CommitOperationAdd(one.name, _sendable(one)) for one in parcel.files]
     why = f"Pushed although terms stand in the way: {parcel.anyway}" if parcel.anyway else ""
 
     def push() -> str:
@@ -106,6 +109,13 @@ def send(parcel: Parcel, endpoint: str | None = None) -> str:
         return str(done.commit_url)
 
     return _asked(api, push)
+
+
+def _sendable(one: Shipped) -> Any:
+    """The file as the Hub's library takes it; of a store's, a reader."""
+    if places.is_remote(one.path):
+        return io.BufferedReader(cast(Any, places.stream(one.path)), places.BLOCK)
+    return one.path
 
 
 def _check_blockers(solved: Solved, anyway: str) -> None:
@@ -162,7 +172,7 @@ def _written(
         return None
     again = f"run `karat card {run.path}` again, or remove {folder}"
     try:
-        if (folder / CARD).stat().st_mtime < run.accepted_file.stat().st_mtime:
+        if (folder / CARD).stat().st_mtime < accepted_at(run):
             raise RecipeError(f"{folder / CARD} is older than the rows it speaks of: {again}")
         texts = {name: (folder / name).read_bytes() for name in (CARD, LICENCES, EU)}
         licences = orjson.loads((folder / CROISSANT).read_bytes())["license"]
@@ -172,7 +182,8 @@ def _written(
         }  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(f"the papers in {folder} cannot be read ({error}): {again}") from None
-    if lacking := paths - {one.name for one in files}:
+    there = {one.name for one in files} | {f"{one.table}/*.parquet" for one in files}
+    if lacking := paths - there:
         raise RecipeError(
             f"{folder / CARD} names {min(lacking)}, which would not be pushed: push all exports, "
             f"or remove {folder}"

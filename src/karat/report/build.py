@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat import parquet
 from karat.columns import READ_ROWS, Table, first_kept, score_values
 from karat.curation.moments import Moments
 from karat.journal import Journal
@@ -40,8 +40,8 @@ LEAST_HUMAN_SHARE = 0.1
 def build(run: Run, recipe: Recipe, mill: Mill, journal: Journal) -> dict[str, Any]:
     """The report of a run whose accepted.parquet and dropped.parquet are written."""
     stats = list(mill.monitor.stats.values())
-    accepted = pq.read_metadata(run.accepted_file).num_rows
-    dropped = pq.read_metadata(run.dropped_file).num_rows
+    accepted = parquet.count(run.accepted_file)
+    dropped = parquet.count(run.dropped_file)
     human = _human_share(run.accepted_file)
     warnings = [*mill.services.warnings, *_waiting(run.dropped_file)]
     if accepted == 0:
@@ -88,7 +88,7 @@ def _rows_in(recipe: Recipe, first: StepStats) -> int:
 def _waiting(dropped: Path) -> list[str]:
     """A warning when calls failed for good in rows that are dropped."""
     count = 0
-    with pq.ParquetFile(dropped) as file:
+    with parquet.Parts(dropped) as file:
         for batch in file.iter_batches(READ_ROWS, columns=["failed"]):
             count += pc.sum(batch.column("failed")).as_py() or 0
     waits = "row waits" if count == 1 else "rows wait"
@@ -151,7 +151,7 @@ def _failures(journal: Journal) -> list[dict[str, Any]]:
     found = journal.query(
         "SELECT model, step, status, error, message, count(*) FROM attempts "
         "WHERE outcome IN ('failed', 'moved') "
-        "GROUP BY model, step, status, error, message ORDER BY count(*) DESC LIMIT 20"
+        "GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 1, 2, 3, 4, 5 LIMIT 20"
     )
     names = ("model", "step", "status", "error", "message", "count")
     return [dict(zip(names, f, strict=True)) for f in found]
@@ -235,7 +235,7 @@ def _scores(run: Run) -> dict[str, Any]:
     everything: dict[str, _Spread] = {}
     kept: dict[str, _Spread] = {}
     for path, is_accepted in ((run.accepted_file, True), (run.dropped_file, False)):
-        with pq.ParquetFile(path) as file:
+        with parquet.Parts(path) as file:
             for batch in file.iter_batches(READ_ROWS, columns=["responses"]):
                 flat = batch.column("responses").flatten()
                 scores = flat.field("scores")

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from karat import parquet
 from karat.curation.moments import Moments
 from karat.intervals import difference
 from karat.report.side import SHARES, Floats, Keys, Side, read_side, reasons
@@ -90,7 +91,7 @@ def _dropped(path: Path) -> Path | None:
     if not (path / "recipe.yaml").is_file():
         return None
     file = Run.open(path).dropped_file
-    return file if file.is_file() else None
+    return file if parquet.exists(file) else None
 
 
 def _why(missing: Keys, dropped: Path | None) -> dict[str, int]:

@@ -7,16 +7,16 @@ where they are many: a hundred thousand prompts leave an interval too narrow to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat import parquet
 from karat.columns import READ_ROWS, owners, score_values
 from karat.errors import RecipeError
 from karat.recipefile import parse
@@ -29,6 +29,7 @@ from karat.scoring.overoptimisation import meter
 
 MOST_PROMPTS = 100_000
 LEAST_PROMPTS = 2
+SCORES = "responses.list.element.scores"
 DRAWS_ON = "best_of"  # a step that stops drawing where answers are good: its pools are no samples
 
 
@@ -176,17 +177,14 @@ def _pools(
 def _batches(run: Run) -> Iterator[pa.ListArray]:
     """The answers' scores of accepted and dropped rows; of every second or third group of rows, and
     so on, where they are over MOST_PROMPTS."""
-    paths: Sequence[Any] = (run.accepted_file, run.dropped_file)
-    total = sum(pq.read_metadata(path).num_rows for path in paths)
+    tables = [parquet.Parts(path).groups() for path in (run.accepted_file, run.dropped_file)]
+    total = sum(group.rows for groups in tables for group in groups)
     every = max(1, -(-total // MOST_PROMPTS))
     place = 0
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            for number in range(file.num_row_groups):
-                place += 1
-                if (place - 1) % every and file.num_row_groups >= every:
-                    continue
-                for batch in file.iter_batches(
-                    READ_ROWS, [number], ["responses.list.element.scores"]
-                ):
-                    yield batch.column("responses")
+    for groups in tables:
+        for group in groups:
+            place += 1
+            if (place - 1) % every and len(groups) >= every:
+                continue
+            for batch in parquet.batches(group.file, READ_ROWS, [SCORES], [group.number]):
+                yield batch.column("responses")

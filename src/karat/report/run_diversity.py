@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from karat import parquet
 from karat.columns import Table
 from karat.curation.balance import balance
 from karat.curation.diversity import diversity
@@ -76,7 +77,7 @@ def _files(mill: Mill, name: str) -> list[Path]:
     """A stage's file, or its files where the recipe was walked in rounds."""
     stem = name.removesuffix(".parquet")
     names = [name, *(f"{stem}.{number}.parquet" for number in range(2, mill.rounds + 1))]
-    return [path for path in (mill.folder / one for one in names) if path.is_file()]
+    return [path for path in (mill.folder / one for one in names) if parquet.exists(path)]
 
 
 def _measured(tables: list[Table]) -> dict[str, Any] | None:

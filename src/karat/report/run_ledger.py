@@ -7,13 +7,12 @@ is told while a run is writing is told the same way when it has ended.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from karat.errors import ProviderError
-from karat.journal import look_up
+from karat.journal import Address, floored, look_up
 from karat.ledger import NANO, dollars, quantile
 from karat.models.faults import remedy
 
@@ -97,14 +96,15 @@ class Series(msgspec.Struct):
     cost_usd: list[float] = []
 
 
-def model_lines(journal: Path) -> list[ModelLine]:
+def model_lines(journal: Address) -> list[ModelLine]:
     """One for each model and kind of call, dearest first. Raises: RunError."""
     sums = look_up(
         journal,
-        "SELECT model, kind, min(role), sum(attempts * (error = '')), sum(answers), sum(replayed), "
-        "sum(attempts * (error <> '')), sum(prompt_tokens), sum(cached_tokens), "
+        "SELECT model, kind, min(role), sum(CASE WHEN error = '' THEN attempts ELSE 0 END), "
+        "sum(answers), sum(replayed), sum(CASE WHEN error = '' THEN 0 ELSE attempts END), "
+        "sum(prompt_tokens), sum(cached_tokens), "
         "sum(completion_tokens), sum(estimated), sum(cost_nano), sum(unpriced) FROM minutes "
-        "GROUP BY model, kind",
+        "GROUP BY model, kind ORDER BY model, kind",
     )
     times = look_up(
         journal,
@@ -134,26 +134,26 @@ def _percentiles(counts: list[tuple[int, int]] | None) -> dict[str, float]:
     return {name: quantile(counts, share) for name, share in SHARES} if counts else {}
 
 
-def cost_lines(journal: Path) -> list[CostLine]:
+def cost_lines(journal: Address) -> list[CostLine]:
     """One for each step and model that was called, in their order. Raises: RunError."""
     found = look_up(
         journal,
-        "SELECT step, model, sum(attempts * (error = '')), sum(completion_tokens + prompt_tokens), "
-        "sum(cost_nano), sum(unpriced) FROM minutes WHERE attempts > 0 GROUP BY step, model "
-        "ORDER BY min(minute), step, model",
+        "SELECT step, model, sum(CASE WHEN error = '' THEN attempts ELSE 0 END), "
+        "sum(completion_tokens + prompt_tokens), sum(cost_nano), sum(unpriced) FROM minutes "
+        "WHERE attempts > 0 GROUP BY step, model ORDER BY min(minute), step, model",
     )
     return [_made(CostLine, *one[:4], dollars(one[4], one[5])) for one in found]
 
 
-def faults(journal: Path, most: int = 20) -> list[Fault]:
+def faults(journal: Address, most: int = 20) -> list[Fault]:
     """Kinds of failed attempts, the most frequent first, among the NEWEST. Raises: RunError."""
     found = look_up(
         journal,
         "SELECT model, step, status, error, substr(message, 1, 400), count(*), "
-        "min(outcome = 'retried') FROM "
-        f"(SELECT * FROM attempts ORDER BY id DESC LIMIT {NEWEST}) WHERE outcome <> 'answered' "
-        "GROUP BY model, step, status, error, substr(message, 1, 400) "
-        f"ORDER BY 7, count(*) DESC LIMIT {int(most)}",
+        "min(CASE WHEN outcome = 'retried' THEN 1 ELSE 0 END) FROM "
+        f"(SELECT * FROM attempts ORDER BY id DESC LIMIT {NEWEST}) AS newest "
+        "WHERE outcome <> 'answered' GROUP BY 1, 2, 3, 4, 5 "
+        f"ORDER BY 7, 6 DESC, 1, 2, 3, 4, 5 LIMIT {int(most)}",
     )
     return [
         _made(Fault, *one[:6], bool(one[6]), advice(one[2], one[3], one[4] or "")) for one in found
@@ -167,7 +167,7 @@ def advice(status: int, error: str, message: str = "") -> str:
     return ADVICE.get(error, "Run again for the rows that wait")
 
 
-def series(journal: Path) -> Series:
+def series(journal: Address) -> Series:
     """Answers and cost over time, in at most about POINTS points. Raises: RunError."""
     spans = look_up(
         journal, "SELECT min(minute), max(minute), sum(attempts) FROM minutes WHERE attempts > 0"
@@ -186,7 +186,7 @@ def series(journal: Path) -> Series:
     return _points(rows, width * 60)
 
 
-def _fine(journal: Path) -> Series:
+def _fine(journal: Address) -> Series:
     """From the attempts themselves, by when they ended."""
     ended = "started + latency_ms / 1000"
     span = look_up(journal, f"SELECT min({ended}), max({ended}) FROM attempts")
@@ -195,8 +195,9 @@ def _fine(journal: Path) -> Series:
     width = max(1, round((span[0][1] - span[0][0]) / POINTS))
     rows = look_up(
         journal,
-        f"SELECT CAST({ended} AS INTEGER) / {width} * {width}, "
-        "sum(samples * (outcome = 'answered')), sum(completion_tokens), sum(cost_nano) "
+        f"SELECT {floored(ended)} / {width} * {width}, "
+        "sum(CASE WHEN outcome = 'answered' THEN samples ELSE 0 END), sum(completion_tokens), "
+        "sum(cost_nano) "
         "FROM attempts GROUP BY 1 ORDER BY 1",
     )
     return _points(rows, width)
@@ -223,7 +224,7 @@ def _points(rows: list[tuple[Any, ...]], width: float) -> Series:
     return found
 
 
-def paid_usd(journal: Path) -> tuple[float, bool]:
+def paid_usd(journal: Address) -> tuple[float, bool]:
     """(dollars paid so far, whether some price is unknown). Raises: RunError."""
     ((nano, unpriced),) = look_up(
         journal, "SELECT sum(cost_nano), sum(unpriced) FROM minutes"

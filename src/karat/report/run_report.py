@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from karat.errors import RecipeError, RunError
+from karat.journal import Address
 from karat.recipefile import parse
 from karat.report.pages import render
 from karat.report.run_best_of import curves_of
@@ -110,7 +111,7 @@ def _page(run: Run, seed: int, say: Say) -> str:
     return render("report.html", values)
 
 
-def _read(run: Run, what: Callable[[Path], list[T]]) -> list[T]:
+def _read(run: Run, what: Callable[[Address], list[T]]) -> list[T]:
     """From the journal, where there is one that can be read: it may have been left behind."""
     with suppress(RunError, sqlite3.Error):
         return what(run.journal)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from karat import parquet
 from karat.columns import last_texts
 from karat.curation.clusters import group, how_many, names
 from karat.curation.embedding import embed
@@ -46,25 +45,24 @@ def random_rows(path: Path, count: int = ROWS, seed: int = 0) -> list[Row]:
 
 def drawn(path: Path, count: int, seed: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The same as columns: one batch for each row group that has one of the rows."""
-    with pq.ParquetFile(path) as file:
-        sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-        ends = list(accumulate(sizes))
-        total = ends[-1] if ends else 0
-        places = sorted(random.Random(seed).sample(range(total), min(count, total)))
-        by_group: dict[int, list[int]] = {}
-        for place in places:
-            number = bisect_right(ends, place)
-            by_group.setdefault(number, []).append(place - (ends[number] - sizes[number]))
-        for number, inside in by_group.items():
-            yield from _taken(file, number, inside, columns)
+    groups = parquet.Parts(path).groups()
+    ends = [group.first + group.rows for group in groups]
+    total = ends[-1] if ends else 0
+    places = sorted(random.Random(seed).sample(range(total), min(count, total)))
+    by_group: dict[int, list[int]] = {}
+    for place in places:
+        number = bisect_right(ends, place)
+        by_group.setdefault(number, []).append(place - groups[number].first)
+    for number, inside in by_group.items():
+        yield from _taken(groups[number], inside, columns)
 
 
 def _taken(
-    file: pq.ParquetFile, number: int, inside: list[int], columns: Sequence[str]
+    group: parquet.Group, inside: list[int], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """Rows of one group by place. Read in batches: a group may be one whole large file."""
     start, left = 0, inside
-    for batch in file.iter_batches(1024, [number], list(columns)):
+    for batch in parquet.batches(group.file, 1024, columns, [group.number]):
         mine = [place - start for place in left if place - start < batch.num_rows]
         if mine:
             yield batch.take(pa.array(mine))

@@ -16,9 +16,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat import parquet
 from karat.columns import first_kept, owners, score_values
 from karat.curation.shingles import digests, normalise
 from karat.errors import RecipeError
@@ -89,8 +89,8 @@ def read_side(path: Path, name: str | None = None, told: Progress = lambda _: No
 def _batches(path: Path) -> Iterator[tuple[pa.RecordBatch, float]]:
     """(batch, share of the file read after it). Raises: RecipeError."""
     try:
-        with pq.ParquetFile(path) as file:
-            total, done = max(1, file.metadata.num_rows), 0
+        with parquet.Parts(path) as file:
+            total, done = max(1, file.num_rows), 0
             for batch in file.iter_batches(AT_ONCE, columns=COLUMNS):
                 done += batch.num_rows
                 yield batch, done / total
@@ -201,7 +201,7 @@ def reasons(path: Path, prompts: Keys) -> Counter[str]:
     found: Counter[str] = Counter()
     left = np.unique(prompts)
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet.Parts(path) as file:
             for batch in file.iter_batches(AT_ONCE, columns=["messages", "dropped"]):
                 keys = digests(normalise(_filled(asked_texts(batch.column("messages")))))
                 here, first = np.unique(keys, return_index=True)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from karat import parquet, places
 from karat.columns import Table
 from karat.errors import RecipeError
 from karat.report.run_diversity import question_in
@@ -99,21 +99,21 @@ class Source:
 
 
 def own_file(path: Path) -> Path | None:
-    """The Parquet file of karat's own rows behind a run or a file; None where it is no such file.
+    """The table of karat's own rows behind a run or a file; None where it is no such file.
 
     Raises: RecipeError.
     """
     data = path
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = Run.open(path).accepted_file
-        if not path.is_file():
+        if not parquet.exists(path):
             raise RecipeError(
                 f"{data} has no {path.name}: run it to the end; nothing is paid for twice"
             )
-    if path.suffix != ".parquet" or not path.is_file():
+    if path.suffix != ".parquet" or not parquet.exists(path):
         return None
     try:
-        held = set(pq.read_schema(path).names)
+        held = set(parquet.schema(path).names)
     except (OSError, pa.ArrowException) as error:
         raise RecipeError(f"{path} is not Parquet: {error}") from None
     return path if held >= set(SCHEMA.names) else None
@@ -137,7 +137,7 @@ class _Reader:
     """
 
     def path(self, name: str) -> Path:
-        return Path(name)
+        return places.place(name)
 
     def warn(self, text: str) -> None:
         pass

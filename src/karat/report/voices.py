@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 import numpy as np
 import orjson
-import pyarrow.parquet as pq
 from rich.table import Table
 from rich.text import Text
 
+from karat import parquet
 from karat.columns import READ_ROWS, score_values
 from karat.curation.moments import Moments
 from karat.intervals import difference
@@ -49,7 +49,7 @@ def voices(run: Run, ranking: str | None) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, dict[str, _Value]] = {}
     accepted = 0
     for path, is_accepted in ((run.accepted_file, True), (run.dropped_file, False)):
-        with pq.ParquetFile(path) as file:
+        with parquet.Parts(path) as file:
             for batch in file.iter_batches(READ_ROWS, columns=["meta", "responses"]):
                 means = _row_means(batch.column("responses"), ranking)
                 accepted += batch.num_rows if is_accepted else 0

@@ -16,9 +16,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat import parquet
 from karat.columns import READ_ROWS, score_values
 from karat.curation.normal import digests
 from karat.curation.words import mix
@@ -31,7 +31,7 @@ from karat.table import SCHEMA, from_batch
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
-Stamp = tuple[tuple[int, int, int], ...]
+Stamp = tuple[tuple[int, ...], ...]
 
 SCORES = "responses.list.element.scores"
 SAMPLE_ROWS = 2_000  # of each file, in which the names of scores are looked for
@@ -47,7 +47,7 @@ class Pool:
     """
 
     def __init__(self, run: Run, seed: int = 0) -> None:
-        self.files = [file for file in (run.accepted_file, run.dropped_file) if file.is_file()]
+        self.files = _tables(run)
         if not self.files:
             raise RecipeError(
                 f"{run.path.name} has no rows yet: they can be reviewed once it ended"
@@ -87,7 +87,9 @@ class Pool:
         self.turn_P: Hashes = turns(self.ids, self.seed)
         self.keys = list(keys)
         self.main = self._main()
-        self._ends = [_ends(file) for file in self.files]
+        groups = [parquet.Parts(file).groups() for file in self.files]
+        self._groups = [group for of_file in groups for group in of_file]
+        self._ends = list(accumulate(group.rows for group in self._groups)) or [0]
 
     def _main(self) -> str | None:
         found = (read_meta(file).get("ranking") for file in self.files)
@@ -109,18 +111,15 @@ class Pool:
 
     def rows(self, places: Iterable[int]) -> Iterator[tuple[int, Row, list[str]]]:
         """(number, row, its licences) of these, in order of the files; each row group once."""
-        by_group: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        by_group: dict[int, list[tuple[int, int]]] = {}
         for place in places:
-            at, number = int(self.place_P[place]), 0
-            while at >= self._ends[number][-1]:
-                at -= self._ends[number][-1]
-                number += 1
-            group = bisect_right(self._ends[number], at)
-            first = self._ends[number][group - 1] if group else 0
-            by_group.setdefault((number, group), []).append((at - first, place))
-        for (number, group), wanted in sorted(by_group.items()):
+            at = int(self.place_P[place])
+            number = bisect_right(self._ends, at)
+            first = self._ends[number - 1] if number else 0
+            by_group.setdefault(number, []).append((at - first, place))
+        for number, wanted in sorted(by_group.items()):
             wanted.sort()
-            found = _taken(self.files[number], group, [at for at, _ in wanted])
+            found = _taken(self._groups[number], [at for at, _ in wanted])
             for (_, place), (row, licences) in zip(wanted, found, strict=True):
                 yield place, row, licences
 
@@ -168,26 +167,26 @@ def turns(ids: pa.Array, seed: int) -> Hashes:
 
 def stamp_of(run: Run) -> Stamp:
     """What tells the files of a run from those it had before."""
-    files = [file for file in (run.accepted_file, run.dropped_file) if file.is_file()]
-    stats = [file.stat() for file in files]
-    return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
+    return tuple(stamp for file in _tables(run) if (stamp := parquet.stamp(file)) is not None)
+
+
+def _tables(run: Run) -> list[Path]:
+    """Raises: RecipeError."""
+    try:
+        return [file for file in (run.accepted_file, run.dropped_file) if parquet.exists(file)]
+    except OSError as error:  # of a store
+        raise RecipeError(f"the rows of {run.path.name} cannot be read ({error})") from error
 
 
 def _batches(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file) as opened:
+    with parquet.Parts(file) as opened:
         yield from opened.iter_batches(16 * READ_ROWS, columns=columns)
 
 
-def _ends(file: Path) -> list[int]:
-    meta = pq.read_metadata(file)
-    sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
-    return list(accumulate(sizes)) or [0]
-
-
-def _taken(file: Path, group: int, places: list[int]) -> list[tuple[Row, list[str]]]:
-    with pq.ParquetFile(file) as opened:
+def _taken(group: parquet.Group, places: list[int]) -> list[tuple[Row, list[str]]]:
+    with parquet.opened(group.file) as opened:
         names = [*SCHEMA.names, *({LICENCES} & set(opened.schema_arrow.names))]
-        table = opened.read_row_group(group, columns=names).take(places)
+        table = opened.read_row_group(group.number, columns=names).take(places)
     (batch,) = table.combine_chunks().to_batches()
     rows = from_batch(batch.select(SCHEMA.names))
     licences: list[Any] = [[]] * len(rows)

@@ -7,114 +7,53 @@ benchmarks worse (Llama 3, 2407.21783). Cut within each task or topic, a quarter
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import orjson
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from karat.context import Context
-from karat.steps._pool import Candidates
+from karat.columns import Table
+from karat.steps._pool import COLUMNS, Candidates
+from karat.steps._ranking import Ranking
+from karat.steps._strata import Strata as Strata
 
-Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-SHOWN = 50  # strata in a report, the largest
-
-
-class Strata:
-    """Rows alike in some fields of `meta`, numbered as they come; one that lacks a field is alike
-    with others that lack it. S: stratum."""
-
-    def __init__(self, per: Sequence[str]) -> None:
-        self.per = list(per)
-        self.names: list[str] = []
-        self._codes: dict[bytes, int] = {}
-        self._met: set[str] = set()
-        self._named: set[str] = set()
-        self.rows_S = np.zeros(0, np.int64)
-        self.kept_S = np.zeros(0, np.int64)
-
-    @property
-    def columns(self) -> list[str]:
-        return ["meta"] if self.per else []
-
-    def of(self, batch: pa.RecordBatch) -> Ints:
-        """code_P: the stratum of each row."""
-        if not self.per:
-            self._code({})
-            return np.zeros(batch.num_rows, np.int64)
-        metas = map(orjson.loads, batch.column("meta").to_pylist())
-        codes = [self._code({field: meta.get(field) for field in self.per}) for meta in metas]
-        return np.array(codes, np.int64)
-
-    def count(self, code_P: Ints, kept_P: Flags) -> None:
-        """Counts a batch's rows, and those that keep a response."""
-        self.rows_S = _grown(self.rows_S, len(self.names)) + np.bincount(
-            code_P, minlength=len(self.names)
-        )
-        self.kept_S = _grown(self.kept_S, len(self.names)) + np.bincount(
-            code_P[kept_P], minlength=len(self.names)
-        )
-
-    def warn(self, ctx: Context) -> None:
-        """Says of which fields no row has a value."""
-        for field in self.per if self.names else []:
-            if field not in self._met:
-                ctx.warn(f"per: no row has the meta field '{field}', so it tells no strata apart")
-
-    def shares(self, cut_S: Floats | None) -> dict[str, Any]:
-        """Rows, kept rows and cut of each of the largest strata."""
-        largest = np.lexsort((np.arange(len(self.names)), -self.rows_S))[:SHOWN]
-        return {
-            self.names[s]: {
-                "rows": int(self.rows_S[s]),
-                "kept": int(self.kept_S[s]),
-                "share": float(self.kept_S[s] / self.rows_S[s]),
-                **({} if cut_S is None else {"cut": finite(cut_S[s : s + 1])}),
-            }
-            for s in largest.tolist()
-        }
-
-    def _code(self, values: dict[str, Any]) -> int:
-        """The number of rows that have these values; null is none."""
-        key = orjson.dumps(list(values.values()))  # 1 and "1", "a, b" and "c" stay apart
-        if key not in self._codes:
-            self._codes[key] = len(self.names)
-            self.names.append(self._name(values))
-        return self._codes[key]
-
-    def _name(self, values: dict[str, Any]) -> str:
-        """How the stratum is called in the report: a name of its own."""
-        self._met.update(field for field, value in values.items() if value is not None)
-        texts = ["none" if value is None else str(value) for value in values.values()]
-        name = ", ".join(texts) if values else "all"
-        if name in self._named:
-            name = orjson.dumps(list(values.values())).decode()
-        self._named.add(name)
-        return name
+Tops = tuple[Floats, NDArray[np.int32]]  # of rows: the best score, the stratum
 
 
-def _grown(counts: Ints, size: int) -> Ints:
-    return np.pad(counts, (0, size - len(counts)))
+def tops(table: Table, ranking: Ranking, strata: Strata, floors: Mapping[str, float]) -> list[Tops]:
+    """The best score of every row of a table, before any minimum; finds the strata on the way."""
+    found = []
+    for (top_P, code_P), own in table.each(_tops, ranking, strata.per, floors):
+        found.append((top_P, strata.merge(own).astype(np.int32)[code_P]))
+    return found
 
 
-def finite(values: Floats) -> float | None:
-    """The only value of an array, where it is a number."""
-    return float(values[0]) if len(values) and np.isfinite(values[0]) else None
+def _tops(
+    part: Table, ranking: Ranking, per: Sequence[str], floors: Mapping[str, float]
+) -> tuple[Tops, Strata]:
+    """The best scores of the rows of a part that have one, and their strata."""
+    strata, best, codes = Strata(per), [np.zeros(0)], [np.zeros(0, np.int32)]
+    for batch in part.batches([*COLUMNS, *strata.columns]):
+        rows = Candidates(batch, ranking)
+        rows.open()
+        rows.floors(floors)
+        top_P, code_P = rows.tops(), strata.of(batch)
+        best.append(top_P[top_P > -np.inf])
+        codes.append(code_P[top_P > -np.inf].astype(np.int32))
+    return (np.concatenate(best), np.concatenate(codes)), strata
 
 
-def cuts(tops: Iterable[tuple[Floats, Ints]], share: float, strata: Strata) -> Floats:
+def cuts(tops: Iterable[Tops], share: float, strata: Strata) -> Floats:
     """cut_S: the best score of the last row within each stratum's top share.
 
-    `tops` are the best scores of rows and their strata, batch by batch, -inf for rows without a
-    response to rank, which count as no rows. The share is rounded up, so every stratum keeps a row.
+    `tops` are the best scores of rows that have a response to rank, and their strata. The share is
+    rounded up, so every stratum keeps a row. Memory is 12 bytes a row, and 24 more while they are
+    sorted.
     """
-    parts = [(top_P[top_P > -np.inf], code_P[top_P > -np.inf]) for top_P, code_P in tops]
+    parts = list(tops)
     top_P = np.concatenate([np.zeros(0), *(top for top, _ in parts)])
-    code_P = np.concatenate([np.zeros(0, np.int64), *(code for _, code in parts)])
+    code_P = np.concatenate([np.zeros(0, np.int32), *(code for _, code in parts)])
     order = np.lexsort((-top_P, code_P))
     counts_S = np.bincount(code_P, minlength=len(strata.names))
     # Less a hair, so that a quarter of 8 rows is 2 whatever the product's last bit.
@@ -135,7 +74,7 @@ class Bar:
         self.cut_S: Floats | None = None
         self._missed = "below minimum"
 
-    def cut(self, share: float, tops: Iterable[tuple[Floats, Ints]], strata: Strata) -> None:
+    def cut(self, share: float, tops: Iterable[Tops], strata: Strata) -> None:
         """Sets the cuts of a top share."""
         self.cut_S = cuts(tops, share, strata)
         of = f" of its {' and '.join(self._per)}" if self._per else ""

@@ -1,8 +1,8 @@
 """Evaluation items found in rows: word for word, and apart from that by likeness.
 
 What the step `decontaminate` and the report of contamination share, so that both mean the same by a
-hit. Texts come in batches with the number of the row each belongs to; `find` looks at a batch and
-`hits` puts together what all of them had.
+hit. Texts come in batches with the number of the row each belongs to; `look` looks at a batch,
+anywhere, and `hits` puts together what was seen in all of them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from karat.columns import best_texts, owners
 from karat.curation.lookalikes import Lookalikes
+from karat.curation.lookalikes import Matches as Alike
 from karat.curation.normal import Ints
 from karat.curation.overlap import Overlap
-from karat.curation.stretches import Overlaps
+from karat.curation.stretches import Matches, Overlaps
 from karat.steps._evaluation_sets import EvaluationSet, Part, passages
 
 On = Literal["any", "prompt", "response", "conversation"]
@@ -56,8 +57,27 @@ class Hit(msgspec.Struct):
     cosine: float | None = None
 
 
+class Seen(msgspec.Struct):
+    """What some rows have in common with the items: word for word, and by likeness."""
+
+    exact: Matches
+    near: Alike | None
+
+    def rows(self) -> Ints:
+        """The numbers of the rows that have something, in order."""
+        near = np.zeros(0, np.int64) if self.near is None else self.near.text
+        return np.union1d(self.exact.text, near)
+
+    def after(self, rows: int) -> Seen:
+        """The same where so many rows come before."""
+        exact = Matches(self.exact.text + rows, self.exact.word, self.exact.key)
+        near = self.near and Alike(self.near.text + rows, self.near.passage, self.near.cosine)
+        return Seen(exact, near)
+
+
 class Searcher:
-    """Looks for the items of some sets in rows."""
+    """Looks for the items of some sets in rows. `look` changes nothing in it, so that copies of one
+    can look at the parts of a table."""
 
     def __init__(self, sets: Sequence[EvaluationSet], rules: Rules) -> None:
         self.sets, self._rules = list(sets), rules
@@ -69,24 +89,30 @@ class Searcher:
         asked = [self._passages[i].text for i in self._asked]
         likeness = rules.looks_like
         self._alike = None if likeness is None else Lookalikes(asked, likeness)
-        self._found: list[Any] = []
-        self._near: list[Any] = []
+        self._seen: list[Seen] = []
 
-    def find(self, texts: pa.Array, rows: Ints) -> None:
-        """Takes in texts and the number of the row that each belongs to."""
+    def look(self, texts: pa.Array, rows: Ints) -> Seen:
+        """What is in texts, by the number of the row that each belongs to."""
         found = self.overlap.find(texts)
         found.text = rows[found.text]
-        self._found.append(found)
-        if self._alike is not None:
-            near = self._alike.find(texts)
+        near = None if self._alike is None else self._alike.find(texts)
+        if near is not None:
             near.text = rows[near.text]
-            self._near.append(near)
+        return Seen(found, near)
+
+    def add(self, seen: Seen) -> None:
+        """Takes in what was seen in further rows, by their numbers among all."""
+        self._seen.append(seen)
+
+    def find(self, texts: pa.Array, rows: Ints) -> None:
+        """Looks and takes in."""
+        self.add(self.look(texts, rows))
 
     def hits(self, rows: int) -> list[Hit]:
         """One for each row and item: rows in order, in each the item it has most of first, those
         that it only looks like last."""
         rules = self._rules
-        found = self.overlap.overlaps(self._found, rows, rules.common)
+        found = self.overlap.overlaps((seen.exact for seen in self._seen), rows, rules.common)
         possible = np.maximum(self.overlap.sizes[found.passage] - rules.n + 1, 1)
         good = (found.runs >= np.minimum(rules.least, possible)) & (found.covered >= rules.covered)
         best: dict[tuple[int, int], Hit] = {}
@@ -123,7 +149,8 @@ class Searcher:
         return [
             Hit(row, self._passages[at].group, self._passages[at].item, "question",
                 " ".join(self._passages[at].text.split()), cosine=cosine)
-            for near in self._near
+            for near in (seen.near for seen in self._seen)
+            if near is not None
             for row, asked, cosine in zip(
                 near.text.tolist(), near.passage.tolist(), near.cosine.tolist(), strict=True
             )

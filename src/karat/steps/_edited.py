@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from karat import places
 from karat.errors import RecipeError
 from karat.rewards.rated_files import chat_of, read_records, text_of
 from karat.rewards.review_lines import EDIT, OWN_WORDS, RATINGS, own_share, review_of, standing
@@ -24,6 +25,8 @@ MANGLED = (KeyError, TypeError, ValueError, AttributeError)
 
 def reviews_at(path: Path) -> Path | None:
     """The file of a run's reviews, where `path` is one or a run that may have one; else None."""
+    if places.is_remote(path):  # reviews lie in a run's own folder
+        return None
     if path.is_dir():
         return path / RATINGS if (path / "recipe.yaml").is_file() else None
     if path.name != RATINGS or not path.is_file():

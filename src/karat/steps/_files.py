@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from karat import parquet, places
 from karat.errors import RecipeError
 from karat.steps._json import CHUNK, MAX_RECORD, Record, json_items, json_lines
 
@@ -50,30 +50,46 @@ def input_files(
     Without a pattern a folder means every file in it, at any depth, that karat can read: one whose
     `format_of` is not empty. Raises: RecipeError when there is none.
     """
-    if not path.is_dir():
-        if not path.exists():
-            raise RecipeError(f"no file {path}")
-        found = [path]
-    elif pattern is None:
-        inside = (p for p in path.rglob("*") if p.is_file() and format_of(p))
-        found = [p for p in inside if not p.relative_to(path).as_posix().startswith((".", "_"))]
-    else:
-        try:
-            found = [p for p in path.glob(pattern) if p.is_file()]
-        except (ValueError, NotImplementedError) as error:
-            raise RecipeError(f"glob: {error}; write a pattern inside {path}") from None
+    try:
+        found = _found(path, pattern, format_of)
+    except (ValueError, NotImplementedError) as error:
+        raise RecipeError(f"glob: {error}; write a pattern inside {path}") from None
+    except OSError as error:
+        raise RecipeError(f"cannot look into {path}: {_words(error)}") from None
     for file in found:
         if not format_of(file):
             raise RecipeError(f"cannot read {file}: its name must end in {', '.join(formats)}")
     if not found:
         raise RecipeError(f"no file in {path} matches {pattern or ', '.join(formats)}")
-    return sorted(found)
+    return found
+
+
+def _found(path: Path, pattern: str | None, format_of: Callable[[Path], str]) -> list[Path]:
+    """Raises: RecipeError, OSError, ValueError."""
+    if parquet.is_table(path):
+        return parquet.files(path)
+    if not places.is_dir(path):
+        if not places.exists(path):
+            raise RecipeError(f"no file {path}")
+        return [path]
+    inside = sorted(places.files_in(path, pattern))
+    if pattern is not None:
+        return inside
+    known = (one for one in inside if format_of(one))
+    return [one for one in known if not _inside(one, path).startswith((".", "_"))]
+
+
+def _inside(file: Path, root: Path) -> str:
+    """A file's name as of the folder it lies in."""
+    if places.is_remote(root):
+        return str(file).removeprefix(str(root)).lstrip("/") or file.name
+    return file.relative_to(root).as_posix() if root.is_dir() else file.name
 
 
 def read_files(files: Iterable[Path], root: Path) -> Iterator[Record]:
     """The records of all files, one after another."""
     for file in files:
-        name = file.relative_to(root).as_posix() if root.is_dir() else file.name
+        name = _inside(file, root)
         try:
             if file_format(file) == "parquet":
                 yield from _parquet(file, name)
@@ -87,12 +103,14 @@ def read_files(files: Iterable[Path], root: Path) -> Iterator[Record]:
 def _open(path: Path) -> io.BufferedReader:
     try:
         ending = path.suffix.lower()
+        packed: Any = places.stream(path) if places.is_remote(path) else path
         if ending == ".zst":
-            raw: Any = pa.input_stream(str(path), compression="zstd")
+            source = packed if places.is_remote(path) else str(path)
+            raw: Any = pa.input_stream(source, compression="zstd")
         elif ending in PACKED:
-            raw = PACKED[ending](path, "rb")
+            raw = PACKED[ending](packed, "rb")
         else:
-            raw = path.open("rb", buffering=0)
+            raw = places.stream(path)
         return io.BufferedReader(raw, CHUNK)
     except BROKEN as error:
         raise RecipeError(f"cannot open {path}: {_words(error)}") from None
@@ -170,17 +188,14 @@ def _is_utf8(text: str) -> bool:
 
 def _parquet(path: Path, name: str) -> Iterator[Record]:
     try:
-        # With a buffer a column is read page by page: one row group may be the whole file.
-        file = pq.ParquetFile(path, buffer_size=CHUNK)
+        columns = [f.name for f in parquet.schema(path) if not _is_binary(f.type)]
     except (OSError, pa.ArrowException) as error:
         raise RecipeError(f"{path} is not Parquet: {_words(error)}") from None
-    with file:
-        columns = [f.name for f in file.schema_arrow if not _is_binary(f.type)]
-        number = 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-            for value in batch.to_pylist():
-                number += 1
-                yield Record(f"{name}: row {number}", as_json(value))
+    number = 0
+    for batch in parquet.foreign_batches(path, BATCH_ROWS, columns, CHUNK):
+        for value in batch.to_pylist():
+            number += 1
+            yield Record(f"{name}: row {number}", as_json(value))
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -212,7 +227,7 @@ def count_rows(files: Sequence[Path]) -> int | None:
     Lines of JSONL that are broken count as well, and `group` makes fewer rows of them.
     """
     try:
-        return sum(_count(Path(file)) for file in files)
+        return sum(map(_count, map(places.place, files)))
     except (RecipeError, csv.Error, UnicodeError, *BROKEN):
         return None
 
@@ -220,7 +235,7 @@ def count_rows(files: Sequence[Path]) -> int | None:
 def _count(path: Path) -> int:
     kind = file_format(path)
     if kind == "parquet":
-        return int(pq.read_metadata(path).num_rows)
+        return parquet.count(path)
     with _open(path) as stream:
         if kind in ("csv", "tsv") or stream.peek(CHUNK).removeprefix(BOM).lstrip()[:1] == b"[":
             return sum(1 for _ in _text_records(stream, path, path.name))

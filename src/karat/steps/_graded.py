@@ -1,7 +1,11 @@
 """Several graders' scores of the same responses, read from a stage batch by batch.
 
-What must be known of the whole file before anything can be compared, each grader's σ and where its
+What must be known of the whole table before anything can be compared, each grader's σ and where its
 scores lie, is gathered in one pass; the pass keeps no more than a thinned-out sample of the rows.
+
+The parts of a table are read where they are, and what is compared comes together in one place, some
+40 bytes a response, in the order of the rows: sums of agreement are then the same however the table
+is cut. No more than a few parts are in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from karat.columns import Table, score_values
-from karat.curation.moments import Moments
+from karat.curation.exact import Exact
 from karat.models.families import family_of
 from karat.scoring.tallies import within
 
@@ -28,13 +32,14 @@ SAMPLE_ROWS = 8_192
 
 
 class Graded:
-    """One batch: its candidates, flat. R: response, G: grader; `prompt_R` counts from 0.
+    """One batch: its candidates, flat. R: response, G: grader; `prompt_R` counts from 0. `first` is
+    the number of the batch's first row in the table, `part` that of its part.
 
     Candidates are responses with text that no earlier step turned down. A score is NaN where a
     grader gave none.
     """
 
-    def __init__(self, batch: pa.RecordBatch, graders: Sequence[str], first: int) -> None:
+    def __init__(self, batch: pa.RecordBatch, graders: Sequence[str], part: int) -> None:
         responses = batch.column("responses")
         flat = responses.flatten()
         lengths_R = pc.utf8_length(pc.utf8_trim_whitespace(flat.field("content")))
@@ -44,7 +49,7 @@ class Graded:
         owner_R = np.repeat(np.arange(batch.num_rows), np.diff(responses.offsets.to_numpy()))
         scores = [score_values(flat.field("scores"), key) for key in graders]
         self.ids = batch.column("id")
-        self.first, self.prompts = first, batch.num_rows
+        self.part, self.first, self.prompts = part, 0, batch.num_rows
         self.prompt_R: Ints = owner_R[candidates]
         self.lengths_R = lengths_R[candidates].astype(np.float64)
         self.scores_RG: Floats = np.stack(scores, axis=1)[candidates]
@@ -64,15 +69,27 @@ class Graded:
 
 
 def read_graded(table: Table, graders: Sequence[str]) -> Iterator[Graded]:
-    """The batches of a table, in file order."""
-    first = 0
-    for batch in table.batches(COLUMNS):
-        yield Graded(batch, graders, first)
-        first += batch.num_rows
+    """The batches of a table, in the order of its rows."""
+    first, parts = 0, table.parts()
+    # One file is read batch by batch: to hand over a whole part takes memory for it.
+    found = [_batches(parts[0], graders)] if len(parts) == 1 else table.each(_part, graders)
+    for batches in found:
+        for batch in batches:
+            batch.first = first
+            first += batch.prompts
+            yield batch
+
+
+def _part(part: Table, graders: Sequence[str]) -> list[Graded]:
+    return list(_batches(part, graders))
+
+
+def _batches(part: Table, graders: Sequence[str]) -> Iterator[Graded]:
+    return (Graded(batch, graders, part.number) for batch in part.batches(COLUMNS))
 
 
 class Survey:
-    """The graders' scores over the whole file.
+    """The graders' scores over the whole table.
 
     `moments` are those of all candidates, `sigma_G` the standard deviations within prompts (0 for
     a grader that never tells two responses apart), `scores_RG` and `prompt_R` a sample: all rows,
@@ -81,9 +98,10 @@ class Survey:
 
     def __init__(self, table: Table, graders: Sequence[str]) -> None:
         self.rows = self.responses = 0
-        self.moments = [Moments() for _ in graders]
+        self.moments = [Exact() for _ in graders]
         self.families: set[str] = set()
-        squares_G2 = np.zeros((len(graders), 2))
+        squares = [Exact() for _ in graders]
+        self.freedom_G = np.zeros(len(graders), np.int64)
         sample, stride = list[tuple[int, Floats]](), 1
         for batch in read_graded(table, graders):
             self.rows += batch.prompts
@@ -93,18 +111,18 @@ class Survey:
                 scores, prompt = batch.scores_RG[:, place], batch.prompt_R
                 known = ~np.isnan(scores)
                 if known.any():
-                    some = scores[known]
-                    mean = float(some.mean())
-                    moments.merge(len(some), mean, float(((some - mean) ** 2).sum()))
-                squares_G2[place] += within(scores[known], prompt[known], batch.prompts).sum(axis=0)
+                    moments.take(scores[known])
+                    found_P2 = within(scores[known], prompt[known], batch.prompts)
+                    squares[place].take(found_P2[:, 0])
+                    self.freedom_G[place] += int(found_P2[:, 1].sum())
             ends = np.searchsorted(batch.prompt_R, np.arange(batch.prompts + 1))
             for row in range(-batch.first % stride, batch.prompts, stride):
                 sample.append((batch.first + row, batch.scores_RG[ends[row] : ends[row + 1]]))
             while len(sample) > SAMPLE_ROWS:
                 stride *= 2
                 sample = [one for one in sample if one[0] % stride == 0]
-        self.sigma_G = np.sqrt(squares_G2[:, 0] / np.maximum(squares_G2[:, 1], 1))
-        self.freedom_G = squares_G2[:, 1]
+        total_G = np.array([one.total for one in squares])
+        self.sigma_G = np.sqrt(total_G / np.maximum(self.freedom_G, 1))
         self.sampled = len(sample)
         self.scores_RG = np.concatenate(
             [np.zeros((0, len(graders))), *(scores for _, scores in sample)]

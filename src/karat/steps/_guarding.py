@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import orjson
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from karat.columns import Table, best_texts, last_texts
+from karat.columns import best_texts, last_texts
 from karat.context import Context
 from karat.curation.collapse import Comparison, compared
 from karat.errors import RunError
@@ -25,8 +26,13 @@ CHARS = 2_000  # of each
 Guard = Literal["warn", "error", "off"]
 
 
+COLUMNS = ["messages", "source", "meta",
+           *(f"responses.list.element.{name}" for name in ("content", "kept"))]  # fmt: skip
+
+
 class Texts:
-    """Of all texts added, MOST that are chosen by what they say."""
+    """Of all texts added, MOST that are chosen by what they say. Those of parts merge to those of
+    the whole."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -36,7 +42,15 @@ class Texts:
         if not text.strip():
             return
         self.rows += 1
-        turn = int.from_bytes(digest(text, size=8), "little")
+        self._hold(int.from_bytes(digest(text, size=8), "little"), text)
+
+    def merge(self, other: Texts) -> None:
+        """Takes in what another one was given."""
+        self.rows += other.rows
+        for turn, text in other._held:
+            self._hold(turn, text)
+
+    def _hold(self, turn: int, text: str) -> None:
         if len(self._held) < MOST:
             heapq.heappush(self._held, (turn, text[:CHARS]))
         elif turn > self._held[0][0]:  # the lowest of those held
@@ -47,49 +61,66 @@ class Texts:
         return [text for _, text in sorted(self._held)]
 
 
+def together(some: Iterable[Texts]) -> Texts:
+    """Several as one."""
+    found = Texts()
+    for one in some:
+        found.merge(one)
+    return found
+
+
 class Watched:
-    """The texts of a mix by where they come from: all that people did not write, what was made in
-    this round and in the last, and people's."""
+    """The texts of a mix by where they come from: people's, and by round what they did not write.
+
+    Of a table each part is watched by itself, then all are merged.
+    """
 
     def __init__(self) -> None:
-        self.others, self._made, self._previous, self.human = Texts(), Texts(), Texts(), Texts()
-        self._rounds: dict[int, Texts] = {}
+        self.human = Texts()
+        self.given = Texts()  # of rows that people did not write, neither live nor of rounds before
+        self._previous, self._earlier = Texts(), Texts()  # of the last round given, of all of them
+        self._rounds: dict[int, Texts] = {}  # of the live rows
 
-    def live(self, table: Table) -> None:
-        """The live rows: people's, and the others' by their `meta.round` where they have one."""
-        columns = ["messages", "source", "meta"]
-        columns += [f"responses.list.element.{name}" for name in ("content", "kept")]
-        for batch in table.batches(columns):
-            answers = pc.coalesce(
-                best_texts(batch.column("responses")), last_texts(batch.column("messages"))
-            )
-            found = zip(
-                pc.fill_null(answers, "").to_pylist(), batch.column("source").to_pylist(),
-                batch.column("meta").to_pylist(), strict=True,
-            )  # fmt: skip
-            for text, source, meta in found:
-                if source == "human":
-                    self.human.add(text)
-                    continue
-                number = orjson.loads(meta).get("round")
-                self._rounds.setdefault(number if isinstance(number, int) else 0, Texts()).add(text)
-                self._made.add(text)
-                self.others.add(text)
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Live rows: people's, and the others' by their `meta.round` where they have one."""
+        answers = pc.coalesce(
+            best_texts(batch.column("responses")), last_texts(batch.column("messages"))
+        )
+        found = zip(
+            pc.fill_null(answers, "").to_pylist(), batch.column("source").to_pylist(),
+            batch.column("meta").to_pylist(), strict=True,
+        )  # fmt: skip
+        for text, source, meta in found:
+            if source == "human":
+                self.human.add(text)
+                continue
+            number = orjson.loads(meta).get("round") if '"round"' in meta else None
+            of = number if isinstance(number, int) else 0
+            self._rounds.setdefault(of, Texts()).add(text)
+
+    def merge(self, later: Watched) -> None:
+        """Takes in the live rows of another part."""
+        self.human.merge(later.human)
+        for number, texts in later._rounds.items():
+            self._rounds.setdefault(number, Texts()).merge(texts)
 
     def earlier(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows of an earlier round on their way into the mix; the last ones given count."""
         self._previous = Texts()
         for row in rows:
             (self.human if row.source == "human" else self._previous).add(said(row))
-            if row.source != "human":
-                self.others.add(said(row))
             yield row
+        self._earlier.merge(self._previous)
+
+    def others(self) -> Texts:
+        """All that people did not write."""
+        return together([*self._rounds.values(), self._earlier, self.given])
 
     def newest(self) -> tuple[list[str], list[str]]:
         """(made in this round, made in the one before), as far as they can be told apart."""
         numbers = sorted(self._rounds)
         if self._previous.rows or len(numbers) < 2:
-            return self._made.texts, self._previous.texts
+            return together(self._rounds.values()).texts, self._previous.texts
         return self._rounds[numbers[-1]].texts, self._rounds[numbers[-2]].texts
 
 
@@ -110,7 +141,7 @@ def guarded(
     """
     if guard == "off":
         return {}
-    others, people = watched.others, watched.human
+    others, people = watched.others(), watched.human
     # Of many rows a part is looked at, of people's as large a part as of the others.
     part = min(1.0, len(others.texts) / max(1, others.rows))
     used = people.texts[: round(part * people.rows)]

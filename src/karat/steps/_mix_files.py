@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 
+from karat import parquet, places
 from karat.context import Context
 from karat.curation.shingles import Ints
+from karat.elsewhere import accepted_at
 from karat.errors import RecipeError
 from karat.row import Row, digest
 from karat.steps._edited import edited_rows, reviews_at
@@ -100,9 +102,12 @@ def earlier_rows(path: Path, number: int, *, ctx: Context) -> Iterator[Row]:
 
     Raises: RecipeError.
     """
-    file = path / "accepted.parquet" if path.is_dir() else path
-    if path.is_dir() and not file.is_file():
-        raise RecipeError(f"{path} has no accepted.parquet: run it to the end, or name a file")
+    try:
+        file = accepted_at(path)
+        if file != path and not parquet.exists(file):
+            raise RecipeError(f"{path} has no accepted.parquet: run it to the end, or name a file")
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {places.shown(error)}") from None
     for row in _stored(file, ctx):
         if row.dropped is None:
             row.id = digest(row.id, str(number), size=8).hex()
@@ -111,9 +116,17 @@ def earlier_rows(path: Path, number: int, *, ctx: Context) -> Iterator[Row]:
 
 
 def _stored(file: Path, ctx: Context) -> Iterator[Row]:
-    if file.suffix != ".parquet" or not set(SCHEMA.names) <= set(pq.read_schema(file).names):
+    if file.suffix != ".parquet" or not _is_own(file):
         yield from read.function(ctx, **read.check({"path": str(file)}))
         return
-    with pq.ParquetFile(file) as stored:
+    with parquet.Parts(file) as stored:
         for batch in stored.iter_batches(AT_ONCE, columns=SCHEMA.names):
             yield from from_batch(batch)
+
+
+def _is_own(file: Path) -> bool:
+    """Whether it has the columns of karat's rows. Raises: RecipeError."""
+    try:
+        return set(SCHEMA.names) <= set(parquet.schema(file).names)
+    except (OSError, pa.ArrowException) as error:
+        raise RecipeError(f"{file} is not Parquet: {error}") from None

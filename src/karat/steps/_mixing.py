@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,7 +22,9 @@ from karat.columns import Table, best_texts, joined_texts
 from karat.curation.selection import quotas
 from karat.curation.shingles import Hashes, Ints, digests, mix, normalise
 from karat.row import Row
-from karat.steps._bars import Strata
+from karat.steps._guarding import COLUMNS as WATCHED
+from karat.steps._guarding import Watched
+from karat.steps._strata import Strata
 from karat.steps.dedupe import turns
 from karat.table import plain
 
@@ -49,22 +51,67 @@ class Rows(msgspec.Struct):
         )  # fmt: skip
 
 
-def live_rows(table: Table, weigh: Weigh, strata: Strata) -> Rows:
-    """The live rows of a table."""
-    parts = [_none()]
-    columns = ["messages", "source", *strata.columns]
+class Held(NamedTuple):
+    """What a mix must know of the live rows of a table, or of a part of it.
+
+    digest: of the rows asked for, those that say what a live row says; size_2S: rows or tokens of
+    each stratum, of others and of people. Nothing in it grows with the rows.
+    """
+
+    digest: Hashes
+    size_2S: Ints
+    strata: Strata
+    watched: Watched
+
+
+def held(table: Table, asked: Hashes, weigh: Weigh, per: Sequence[str], *, watch: bool) -> Held:
+    """Of a table; `asked` are sorted, each once."""
+    total = Held(asked[:0], np.zeros((2, 0), np.int64), Strata(per), Watched())
+    for part in table.each(_held, asked, weigh, per, watch):
+        places = total.strata.merge(part.strata)
+        size_2S = grown(total.size_2S, len(total.strata.names))
+        size_2S[:, places] += part.size_2S
+        total.watched.merge(part.watched)
+        total = total._replace(digest=np.union1d(total.digest, part.digest), size_2S=size_2S)
+    return total
+
+
+def _held(part: Table, asked: Hashes, weigh: Weigh, per: Sequence[str], watch: bool) -> Held:
+    strata, watched = Strata(per), Watched()
+    size_2S, met = np.zeros((2, 0), np.int64), np.zeros(len(asked), np.bool_)
+    columns = {"messages", "source", *strata.columns, *(WATCHED if watch else ())}
     if weigh == "tokens":
-        columns += [f"responses.list.element.{name}" for name in ("content", "kept")]
-    for batch in table.batches(columns):
+        columns |= {f"responses.list.element.{name}" for name in ("content", "kept")}
+    for batch in part.batches(sorted(columns)):
         said = batch.column("messages")
         size_P = np.ones(batch.num_rows, np.int64)
         if weigh == "tokens":
             size_P = _tokens(joined_texts(said)) + _tokens(best_texts(batch.column("responses")))
         human_P = pc.equal(batch.column("source"), "human").to_numpy(zero_copy_only=False)
-        parts.append(
-            Rows(digests(normalise(turns(said))), size_P, strata.of(batch), human_P.astype(bool))
-        )
-    return _joined(parts)
+        size_2S = sized(size_2S, strata.of(batch), size_P, human_P.astype(bool), strata)
+        if len(asked):
+            digest_P = digests(normalise(turns(said)))
+            at = np.minimum(np.searchsorted(asked, digest_P), len(asked) - 1)
+            met[at[asked[at] == digest_P]] = True
+        if watch:
+            watched.take(batch)
+    return Held(asked[met], size_2S, strata, watched)
+
+
+def sized(
+    size_2S: Ints, code_P: Ints, size_P: Ints, human_P: NDArray[np.bool_], strata: Strata
+) -> Ints:
+    """The sizes with those of further rows, of others and of people."""
+    found = grown(size_2S, len(strata.names))
+    for side, among in enumerate((~human_P, human_P)):
+        more = np.bincount(code_P[among], size_P[among], len(strata.names))
+        found[side] += more.astype(np.int64)
+    return found
+
+
+def grown(size_2S: Ints, strata: int) -> Ints:
+    """The sizes with room for more strata."""
+    return np.pad(size_2S, ((0, 0), (0, strata - size_2S.shape[1])))
 
 
 def file_rows(rows: Iterable[Row], weigh: Weigh, strata: Strata) -> Rows:

@@ -6,7 +6,8 @@ the reasons of those that are left with nothing. R: response, P: row (prompt).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from karat.columns import Table, owners, score_values
 from karat.steps._ranking import Ranking, Spread, open_flags
+from karat.steps._strata import Strata
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -157,13 +159,35 @@ class Candidates:
         return median_P
 
 
-def measured(table: Table, ranking: Ranking, *, all_of_them: bool = False) -> Spread:
-    """The spread of all graded candidates; with `all_of_them`, of those turned down as well."""
-    spread = Spread(within=ranking.within)
-    for batch in table.batches(GRADES):
+class Pool(NamedTuple):
+    """What all candidates of a table are like: their spread, how many live rows there are, and the
+    strata these are in."""
+
+    spread: Spread
+    rows: int
+    strata: Strata
+
+
+def measured(
+    table: Table, ranking: Ranking, per: Sequence[str] = (), *, all_of_them: bool = False
+) -> Pool:
+    """All graded candidates of a table; with `all_of_them`, those turned down as well."""
+    spread, strata, rows = Spread(within=ranking.within), Strata(per), 0
+    for found in table.each(_measured, ranking, per, all_of_them):
+        spread.merge(found.spread)
+        strata.merge(found.strata)
+        rows += found.rows
+    return Pool(spread, rows, strata)
+
+
+def _measured(part: Table, ranking: Ranking, per: Sequence[str], all_of_them: bool) -> Pool:
+    spread, strata, count = Spread(within=ranking.within), Strata(per), 0
+    for batch in part.batches([*GRADES, *strata.columns]):
         rows = Candidates(batch, ranking, all_of_them=all_of_them)
         rows.count(spread, rows.level(spread), rows.graded)
-    return spread
+        strata.of(batch)
+        count += rows.rows
+    return Pool(spread, count, strata)
 
 
 def flags(array: pa.Array) -> Flags:

@@ -8,7 +8,7 @@ mean: a mean over prompts would add numbers that mean different things.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from karat.columns import Table, owners, score_values
 from karat.context import Context
-from karat.curation.moments import Moments
+from karat.curation.exact import Exact
 from karat.errors import RecipeError
 from karat.scoring.tallies import centred
 from karat.scoring.weights import ATTRIBUTES, needs_standardising, published, weighted
@@ -105,6 +105,7 @@ class Ranking:
     """The score that ranks: `name`, and a value for each response, NaN where there is none.
 
     `within`: whether it compares within one prompt only, as it does where one of its parts does.
+    It holds nothing of the table or the context, so that it can go wherever the parts are.
     """
 
     def __init__(self, by: str | None, weights: Weights, ctx: Context, table: Table) -> None:
@@ -127,16 +128,26 @@ class Ranking:
 
     def _measure(self, ctx: Context, table: Table) -> list[tuple[float, float]]:
         """Mean and σ of each part over the candidates that have all of them."""
-        spreads = [Spread(within=ctx.within_prompt(key)) for key in self.keys]
-        for batch in table.batches(SCORES):
-            responses = batch.column("responses")
-            flat = responses.flatten()
-            columns = [score_values(flat.field("scores"), key) for key in self.keys]
-            among = np.isfinite(np.sum(columns, axis=0)) & open_flags(flat)
-            owner = owners(responses)[among]
-            for spread, column in zip(spreads, columns, strict=True):
-                spread.take(spread.level(column[among], owner))
+        within = [ctx.within_prompt(key) for key in self.keys]
+        spreads = [Spread(within=one) for one in within]
+        for found in table.each(_spreads, self.keys, within):
+            for spread, part in zip(spreads, found, strict=True):
+                spread.merge(part)
         return [(spread.total().mean, spread.sigma) for spread in spreads]
+
+
+def _spreads(part: Table, keys: Sequence[str], within: Sequence[bool]) -> list[Spread]:
+    """The spread of each score over the candidates of a part that have all of them."""
+    spreads = [Spread(within=one) for one in within]
+    for batch in part.batches(SCORES):
+        responses = batch.column("responses")
+        flat = responses.flatten()
+        columns = [score_values(flat.field("scores"), key) for key in keys]
+        among = np.isfinite(np.sum(columns, axis=0)) & open_flags(flat)
+        owner = owners(responses)[among]
+        for spread, column in zip(spreads, columns, strict=True):
+            spread.take(spread.level(column[among], owner))
+    return spreads
 
 
 def open_flags(flat: pa.StructArray) -> Flags:
@@ -146,11 +157,20 @@ def open_flags(flat: pa.StructArray) -> Flags:
 
 
 class Spread:
-    """Moments of a score, apart for each generating model; see the module on `within`."""
+    """Moments of a score, apart for each generating model; see the module on `within`.
+
+    Spreads of the parts of a table merge to that of the whole, exactly.
+    """
 
     def __init__(self, *, within: bool) -> None:
-        self.models: dict[str, Moments] = {}
+        self.models: dict[str, Exact] = {}
         self._within, self._spent = within, 0
+
+    def merge(self, other: Spread) -> None:
+        """Takes in what another one of the same score has seen."""
+        self._spent += other._spent
+        for name, moments in other.models.items():
+            self.models.setdefault(name, Exact()).merge(moments)
 
     def level(self, scores_R: Floats, owner_R: Ints) -> Floats:
         """The scores of these candidates as they enter all figures. Counts their prompts, each of
@@ -164,14 +184,12 @@ class Spread:
     def take(self, values: Floats, model: str = "") -> None:
         """Takes in levelled scores of one model."""
         if len(values):
-            mean = float(values.mean())
-            m2 = float(((values - mean) ** 2).sum())
-            self.models.setdefault(model, Moments()).merge(len(values), mean, m2)
+            self.models.setdefault(model, Exact()).take(values)
 
-    def total(self) -> Moments:
-        total = Moments()
-        for _, part in sorted(self.models.items()):
-            total.merge(part.n, part.mean, part.m2)
+    def total(self) -> Exact:
+        total = Exact()
+        for part in self.models.values():
+            total.merge(part)
         return total
 
     @property
@@ -184,7 +202,7 @@ class Spread:
 
     def per_model(self, kept: Spread) -> dict[str, Any]:
         """Mean, σ and count of each model's candidates, and how many of them were kept."""
-        none = Moments()
+        none = Exact()
         return {
             name or "given": {
                 "mean": moments.mean,

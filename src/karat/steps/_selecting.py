@@ -1,13 +1,15 @@
 """What `select` knows of every row: a vector, a score, a length, its words, its stratum.
 
-Read in one pass. Memory a row: 1 KB for the vector, 4 bytes a word for the figures, and its id;
-twice that while the batches are joined.
+Read in one pass, each part where it is: to find a row's words and its vector is what takes long.
+What is chosen hangs on all rows, so all that is known of them comes together. Memory a row: 1 KB
+for the vector, 4 bytes a word for the figures, and its id; twice that while the parts are joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,39 +22,76 @@ from karat.curation.embedding import embed
 from karat.curation.selection import Floats, Ints, Vectors
 from karat.curation.shingles import chunks, normalise, words
 from karat.errors import RunError
-from karat.steps._bars import Strata
 from karat.steps._pool import flags
 from karat.steps._ranking import open_flags
+from karat.steps._strata import Strata
 
 On = Literal["prompt", "response", "conversation"]
+T = TypeVar("T", bound=np.generic)
 
 
 class Rows:
-    """The live rows of a table as arrays; N: row."""
+    """The live rows of a table, or of a part of it, as arrays; N: row."""
 
-    def __init__(self, table: Table, on: On, scores: Sequence[str], per: Sequence[str]) -> None:
+    def __init__(self, per: Sequence[str]) -> None:
         self.strata = Strata(per)
         self.bigrams = Bigrams()
-        vectors: list[Vectors] = [embed([])]
-        lengths, found = [np.zeros(0)], [np.zeros(0)]
-        codes: list[Ints] = [np.zeros(0, np.int64)]
         self.ids: list[str] = []
-        fields = ["content", "scores", "kept"]
-        columns = ["id", "messages", *(f"responses.list.element.{name}" for name in fields)]
-        for batch in table.batches([*columns, *self.strata.columns]):
-            prompts, answers = _texts(batch, on)
-            compared = _compared(prompts, answers, on)
-            self.ids += batch.column("id").to_pylist()
-            vectors.append(embed(compared.to_pylist()))
-            for chunk in chunks(normalise(compared)):
-                self.bigrams.add(words(chunk))
-            lengths.append(_lengths(prompts, answers))
-            found.append(_scores(batch, scores))
-            codes.append(self.strata.of(batch))
-        self.vectors: Vectors = np.concatenate(vectors)
-        self.length_N: Floats = np.concatenate(lengths)
-        self.score_N: Floats = np.concatenate(found)
-        self.code_N: Ints = np.concatenate(codes)
+        self.vectors: Vectors = embed([])
+        self.length_N: Floats = np.zeros(0)
+        self.score_N: Floats = np.zeros(0)
+        self.code_N: Ints = np.zeros(0, np.int64)
+        self.ends: list[int] = []  # of the parts: the number of rows up to there
+
+    def by_part(self, reasons: Mapping[int, str]) -> list[dict[str, str]]:
+        """Of each part the reasons of its rows, by their ids."""
+        found: list[dict[str, str]] = [{} for _ in self.ends]
+        for place, why in reasons.items():
+            found[bisect_right(self.ends, place)][self.ids[place]] = why
+        return found
+
+
+def read_rows(table: Table, on: On, scores: Sequence[str], per: Sequence[str]) -> Rows:
+    """The rows of a table, read where its parts are."""
+    rows = Rows(per)
+    parts: list[Rows] = []
+    for part in table.each(_read, on, scores, per):
+        part.code_N = rows.strata.merge(part.strata)[part.code_N] if len(part.ids) else part.code_N
+        rows.bigrams.merge(part.bigrams)
+        rows.ids += part.ids
+        rows.ends.append(len(rows.ids))
+        parts.append(part)
+    rows.vectors = _joined([part.vectors for part in parts])
+    rows.length_N = _joined([part.length_N for part in parts])
+    rows.score_N = _joined([part.score_N for part in parts])
+    rows.code_N = _joined([part.code_N for part in parts])
+    return rows
+
+
+def _read(part: Table, on: On, scores: Sequence[str], per: Sequence[str]) -> Rows:
+    rows = Rows(per)
+    vectors, lengths, found, codes = [rows.vectors], [rows.length_N], [rows.score_N], [rows.code_N]
+    fields = ["content", "scores", "kept"]
+    columns = ["id", "messages", *(f"responses.list.element.{name}" for name in fields)]
+    for batch in part.batches([*columns, *rows.strata.columns]):
+        prompts, answers = _texts(batch, on)
+        compared = _compared(prompts, answers, on)
+        rows.ids += batch.column("id").to_pylist()
+        vectors.append(embed(compared.to_pylist()))
+        for chunk in chunks(normalise(compared)):
+            rows.bigrams.add(words(chunk))
+        lengths.append(_lengths(prompts, answers))
+        found.append(_scores(batch, scores))
+        codes.append(rows.strata.of(batch))
+    rows.vectors = np.concatenate(vectors)
+    rows.length_N, rows.score_N = np.concatenate(lengths), np.concatenate(found)
+    rows.code_N = np.concatenate(codes)
+    return rows
+
+
+def _joined(parts: list[NDArray[T]]) -> NDArray[T]:
+    """One array of several; a single one as it is, which may be large."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _texts(batch: pa.RecordBatch, on: str) -> tuple[pa.Array, pa.Array]:

@@ -6,7 +6,7 @@ graders can be trusted together is reported as coefficients with intervals over 
 one number without its width.
 
 Nothing here compares two rewards' raw scores. They enter as order, as levels of a scale both grade
-on, as ranks, or in σ of their own reward. Two passes over the file, memory that does not grow.
+on, as ranks, or in σ of their own reward. Two passes over the table, memory that does not grow.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from karat.models.families import same_family
 from karat.scoring.disagreement import choice_gap, score_gap
 from karat.scoring.tallies import GROUPS
 from karat.step import ScoreKey, step
+from karat.steps._by_part import by_part, untouched
 from karat.steps._graded import Graded, Survey, read_graded
 from karat.steps._panels import Panel
 
@@ -76,7 +77,8 @@ def cross_validate(
     """
     survey = Survey(table, graders)
     panels = [Panel(ctx, survey, graders, keys, levels) for keys in compared(graders).values()]
-    rows = _Disagreements(survey, graders, [panel.places for panel in panels], by, tolerance)
+    places = [panel.places for panel in panels]
+    rows = _Disagreements(survey, graders, places, by, tolerance, parts=len(table.parts()))
     for batch in read_graded(table, graders):
         rows.add(batch)
         for panel in panels:
@@ -88,7 +90,7 @@ def cross_validate(
         ctx.warn(f"no row has {needs} graded by two graders: nothing could be checked")
     notes: dict[str, Any] = {
         "rows": survey.rows, "responses": survey.responses, "checked": rows.checked,
-        "disagreements": len(rows.found), "by": by, "tolerance": tolerance,
+        "disagreements": len(rows), "by": by, "tolerance": tolerance,
     }  # fmt: skip
     notes["compared"] = {
         name: panel.figures(draws, sampled)
@@ -151,7 +153,7 @@ class _Disagreements:
 
     def __init__(
         self, survey: Survey, graders: Sequence[str], groups: Sequence[Sequence[int]], by: str,
-        tolerance: float,
+        tolerance: float, *, parts: int,
     ) -> None:  # fmt: skip
         self._graders, self._by, self._tolerance = graders, by, tolerance
         self._pairs = [pair for places in groups for pair in combinations(places, 2)]
@@ -164,7 +166,7 @@ class _Disagreements:
         self._per_sigma_G = np.full_like(sigma_G, np.nan if by == "score" else 0.0)
         np.divide(1, sigma_G, out=self._per_sigma_G, where=sigma_G > 0)
         self.checked = 0
-        self.found: dict[str, tuple[str, str, float]] = {}
+        self._found: list[dict[str, tuple[str, str, float]]] = [{} for _ in range(parts)]
 
     def add(self, batch: Graded) -> None:
         scores_RG = (batch.scores_RG - self._mean_G) * self._per_sigma_G
@@ -181,22 +183,31 @@ class _Disagreements:
         for row in np.flatnonzero(gap_QP.max(axis=0) > self._tolerance).tolist():
             one, other = self._pairs[worst_P[row]]
             gap = float(gap_QP[worst_P[row], row])
-            self.found[batch.ids[row].as_py()] = (self._graders[one], self._graders[other], gap)
+            found = self._graders[one], self._graders[other], gap
+            self._found[batch.part][batch.ids[row].as_py()] = found
+
+    def __len__(self) -> int:
+        return sum(map(len, self._found))
 
     def decide(self, disagree: str, notes: dict[str, Any]) -> Decision:
         if disagree == "keep":
-            return Decision(notes=notes)
-        if disagree == "drop":
-            drop = {
-                row: f"graders disagree ({one} and {other} by {gap:.2f}σ)"
-                for row, (one, other, gap) in self.found.items()
-            }
-            return Decision(drop=drop, notes=notes)
-        meta: dict[str, dict[str, Any]] = {
-            row: {DISAGREEMENT: {"graders": [one, other], "sigma": gap}}
-            for row, (one, other, gap) in self.found.items()
-        }
-        if disagree == "review":
-            for fields in meta.values():
-                fields[REVIEW] = "graders disagree"
-        return Decision(meta=meta, notes=notes)
+            return Decision(each=untouched, notes=notes)
+        decided = [_decided(found, disagree) for found in self._found]
+        return Decision(each=by_part(decided), notes=notes)
+
+
+def _decided(found: dict[str, tuple[str, str, float]], disagree: str) -> Decision:
+    """What becomes of the rows of one part."""
+    if disagree == "drop":
+        return Decision(drop={
+            row: f"graders disagree ({one} and {other} by {gap:.2f}σ)"
+            for row, (one, other, gap) in found.items()
+        })  # fmt: skip
+    meta: dict[str, dict[str, Any]] = {
+        row: {DISAGREEMENT: {"graders": [one, other], "sigma": gap}}
+        for row, (one, other, gap) in found.items()
+    }
+    if disagree == "review":
+        for fields in meta.values():
+            fields[REVIEW] = "graders disagree"
+    return Decision(meta=meta)

@@ -8,17 +8,18 @@ no training and no second grader; LOWESS of reward on length did so for 33 rewar
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.columns import Decision, Table, owners, score_values
+from karat.columns import Decision, Table, score_values
 from karat.context import Context
 from karat.scoring.debias import Bias, dependence, fit_bias, flips, on_grid
 from karat.scoring.lowess import SPAN
 from karat.step import ScoreKey, step
+from karat.steps._by_part import by_part
 from karat.steps._style import FEATURES, log_length, style
 
 Floats = NDArray[np.float64]
@@ -56,7 +57,8 @@ def debias(
     Source: Huang et al. (2409.17407); formatting: style control of Chatbot Arena
     (lmsys.org/blog/2024-08-28-style-control).
     """
-    score_R, prompt_R, length_R, style_RF = _read(table, by, unit, styled="format" in on)
+    parts = list(table.each(_read, by, unit, "format" in on))
+    score_R, prompt_R, length_R, style_RF = _joined(parts)
     graded = np.isfinite(score_R)
     score, prompt, length = score_R[graded], prompt_R[graded], length_R[graded]
     within = ctx.within_prompt(by)
@@ -84,7 +86,9 @@ def debias(
         **({"within_prompt": True} if within else {}),
         **(_fitted(bias, style_RF[graded]) if bias else {}),
     }
-    return Decision(scores={_key(by): debiased_R}, notes=notes)
+    ends = np.cumsum([len(part.score_R) for part in parts])
+    decisions = [Decision(scores={_key(by): own_R}) for own_R in np.split(debiased_R, ends[:-1])]
+    return Decision(each=by_part(decisions), notes=notes)
 
 
 @debias.rule
@@ -108,23 +112,36 @@ def _key(by: str) -> str:
     return f"{by}_debiased"
 
 
-def _read(table: Table, by: str, unit: str, *, styled: bool) -> tuple[Floats, Ints, Floats, Floats]:
-    """(score_R, prompt_R, length_R, style_RF) of all responses; style of none but where wanted."""
-    scores, prompts, lengths = [np.zeros(0)], [np.zeros(0, np.int64)], [np.zeros(0)]
+class _Read(NamedTuple):
+    """The responses of one part of the table; style of none but where it is wanted. 20 bytes a
+    response, and 32 more for style."""
+
+    score_R: Floats
+    counts_P: NDArray[np.int32]  # of each row's responses
+    length_R: Floats
+    style_RF: Floats
+
+
+def _read(part: Table, by: str, unit: str, styled: bool) -> _Read:
+    scores, counts, lengths = [np.zeros(0)], [np.zeros(0, np.int32)], [np.zeros(0)]
     styles = [np.zeros((0, len(FEATURES) if styled else 0))]
-    rows = 0
-    for batch in table.batches(COLUMNS):
+    for batch in part.batches(COLUMNS):
         responses = batch.column("responses")
         flat = responses.flatten()
         scores.append(score_values(flat.field("scores"), by))
-        prompts.append(owners(responses) + rows)
+        counts.append(np.diff(responses.offsets.to_numpy()))
         lengths.append(log_length(flat.field("content"), unit))
         styles.append(style(flat.field("content")) if styled else np.zeros((len(flat), 0)))
-        rows += len(responses)
-    return (
-        np.concatenate(scores), np.concatenate(prompts),
+    return _Read(
+        np.concatenate(scores), np.concatenate(counts),
         np.concatenate(lengths), np.concatenate(styles),
     )  # fmt: skip
+
+
+def _joined(parts: list[_Read]) -> tuple[Floats, Ints, Floats, Floats]:
+    """(score_R, prompt_R, length_R, style_RF) of all responses."""
+    score_R, counts_P, length_R, style_RF = map(np.concatenate, zip(*parts, strict=True))
+    return score_R, np.repeat(np.arange(len(counts_P)), counts_P), length_R, style_RF
 
 
 def _fitted(bias: Bias, style_RF: Floats) -> dict[str, Any]:

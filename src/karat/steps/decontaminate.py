@@ -6,14 +6,17 @@ set, the item and the words that both have, so that it can be judged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from karat.columns import Decision, Table
 from karat.context import Context
 from karat.step import DatasetName, Positive, step
-from karat.steps._contamination import On, Rules, Searcher, needed_columns, row_texts
+from karat.steps._by_part import by_part
+from karat.steps._contamination import Hit, On, Rules, Searcher, Seen, needed_columns, row_texts
 from karat.steps._evaluation_sets import Columns, Part, load_sets, problem
 
 if TYPE_CHECKING:
@@ -80,33 +83,23 @@ def decontaminate(
     """
     rules = Rules(n, least, covered, common, parts, looks_like)
     search = Searcher(load_sets(against, ctx.path, _columns(question, answer, split)), rules)
-    rows = 0
-    for batch in table.batches(needed_columns(on)):
-        texts, owner = row_texts(batch, on)
-        search.find(texts, owner + rows)
-        rows += batch.num_rows
-    hits, ids = search.hits(rows), table.ids()
-    reasons: dict[str, str] = {}
-    facts: dict[str, list[dict[str, Any]]] = {}
-    for hit in hits:
-        reasons.setdefault(ids[hit.row], search.reason(hit))
-        told = facts.setdefault(ids[hit.row], [])
-        if len(told) < MOST_FACTS:
-            told.append(search.fact(hit))
+    found = _Found(search)
+    for looked in table.each(_looked, search, on):
+        found.add(looked)
+    hits = search.hits(found.rows)
     exact = {hit.row for hit in hits if hit.cosine is None}
     summary = search.summary(hits)
     for one in summary:
         for example in one["examples"]:
-            example["row"] = ids[example["row"]]
+            example["row"] = found.ids[example["row"]]
     return Decision(
-        drop=reasons if action == "drop" else {},
-        meta={row: {FIELD: told} for row, told in facts.items()},
+        each=by_part(found.decisions(hits, drop=action == "drop")),
         notes={
             "on": on,
             "n": n,
-            "rows": rows,
+            "rows": found.rows,
             "contaminated": len(exact),
-            "looks_like": len(facts) - len(exact),
+            "looks_like": len({hit.row for hit in hits}) - len(exact),
             "template_ngrams": search.overlap.boilerplate,
             "benchmarks": summary,
         },
@@ -134,6 +127,56 @@ def _fits(
 ) -> str | None:
     """Whether the sets are there, as far as can be told without the Hub."""
     return problem(against, recipe.path, _columns(question, answer, split))
+
+
+class _Looked(NamedTuple):
+    """What one part had: rows, what was seen in them, and the ids of those by their numbers."""
+
+    rows: int
+    seen: list[Seen]
+    ids: dict[int, str]
+
+
+def _looked(part: Table, search: Searcher, on: On) -> _Looked:
+    """Looks at one part of the table."""
+    rows, seen, ids = 0, list[Seen](), dict[int, str]()
+    for batch in part.batches(["id", *needed_columns(on)]):
+        texts, owner = row_texts(batch, on)
+        one = search.look(texts, owner + rows)
+        places = one.rows()
+        ids |= zip(places.tolist(), batch.column("id").take(places - rows).to_pylist(), strict=True)
+        seen.append(one)
+        rows += batch.num_rows
+    return _Looked(rows, seen, ids)
+
+
+class _Found:
+    """What all parts had, rows numbered through them."""
+
+    def __init__(self, search: Searcher) -> None:
+        self._search, self.rows = search, 0
+        self.ids: dict[int, str] = {}
+        self._firsts: list[int] = []  # the number of each part's first row
+
+    def add(self, looked: _Looked) -> None:
+        """Takes in the next part."""
+        for seen in looked.seen:
+            self._search.add(seen.after(self.rows))
+        self.ids |= {row + self.rows: one for row, one in looked.ids.items()}
+        self._firsts.append(self.rows)
+        self.rows += looked.rows
+
+    def decisions(self, hits: Sequence[Hit], *, drop: bool) -> list[Decision]:
+        """What becomes of the rows of each part."""
+        made = [Decision(drop={}, meta={}) for _ in self._firsts]
+        for hit in hits:
+            one, row = made[bisect_right(self._firsts, hit.row) - 1], self.ids[hit.row]
+            if drop:
+                one.drop.setdefault(row, self._search.reason(hit))
+            told = one.meta.setdefault(row, {FIELD: []})[FIELD]
+            if len(told) < MOST_FACTS:
+                told.append(self._search.fact(hit))
+        return made
 
 
 def _columns(

@@ -8,40 +8,39 @@ embeddings). Every dropped row names the row that stays in its place and how sim
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat.columns import Decision, Table, best_texts, score_values
+from karat import places
+from karat.columns import Decision, Table
 from karat.context import Context
 from karat.curation import rouge, semantic
-from karat.curation.closeness import BY_LENGTH
-from karat.curation.minhash import NearDuplicates, Repeats
+from karat.curation.closeness import BY_LENGTH, fixed
+from karat.curation.groups import Repeats
+from karat.curation.minhash import NearDuplicates
 from karat.curation.normal import Hashes, digests, normalise
 from karat.curation.rouge import RougeDuplicates
 from karat.curation.semantic import SemanticDuplicates
 from karat.curation.spool import Spool, file_key
 from karat.errors import RunError
 from karat.step import ScoreKey, step
+from karat.steps._duplicates import equal_rows, near_rows
+from karat.steps._parted import SIGNED, exact
+from karat.steps._said import Said
+from karat.steps._said import turns as turns  # other steps compare the same turns
+from karat.steps._verdicts import Verdicts, decided, decided_apart, room_beside
 
 Floats = NDArray[np.float64]
 MOST_ROUGE = 200_000  # rows; their comparison is quadratic, if with a small factor
 SPOOLED = 200_000  # rows from which what is worked out goes beside the stage, in case of a kill
-SIGNED = 1  # changes when a text is signed in another way
 COMMITTED = 50_000  # rows after each of which that is final
 
 Measure = Literal["jaccard", "rouge_l", "semantic"]
 Finder = NearDuplicates | RougeDuplicates | SemanticDuplicates
-SHOWN = {"jaccard": "", "rouge_l": "ROUGE-L ", "semantic": "cosine "}
 
 
 @step
@@ -90,35 +89,22 @@ def dedupe(
     Source: MinHash, Broder 1997; settings by length: benchmarks/curation_dedupe.py; ROUGE-L, Lin
     2004; its 0.7, Self-Instruct (2212.10560 §2.2); SemDeDup (2303.09540).
     """
-    with _room(table.path), _spool(table, measure, on, keep, by) as spool:
-        near = _finder(table, measure, threshold, spool)
-        named, ranks = spool.column("digest", np.uint64), spool.column("rank", np.float64)
-        done, seen = spool.rows, 0
-        for batch in table.batches(_columns(on, by)):
-            seen += batch.num_rows
-            if seen <= done:
-                continue
-            texts = normalise(_texts(batch, on))
-            named.extend(digests(texts))
-            ranks.extend(_ranks(batch, texts, keep, by))
-            if near is not None:
-                near.add(texts)
-            if seen - spool.rows >= COMMITTED:
-                spool.commit(seen)
-        digest_P, rank_P = np.array(named.values), np.array(ranks.values)
-        found = _found(near, digest_P, rank_P)
-    same_P = digest_P == digest_P[found.repeats]
-    notes = {
-        "on": on,
-        "threshold": threshold,
-        "exact_duplicates": int((same_P & (found.repeats >= 0)).sum()),
-        "near_duplicates": int((~same_P & (found.repeats >= 0)).sum()),
-        "clusters": found.clusters,
-        "largest_cluster": _largest(found),
-    }
-    ids = table.ids()
-    marks = _marks(ids, found) if mark else {}
-    return Decision(drop=_reasons(ids, found, same_P, measure), meta=marks, notes=notes)
+    said = Said(on, keep, by)
+    parts, exact_only = len(table.parts()), threshold != "auto" and threshold >= 1
+    folder = table.path.parent / f"{table.path.stem}.dedupe"
+    with room_beside(table.path):
+        found = (
+            _among_parts(table, folder, said, threshold)
+            if parts > 1 and (exact_only or measure == "jaccard")
+            else _at_once(table, folder, said, measure, threshold)
+        )
+        made = (
+            decided_apart(table, folder, found, measure, mark)
+            if parts > 1
+            else decided(found, table.ids(), measure, mark)
+        )
+    made.notes = {"on": on, "threshold": threshold, **found.notes()}
+    return made
 
 
 @dedupe.rule
@@ -130,24 +116,52 @@ def _rule(*, keep: str, by: str | None, **_: Any) -> str | None:
     return None
 
 
-def _spool(table: Table, measure: str, *settings: object) -> Spool:
-    """Where columns grow: in memory for few rows, else in a folder named after the stage file."""
-    if measure == "rouge_l" or table.count() < SPOOLED:
+def _among_parts(
+    table: Table, folder: Path, said: Said, threshold: float | Literal["auto"]
+) -> Verdicts:
+    """What is found where the parts are, whose rows are in no process together."""
+    if threshold == "auto":
+        return near_rows(table, folder, said, BY_LENGTH)
+    return equal_rows(table, said) if threshold >= 1 else near_rows(
+        table, folder, said, fixed(threshold)
+    )  # fmt: skip
+
+
+def _at_once(
+    table: Table, folder: Path, said: Said, measure: Measure, threshold: float | Literal["auto"]
+) -> Verdicts:
+    """What is found in one process, with something of every row at hand."""
+    with _spool(table, folder, measure, said) as spool:
+        near = _finder(table, measure, threshold, spool)
+        named, ranks = spool.column("digest", np.uint64), spool.column("rank", np.float64)
+        done, seen, base = spool.rows, 0, [0]
+        for part in table.parts():
+            for batch in part.batches(said.columns):
+                seen += batch.num_rows
+                if seen <= done:
+                    continue
+                texts = normalise(said.texts(batch))
+                named.extend(digests(texts))
+                ranks.extend(said.ranks(batch, texts))
+                if near is not None:
+                    near.add(texts)
+                if seen - spool.rows >= COMMITTED:
+                    spool.commit(seen)
+            base.append(seen)
+        digest_P, rank_P = np.array(named.values), np.array(ranks.values)
+        found = _found(near, digest_P, rank_P)
+    row = np.flatnonzero(found.repeats >= 0)
+    stay = found.repeats[row]
+    same = digest_P[row] == digest_P[stay]
+    return Verdicts(np.array(base), row, stay, found.similarity[row], same)
+
+
+def _spool(table: Table, folder: Path, measure: str, said: Said) -> Spool:
+    """Where columns grow: in memory for few rows, else in a folder of this machine."""
+    if measure == "rouge_l" or places.is_remote(folder) or table.count() < SPOOLED:
         return Spool()
-    folder = table.path.with_name(f"{table.path.stem}.dedupe")
-    return Spool(folder, file_key(table.path, SIGNED, measure, *settings))
-
-
-@contextmanager
-def _room(path: Path) -> Iterator[None]:
-    """Says what to do where the disk has no room for what is kept beside a stage."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"cannot write beside {path}: {os.strerror(error.errno or 0)}; make room and run "
-            "again: it goes on from there"
-        ) from error
+    keys = [file_key(part.path, SIGNED, measure, said) for part in table.parts()]
+    return Spool(folder, " ".join(keys))
 
 
 def _finder(
@@ -171,100 +185,12 @@ def _finder(
 
 
 def _found(near: Finder | None, digest: Hashes, rank: Floats) -> Repeats:
-    exact = _exact(digest, rank)
+    equal = exact(digest, rank)
     if near is None:
-        return exact
+        return equal
     close = near.resolve(rank)
     # Texts without a word ("???") have no shingles: only the exact comparison sees them.
     wordless = close.repeats < 0
-    close.repeats[wordless] = exact.repeats[wordless]
-    close.similarity[wordless] = exact.similarity[wordless]
+    close.repeats[wordless] = equal.repeats[wordless]
+    close.similarity[wordless] = equal.similarity[wordless]
     return close
-
-
-def _columns(on: str, by: str | None) -> list[str]:
-    columns = {"response": [], "question": ["meta"]}.get(on, ["messages"])
-    if on in ("response", "conversation") or by is not None:
-        columns += [f"responses.list.element.{name}" for name in ("content", "scores", "kept")]
-    return columns
-
-
-def _texts(batch: pa.RecordBatch, on: str) -> pa.Array:
-    """What is compared of each row; empty where it has no such text."""
-    if on == "prompt":
-        return turns(batch.column("messages"))
-    if on == "question":
-        asked = [orjson.loads(meta).get("question") for meta in batch.column("meta").to_pylist()]
-        return pa.array([text if isinstance(text, str) else "" for text in asked], pa.string())
-    answers = pc.fill_null(best_texts(batch.column("responses")), "")
-    if on == "response":
-        return answers
-    return pc.binary_join_element_wise(turns(batch.column("messages")), answers, "\n")
-
-
-def turns(messages: pa.ListArray) -> pa.Array:
-    """All turns of each conversation but the system's, joined by line ends."""
-    flat = messages.flatten()
-    spoken = pc.not_equal(flat.field("role"), "system")
-    counts = np.concatenate([[0], np.cumsum(spoken.to_numpy(zero_copy_only=False))])
-    offsets = messages.offsets.to_numpy()
-    ends = pa.array(counts[offsets - offsets[0]], pa.int32())
-    contents = flat.field("content").filter(spoken)
-    return pc.binary_join(pa.ListArray.from_arrays(ends, contents), "\n")
-
-
-def _ranks(batch: pa.RecordBatch, texts: pa.Array, keep: str, by: str | None) -> Floats:
-    """rank_P: the lower, the rather a row stays."""
-    if keep == "longest":
-        return -np.asarray(pc.utf8_length(texts).to_numpy(zero_copy_only=False), np.float64)
-    rank_P = np.zeros(batch.num_rows)
-    if by is not None:
-        responses = batch.column("responses")
-        flat = responses.flatten()
-        score_R = score_values(flat.field("scores"), by)
-        owner_R = np.repeat(np.arange(batch.num_rows), np.diff(responses.offsets.to_numpy()))
-        open_R = pc.fill_null(flat.field("kept"), True).to_numpy(zero_copy_only=False)
-        graded = np.isfinite(score_R) & open_R.astype(np.bool_)
-        rank_P[:] = np.inf
-        np.minimum.at(rank_P, owner_R[graded], -score_R[graded])
-    return rank_P
-
-
-def _exact(digest: Hashes, rank: Floats) -> Repeats:
-    """Rows whose digest a row of lower rank, or an earlier one of the same rank, has already."""
-    order = np.argsort(rank, kind="stable")
-    order = order[digest[order] != 0]
-    _, first, same = np.unique(digest[order], return_index=True, return_inverse=True)
-    stays = order[first[same]]
-    found = Repeats(np.full(len(digest), -1, np.int64), np.zeros(len(digest)))
-    again = order != stays
-    found.repeats[order[again]] = stays[again]
-    found.similarity[order[again]] = 1.0
-    return found
-
-
-def _largest(found: Repeats) -> int:
-    """Rows in the largest cluster, with the one that stays; 0 where there is none."""
-    repeated = found.repeats[found.repeats >= 0]
-    return int(np.bincount(repeated).max()) + 1 if len(repeated) else 0
-
-
-def _reasons(
-    ids: list[str], found: Repeats, same: NDArray[np.bool_], measure: str
-) -> dict[str, str]:
-    reasons = {}
-    name = SHOWN[measure]
-    for row in np.flatnonzero(found.repeats >= 0).tolist():
-        kept = ids[found.repeats[row]]
-        close = f"near duplicate (of {kept}, {name}{found.similarity[row]:.2f})"
-        reasons[ids[row]] = f"exact duplicate (of {kept})" if same[row] else close
-    return reasons
-
-
-def _marks(ids: list[str], found: Repeats) -> dict[str, dict[str, Any]]:
-    """How many rows each row stands for that others repeat."""
-    stays, times = np.unique(found.repeats[found.repeats >= 0], return_counts=True)
-    return {
-        ids[row]: {"stands_for": count + 1}
-        for row, count in zip(stays.tolist(), times.tolist(), strict=True)
-    }

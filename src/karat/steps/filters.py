@@ -8,7 +8,8 @@ docs/curation.md says for every rule what share of good and of bad answers it co
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -62,15 +63,14 @@ def filters(
     before it. All rules see all texts, so the counts of one do not depend on the others; the reason
     is the first rule that fails. Rows without what is judged stay.
 
-    The notes have, for each rule, how many texts fail it, by test, and a histogram of each
-    statistic. Why responses were turned down stands in `meta` under `filtered`.
+    A response that passes is kept, any other that was judged is turned down; `on: prompt` judges
+    no responses. The notes have, for each rule, how many texts fail it, by test, and a histogram of
+    each statistic. Why responses were turned down stands in `meta` under `filtered`.
 
     Source: Gopher (2112.11446) A1.1; C4 (1910.10683) §2.2; FineWeb (2406.17557) §3.5.
     """
-    sieve = Sieve(on, chosen(default(on) if rules is None else rules, preset, on))
-    for batch in table.batches(COLUMNS):
-        sieve.add(batch)
-    return sieve.decision()
+    limits = chosen(default(on) if rules is None else rules, preset, on)
+    return Decision(each=partial(_sieved, on=on, rules=limits), gather=partial(_added, on=on))
 
 
 filters.marks = (FIELD,)
@@ -85,12 +85,39 @@ def _rule(*, on: On, rules: list[Any] | None, preset: Preset) -> str | None:
     return None if found else "rules is empty; name at least one, or leave out the step"
 
 
-class Sieve:
-    """What failed, batch after batch.
+class _Told(NamedTuple):
+    """What one part of the table had: texts, those that failed, a tally of each rule."""
 
-    A batch is judged on its own and only figures are added up, so the parts of a table can be
-    judged anywhere and merged in their order.
-    """
+    texts: int
+    failed: int
+    tallies: dict[str, Tally]
+
+
+def _sieved(part: Table, on: On, rules: Mapping[str, Any]) -> Decision:
+    """The decision on one part of the table."""
+    sieve = Sieve(on, rules)
+    for batch in part.batches(COLUMNS):
+        sieve.add(batch)
+    return sieve.decision()
+
+
+def _added(told: list[dict[str, Any]], on: On) -> dict[str, Any]:
+    """The notes of all parts, which have the same rules."""
+    parts: list[_Told] = [notes["sieved"] for notes in told]
+    rules = {name: Tally() for name in parts[0].tallies}
+    for part in parts:
+        for name, tally in rules.items():
+            tally.merge(part.tallies[name])
+    return {
+        "on": on,
+        "texts": sum(part.texts for part in parts),
+        "failed": sum(part.failed for part in parts),
+        "rules": {name: tally.notes() for name, tally in rules.items()},
+    }
+
+
+class Sieve:
+    """What failed, batch after batch. Texts are judged one by one: no other row has a say."""
 
     def __init__(self, on: On, rules: Mapping[str, Any]) -> None:
         self._on, self._rules = on, rules
@@ -116,16 +143,6 @@ class Sieve:
         passes_R = open_R.copy()
         passes_R[[texts.response[place] for place in reasons if texts.response[place] >= 0]] = False
         self._keep.append(passes_R)
-
-    def merge(self, later: Sieve) -> None:
-        """Adds what another sieve of the same rules found in the batches that follow."""
-        self._keep += later._keep
-        self._drop |= later._drop
-        self._meta |= later._meta
-        self._texts += later._texts
-        self._failed += later._failed
-        for name, tally in self._tallies.items():
-            tally.merge(later._tallies[name])
 
     def _judge(self, judged: Judged) -> dict[int, str]:
         """The reason of each text that fails: of its first rule, the first test."""
@@ -160,14 +177,11 @@ class Sieve:
 
     def decision(self) -> Decision:
         """The decision over all batches."""
-        keep = np.concatenate(self._keep)
-        notes = {
-            "on": self._on, "texts": self._texts, "failed": self._failed,
-            "rules": {name: tally.notes() for name, tally in self._tallies.items()},
-        }  # fmt: skip
-        turned_down = self._failed > 0 and self._on != "prompt"
         return Decision(
-            drop=self._drop, keep=keep if turned_down else None, meta=self._meta, notes=notes
+            drop=self._drop,
+            keep=None if self._on == "prompt" else np.concatenate(self._keep),
+            meta=self._meta,
+            notes={"sieved": _Told(self._texts, self._failed, self._tallies)},
         )
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import numpy as np
 
-from karat.columns import Decision, Table
+from karat.columns import Decision, Table, score_values
 from karat.context import Context
 from karat.scoring.overoptimisation import Meter, gao_fit
 from karat.scoring.overoptimisation import meter as measure
 from karat.step import ScoreKey, step
+from karat.steps._by_part import untouched
 
 if TYPE_CHECKING:
     from karat.recipe import Recipe
@@ -51,13 +52,13 @@ def meter(
     notes: dict[str, Any] = {"by": by, "held_out": held_out}
     if (counts_P >= max(2, most or 2)).sum() < LEAST_PROMPTS:
         ctx.warn(f"fewer than two prompts have {most or 2} responses graded: nothing to measure")
-        return Decision(notes=notes)
+        return Decision(each=untouched, notes=notes)
     found = measure(counts_P, by_R, held_R if held_out else None, most=most, seed=ctx.seed())
     if found.warning:
         ctx.warn(f"{by}, held out {held_out}: {found.warning}")
     elif held_out is None:
         ctx.warn("without held_out no curve can turn down: grade with a second reward, and name it")
-    return Decision(notes={**notes, "curve": _told(found)})
+    return Decision(each=untouched, notes={**notes, "curve": _told(found)})
 
 
 @meter.fits
@@ -73,12 +74,28 @@ def _fits(recipe: Recipe, *, by: str, held_out: str | None, **_: Any) -> str | N
     return None
 
 
+def _scores(part: Table, keys: list[str]) -> list[np.ndarray[Any, Any]]:
+    """How many responses each row of a part has, and each score of all of them, NaN for none: 16
+    bytes a response."""
+    counts = [np.zeros(0, np.int64)]
+    columns = [[np.zeros(0)] for _ in keys]
+    for batch in part.batches(["responses.list.element.scores"]):
+        responses = batch.column("responses")
+        counts.append(np.diff(responses.offsets.to_numpy()).astype(np.int64))
+        scores = responses.flatten().field("scores")
+        for column, key in zip(columns, keys, strict=True):
+            column.append(score_values(scores, key))
+    return [np.concatenate(counts), *(np.concatenate(column) for column in columns)]
+
+
 def _pools(
     table: Table, ctx: Context, by: str, held_out: str | None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(counts_P, by_R, held_R) of the responses that both have graded."""
-    counts_P, by_R = table.scores(by)
-    held_R = table.scores(held_out)[1] if held_out else by_R
+    found = list(table.each(_scores, [by, *([held_out] if held_out else [])]))
+    columns = range(len(found[0]))
+    counts_P, by_R, *rest = (np.concatenate([part[at] for part in found]) for at in columns)
+    held_R = rest[0] if rest else by_R
     graded_R = np.isfinite(by_R) & np.isfinite(held_R)
     owner_R = np.repeat(np.arange(len(counts_P)), counts_P)[graded_R]
     by_R, held_R = by_R[graded_R], held_R[graded_R]

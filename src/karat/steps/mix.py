@@ -2,39 +2,26 @@
 
 Training on nothing but a model's own output narrows what the next model can say; a share of human
 rows and the rows of earlier rounds bound the loss (2404.01413; at least 10 to 20%). Files are read
-twice, once to choose and once to add, so that memory does not grow with them (some 20 bytes a row),
-and no row is ever used twice.
+twice, once to choose and once to add, so that memory does not grow with them (some 25 bytes a row),
+and no row is ever used twice. The table's parts are asked which of the files' rows they have, and
+how much of what they hold: of its rows nothing is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 
 from karat.columns import Decision, Table
 from karat.context import Context
-from karat.curation.shingles import Hashes, Ints
 from karat.errors import RecipeError, RunError
-from karat.row import Ids, Row
 from karat.step import InputPath, Positive, Share, step
-from karat.steps._bars import Strata
-from karat.steps._guarding import CHARS, MOST, Guard, Watched, guarded, said
-from karat.steps._mix_files import File, earlier_rows, files_of, names_of, reading
-from karat.steps._mixing import (
-    Rows,
-    Weigh,
-    at_places,
-    by_stratum,
-    file_rows,
-    fresh,
-    in_turn,
-    live_rows,
-    shared_out,
-    whole,
-)  # fmt: skip
+from karat.steps._by_part import untouched
+from karat.steps._guarding import Guard
+from karat.steps._mix_files import files_of, names_of, reading
+from karat.steps._mixing import Weigh
+from karat.steps._mixture import Mixture
 
 Weight = Annotated[float, msgspec.Meta(gt=0)]
 READING = ("prompt", "messages", "system", "response", "scores", "licence")
@@ -99,15 +86,17 @@ def mix(
     mapping = {"prompt": prompt, "messages": messages, "system": system, "response": response}
     files = files_of(ctx, human, given, caps, {**mapping, "scores": scores, "licence": licence})
     earlier = [previous] if isinstance(previous, str) else previous
-    work = _Mix(table, ctx, weigh, per, watch=guard != "off")
-    work.accumulate(earlier)
-    work.look(files)
+    work = Mixture(ctx, weigh, per, watch=guard != "off")
+    work.read(earlier, files)
+    work.ask(table)
+    work.accumulate()
+    work.look()
     work.take_given([file for file in files if not file.human], share if human else 0.0)
     wanted = work.take_human([file for file in files if file.human], share)
-    notes = work.notes(wanted, earlier, files)
+    notes = work.notes(wanted)
     _warn_short(ctx, human, notes, work, share, floor, below)
     notes |= work.guard(guard, share)
-    return Decision(add=work.added(), notes=notes)
+    return Decision(each=untouched, add=work.added(), notes=notes)
 
 
 @mix.rule
@@ -140,165 +129,8 @@ def _rule(
     return None
 
 
-class _Mix:
-    """A mix in the making: what is in it, and what is to come."""
-
-    def __init__(
-        self, table: Table, ctx: Context, weigh: Weigh, per: list[str], *, watch: bool
-    ) -> None:
-        self.ctx, self.weigh = ctx, weigh
-        self.strata, self.watched = Strata(per), Watched()
-        self.seed = ctx.rng().getrandbits(63)
-        live = live_rows(table, weigh, self.strata)
-        if watch:
-            self.watched.live(table)
-        self.said: Hashes = live.digest
-        self.watch, self.rows = watch, len(live.size)
-        self.others, self.human = (
-            int(live.size[~live.human].sum()),
-            int(live.size[live.human].sum()),
-        )
-        self._inside = [(live.code, live.size, live.human)]
-        self._earlier: list[tuple[str, int, Ints]] = []  # file, number, places
-        self.files: list[File] = []
-
-    def accumulate(self, paths: list[str]) -> None:
-        """Takes in the rows of earlier rounds that say something new."""
-        for number, path in enumerate(paths, 1):
-            rows = earlier_rows(self.ctx.path(path), number, ctx=self.ctx)
-            found = file_rows(
-                self.watched.earlier(rows) if self.watch else rows, self.weigh, self.strata
-            )
-            places = fresh(found, self.said)
-            self.said = np.concatenate([self.said, found.digest[places]])
-            self._add(found.at(places))
-            self._earlier.append((path, number, places))
-
-    def look(self, files: list[File]) -> None:
-        """Reads the files once: which of their rows may be taken, and in which order."""
-        self.files = files
-        for file in files:
-            file.rows = file_rows(file.answered(file.skipped), self.weigh, self.strata)
-            places = fresh(file.rows, self.said)
-            self.said = np.concatenate([self.said, file.rows.digest[places]])
-            file.skipped["duplicate"] = len(file.rows.size) - len(places)
-            file.order = in_turn(file.rows, places, self.seed)
-        self.strata.warn(self.ctx)
-
-    def take_given(self, files: list[File], share: float) -> None:
-        """Chooses rows of other files, each to its share of the whole, before the human ones."""
-        if not files:
-            return
-        people = sum(file.limit() for file in self.files if file.human)
-        shares = [file.weight or 0.0 for file in files] + [share] * bool(share)
-        limits = [float(file.limit()) for file in files] + [float(self.human + people)] * bool(
-            share
-        )
-        size = whole(self.others + (0 if share else self.human), np.array(shares), np.array(limits))
-        need_S = self._by_stratum()
-        for file in files:
-            wanted = int(np.ceil((file.weight or 0.0) * size - 1e-9))
-            file.chosen = by_stratum(file.order, file.rows, wanted, need_S, file.cap)
-            self._add(file.rows.at(file.chosen))
-            if file.limit() < wanted:
-                self.ctx.warn(
-                    f"{file.path} has {file.limit():,} usable {self.weigh} where {wanted:,} were "
-                    f"wanted for {file.weight:.0%}"
-                )
-
-    def take_human(self, files: list[File], share: float) -> int:
-        """Chooses people's rows; returns how much was wanted of them."""
-        wanted = max(0, _needed(self.others, share) - self.human) if files else 0
-        need_S = np.maximum(0.0, share / (1 - share) * self._by_stratum() - self._by_stratum(True))
-        limits = np.array([file.limit() for file in files], np.int64)
-        weights = [file.there() if file.weight is None else file.weight for file in files]
-        parts = shared_out(wanted, np.array(weights, np.float64), limits)
-        for file, part in zip(files, parts.tolist(), strict=True):
-            # Of a single file all that was wanted, so that tokens reach it with the last row.
-            part = wanted if len(files) == 1 else part
-            file.chosen = by_stratum(file.order, file.rows, part, need_S, file.cap)
-            self._add(file.rows.at(file.chosen))
-        return wanted
-
-    def _add(self, rows: Rows) -> None:
-        self.rows += len(rows.size)
-        self.human += int(rows.size[rows.human].sum())
-        self.others += int(rows.size[~rows.human].sum())
-        self._inside.append((rows.code, rows.size, rows.human))
-
-    def _by_stratum(self, human: bool = False) -> Any:
-        """size_S: how much of each stratum is in the mix, of people's rows or of the others."""
-        total_S = np.zeros(len(self.strata.names))
-        for code, size, people in self._inside:
-            which = people if human else ~people
-            total_S += np.bincount(code[which], size[which], minlength=len(total_S))
-        return total_S
-
-    @property
-    def share(self) -> float:
-        return self.human / (self.others + self.human) if self.others + self.human else 0.0
-
-    def notes(self, wanted: int, earlier: list[str], files: list[File]) -> dict[str, Any]:
-        people = [file for file in files if file.human]
-        keys = ("unusable", "no_answer", "duplicate")
-        found: dict[str, Any] = {
-            "human": self.human,
-            "added": sum(len(file.chosen) for file in people),
-            "share": self.share,
-            "wanted": wanted,
-            "available": sum(file.limit() for file in people),
-            "skipped": {key: sum(file.skipped[key] for file in people) for key in keys},
-        }
-        if len(files) > 1 or len(files) > len(people):
-            found["files"] = {
-                file.path: {
-                    "added": len(file.chosen),
-                    self.weigh: int(file.rows.size[file.chosen].sum()),
-                    "available": file.limit(),
-                }
-                for file in files
-            }
-        if earlier:
-            found["previous"] = {path: len(places) for path, _, places in self._earlier}
-        return found
-
-    def guard(self, guard: Guard, share: float) -> dict[str, Any]:
-        """The notes of the guard, which reads people's answers once more."""
-        if guard == "off":
-            return {}
-        unused: list[tuple[int, str]] = []
-        for file in self.files:
-            turn = {place: n for n, place in enumerate(file.order.tolist())}
-            chosen = set(file.chosen.tolist())
-            for place, row in enumerate(file.again()):
-                if place in chosen:
-                    (self.watched.human if file.human else self.watched.others).add(said(row))
-                elif file.human and place in turn and turn[place] >= len(turn) - MOST:
-                    unused.append((turn[place], said(row)[:CHARS]))
-        left = [text for _, text in sorted(unused)]
-        found = guarded(self.ctx, self.watched, left, guard, share, self.seed)
-        return {"guard": found} if found else {}
-
-    def added(self) -> Iterator[Row]:
-        """The rows to add: earlier rounds, then each file's in its own order."""
-        for path, number, places in self._earlier:
-            rows = earlier_rows(self.ctx.path(path), number, ctx=self.ctx)
-            yield from at_places(rows, places)
-        ids = Ids()
-        for file in sorted(self.files, key=lambda file: not file.human):
-            for row in at_places(file.again(), file.chosen):
-                row.id = ids.assign(row.messages, row.meta, self.ctx.label)
-                yield row
-
-
-def _needed(others: int, share: float) -> int:
-    """The fewest human rows that are at least `share` of all, beside `others`."""
-    # Less a hair, so that 0.2 of 8 others is 2 rows whatever the division's last bit.
-    return int(np.ceil(share * others / (1 - share) - 1e-9))
-
-
 def _warn_short(
-    ctx: Context, human: Any, notes: dict[str, Any], work: _Mix, share: float, floor: float,
+    ctx: Context, human: Any, notes: dict[str, Any], work: Mixture, share: float, floor: float,
     below: str,
 ) -> None:  # fmt: skip
     """Says where people's rows stay under what was meant. Raises: RunError with `below: error`."""

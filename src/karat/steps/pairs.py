@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,17 +74,16 @@ def pairs(
     """
     refuse_absolute(ctx, absolute_uses(by=by, weights=weights, minimum=minimum))
     ranking = Ranking(by, weights, ctx, table)
-    spread = measured(table, ranking, all_of_them=True)
-    wanted = _Wanted(rule, n, _margins(rule, margin_sigma, spread.sigma), _least(minimum))
-    found = _Found(ranking, spread.sigma)
-    for batch in table.batches(COLUMNS):
-        rows = Candidates(batch, ranking, all_of_them=True)
-        rows.open()
-        found.take(rows, wanted)
-    if not spread.total().n and found.drop:
+    pool = measured(table, ranking, all_of_them=True)
+    if not pool.spread.total().n and pool.rows:
         missing = "', '".join(ranking.keys)
         ctx.warn(f"no response has a score '{missing}': nothing could be paired")
-    return found.decision({"rule": rule})
+    sigma = pool.spread.sigma
+    wanted = _Wanted(rule, n, _margins(rule, margin_sigma, sigma), _least(minimum))
+    return Decision(
+        each=partial(_found, ranking=ranking, sigma=sigma, wanted=wanted),
+        gather=partial(_figures, ranking=ranking, sigma=sigma, rule=rule),
+    )
 
 
 @pairs.rule
@@ -158,7 +158,27 @@ def _paired(rows: Candidates, wanted: _Wanted) -> Ints:
     return places_K2[np.argsort(rows.owner_R[places_K2[:, 0]], kind="stable")]
 
 
-class _Found:
+class _Told(NamedTuple):
+    """What the pairs of one part are like. The margins are 8 bytes a pair, for their quantiles."""
+
+    margins: Floats
+    rows: int
+    longer: int
+    duplicates: int
+    models: dict[str, Counter[str]]
+
+
+def _found(part: Table, ranking: Ranking, sigma: float, wanted: _Wanted) -> Decision:
+    """The pairs of one part of the table."""
+    found = _Pairs(ranking, sigma)
+    for batch in part.batches(COLUMNS):
+        rows = Candidates(batch, ranking, all_of_them=True)
+        rows.open()
+        found.take(rows, wanted)
+    return found.decision()
+
+
+class _Pairs:
     """Pairs, batch after batch, and what they are like."""
 
     def __init__(self, ranking: Ranking, sigma: float) -> None:
@@ -239,26 +259,38 @@ class _Found:
             return "no response scored below the chosen"
         return f"margin outside the limits (widest {(best - scores_N.min()) / self._sigma:.2f}σ)"
 
-    def decision(self, notes: dict[str, Any]) -> Decision:
-        ranking, margins = self._ranking, np.concatenate(self._margins)
-        deciles = np.quantile(margins, [0.1, 0.5, 0.9]).tolist() if len(margins) else []
-        notes |= {
-            "ranking": ranking.name,
-            "pairs": len(margins),
-            "rows": len(self._meta),
-            "sigma": self._sigma,
-            "margin_sigma": dict(zip(("p10", "median", "p90"), deciles, strict=False)),
-            "chosen_longer": self._longer / len(margins) if len(margins) else None,
-            "duplicate_responses": self._duplicates,
-            "models": {side: dict(sorted(count.items())) for side, count in self._models.items()},
-        }
-        if ranking.within:
-            notes["within_prompt"] = True
-        scores = {}
-        if ranking.is_sum:
-            notes["sigmas"] = ranking.sigmas
-            scores = {ranking.name: np.concatenate(self._scores)}
+    def decision(self) -> Decision:
+        margins, sums = np.concatenate(self._margins), np.concatenate(self._scores)
+        told = _Told(margins, len(self._meta), self._longer, self._duplicates, self._models)
         return Decision(
-            drop=self.drop, keep=np.concatenate(self._keep), scores=scores, meta=self._meta,
-            notes=notes,
+            drop=self.drop, keep=np.concatenate(self._keep), meta=self._meta,
+            scores={self._ranking.name: sums} if self._ranking.is_sum else {},
+            notes={"pairs": told},
         )  # fmt: skip
+
+
+def _figures(
+    told: list[dict[str, Any]], ranking: Ranking, sigma: float, rule: Rule
+) -> dict[str, Any]:
+    """What the pairs of all parts are like."""
+    parts: list[_Told] = [notes["pairs"] for notes in told]
+    margins = np.concatenate([np.zeros(0), *(part.margins for part in parts)])
+    deciles = np.quantile(margins, [0.1, 0.5, 0.9]).tolist() if len(margins) else []
+    longer = sum(part.longer for part in parts)
+    models = {
+        side: sum((part.models[side] for part in parts), Counter[str]())
+        for side in ("chosen", "rejected")
+    }
+    return {
+        "rule": rule,
+        "ranking": ranking.name,
+        "pairs": len(margins),
+        "rows": sum(part.rows for part in parts),
+        "sigma": sigma,
+        "margin_sigma": dict(zip(("p10", "median", "p90"), deciles, strict=False)),
+        "chosen_longer": longer / len(margins) if len(margins) else None,
+        "duplicate_responses": sum(part.duplicates for part in parts),
+        "models": {side: dict(sorted(count.items())) for side, count in models.items()},
+        **({"within_prompt": True} if ranking.within else {}),
+        **({"sigmas": ranking.sigmas} if ranking.is_sum else {}),
+    }

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from karat import places
 from karat.context import Context
 from karat.errors import KaratError, RecipeError, RunError
 from karat.forecast import Forecast
@@ -137,11 +138,11 @@ def _rule(
 ) -> str | None:  # fmt: skip
     if (path is None) == (dataset is None):
         return "name one of path (a file or folder) and dataset (a Hugging Face dataset)"
+    if dataset is not None and places.is_url(dataset):
+        return f"dataset is a Hugging Face name or a folder; write path: {dataset}"
     if glob is not None and path is None:
         return "glob chooses files inside the folder that path names; add path"
-    if path is not None and "://" in path:
-        return f"path must be on this machine, got {path}; copy it here, or use dataset"
-    if path is not None and set("*?") & set(path) and not Path(path).exists():
+    if path is not None and set("*?") & set(path) and not places.is_url(path) | Path(path).exists():
         return f"path takes no pattern; write path: FOLDER and glob: '{path.rpartition('/')[2]}'"
     if prompt is not None and messages is not None:
         return "name one of prompt and messages"

@@ -5,14 +5,15 @@ ones and made benchmarks worse (2407.21783), so the choice is made per prompt an
 are for the user to add, in the reward's own units, in its σ over this run, or as a share of each
 stratum. A score that means something within one prompt only cannot be held to any of them.
 
-The file is read in passes with one batch in memory: the reward's mean and σ first, the cuts where
-there are strata, then the choices.
+The table is read in passes, each part where it is and one batch in memory: the reward's mean and σ
+first, the cuts where there is a top share, then the choices. Only figures pass between the parts,
+and with a top share the best score of every row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,9 +23,9 @@ from karat.columns import Decision, Table
 from karat.context import Context
 from karat.scoring.rso import BETA
 from karat.step import Positive, ScoreKey, step
-from karat.steps._bars import Bar, Strata, finite
+from karat.steps._bars import Bar, tops
 from karat.steps._choice import best_of, drawn_by_reward
-from karat.steps._pool import COLUMNS, Candidates, Flags, measured
+from karat.steps._pool import COLUMNS, Candidates, Flags, Pool, measured
 from karat.steps._ranking import (
     Ranking,
     Spread,
@@ -35,6 +36,7 @@ from karat.steps._ranking import (
     refuse_absolute,
     weights_of,
 )
+from karat.steps._strata import Strata, finite
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -102,26 +104,22 @@ def reject(
     bars = {"minimum": minimum, "minimum_sigma": minimum_sigma, "top_share": top_share}
     refuse_absolute(ctx, absolute_uses(by=by, weights=weights, also=also, floors=floors, **bars))
     ranking = Ranking(by, weights, ctx, table)
-    strata = Strata([per] if isinstance(per, str) else per)
-    pool = measured(table, ranking)
-    bar = Bar(_limit(minimum, minimum_sigma, pool), also, strata.per)
+    fields = [per] if isinstance(per, str) else per
+    # Where the cuts need a pass over the rows, that one finds the strata.
+    pool = measured(table, ranking, fields if top_share is None else ())
+    bar, strata = Bar(_limit(minimum, minimum_sigma, pool.spread), also, fields), pool.strata
     if top_share is not None:
-        bar.cut(top_share, _tops(table, ranking, strata, floors), strata)
-    choices = _Choices(ranking, strata)
-    for batch in table.batches([*COLUMNS, *strata.columns]):
-        rows, code_P = Candidates(batch, ranking), strata.of(batch)
-        rows.open()
-        bar.apply(rows, code_P, floors)
-        if margin_sigma is not None:
-            rows.require_margin(margin_sigma, pool.sigma)
-        if rule == "rso":
-            choices.take(rows, code_P, drawn_by_reward(rows, best, beta or BETA, ctx.seed()))
-        else:
-            choices.take(rows, code_P, *best_of(rows, best, ties))
+        strata = Strata(fields)
+        bar.cut(top_share, tops(table, ranking, strata, floors), strata)
     strata.warn(ctx)
-    choices.warn(ctx, pool)
-    drawn = {"rule": "rso", "beta": beta or BETA} if rule == "rso" else {}
-    return choices.decision(_figures(choices, pool, bar) | drawn)
+    _warn(ctx, ranking, pool)
+    choose = _Choice(
+        ranking, strata, bar, floors, margin_sigma, pool.spread.sigma, rule, best, beta or BETA,
+        ties, ctx.seed(),
+    )  # fmt: skip
+    return Decision(
+        each=partial(_chosen, choose=choose), gather=partial(_figures, choose=choose, pool=pool)
+    )
 
 
 @reject.rule
@@ -183,68 +181,102 @@ def _limit(minimum: float | None, minimum_sigma: float | None, pool: Spread) -> 
     return max(limit, total.mean + minimum_sigma * total.sigma)
 
 
-def _tops(
-    table: Table, ranking: Ranking, strata: Strata, floors: dict[str, float]
-) -> Iterator[tuple[Floats, Ints]]:
-    """(top_P, code_P) of each batch: the best scores of rows, before any minimum, and strata."""
-    for batch in table.batches([*COLUMNS, *strata.columns]):
-        rows = Candidates(batch, ranking)
+def _warn(ctx: Context, ranking: Ranking, pool: Pool) -> None:
+    total = pool.spread.total()
+    if total.n == 0 and pool.rows:
+        missing = "', '".join(ranking.keys)
+        ctx.warn(f"no response has a score '{missing}': nothing could be ranked")
+    elif total.n > 1 and total.sigma == 0:
+        ctx.warn(
+            f"all {total.n:,} graded responses have the same '{ranking.name}': the choice is "
+            "arbitrary"
+        )
+
+
+class _Choice(NamedTuple):
+    """How the responses of a row are chosen, by the parameters and what is known of all rows."""
+
+    ranking: Ranking
+    strata: Strata
+    bar: Bar
+    floors: dict[str, float]
+    margin_sigma: float | None
+    sigma: float
+    rule: str
+    best: int
+    beta: float
+    ties: str
+    seed: int
+
+    def of(self, rows: Candidates, code_P: Ints) -> tuple[Flags, int]:
+        """(keep_R, tied) of a batch; see best_of. Reasons go to `rows`."""
         rows.open()
-        rows.floors(floors)
-        yield rows.tops(), strata.of(batch)
+        self.bar.apply(rows, code_P, self.floors)
+        if self.margin_sigma is not None:
+            rows.require_margin(self.margin_sigma, self.sigma)
+        if self.rule == "rso":
+            return drawn_by_reward(rows, self.best, self.beta, self.seed), 0
+        return best_of(rows, self.best, self.ties)
 
 
-class _Choices:
-    """What was chosen, batch after batch: flags, reasons and the figures of the chosen."""
+class _Told(NamedTuple):
+    """The figures of the chosen in one part."""
 
-    def __init__(self, ranking: Ranking, strata: Strata) -> None:
-        self.ranking, self.strata = ranking, strata
-        self.spread = Spread(within=ranking.within)
-        self.drop: dict[str, str] = {}
-        self._keep, self._scores = [np.zeros(0, np.bool_)], [np.zeros(0)]
-        self.duplicates = self.tied = 0
-
-    def take(self, rows: Candidates, code_P: Ints, keep_R: Flags, tied: int = 0) -> None:
-        rows.count(self.spread, rows.level(self.spread), keep_R)
-        self.strata.count(code_P, np.bincount(rows.owner_R[keep_R], minlength=rows.rows) > 0)
-        self._keep.append(keep_R)
-        if self.ranking.is_sum:
-            self._scores.append(rows.scores_R)
-        self.drop.update(rows.reasons)
-        self.duplicates += rows.duplicates
-        self.tied += tied
-
-    def warn(self, ctx: Context, pool: Spread) -> None:
-        total, name = pool.total(), self.ranking.name
-        if total.n == 0 and self.drop:
-            missing = "', '".join(self.ranking.keys)
-            ctx.warn(f"no response has a score '{missing}': nothing could be ranked")
-        elif total.n > 1 and total.sigma == 0:
-            ctx.warn(
-                f"all {total.n:,} graded responses have the same '{name}': the choice is arbitrary"
-            )
-
-    def decision(self, notes: dict[str, Any]) -> Decision:
-        scores = {self.ranking.name: np.concatenate(self._scores)} if self.ranking.is_sum else {}
-        return Decision(drop=self.drop, keep=np.concatenate(self._keep), scores=scores, notes=notes)
+    spread: Spread
+    rows_2S: Ints
+    duplicates: int
+    tied: int
 
 
-def _figures(choices: _Choices, pool: Spread, bar: Bar) -> dict[str, Any]:
+def _chosen(part: Table, choose: _Choice) -> Decision:
+    """What is chosen in one part of the table."""
+    ranking, strata = choose.ranking, choose.strata
+    spread, drop = Spread(within=ranking.within), dict[str, str]()
+    keep, scores = [np.zeros(0, np.bool_)], [np.zeros(0)]
+    rows_2S = np.zeros((2, len(strata.names)), np.int64)
+    duplicates = tied = 0
+    for batch in part.batches([*COLUMNS, *strata.columns]):
+        rows, code_P = Candidates(batch, ranking), strata.of(batch)
+        keep_R, ties = choose.of(rows, code_P)
+        rows.count(spread, rows.level(spread), keep_R)
+        rows_2S += strata.counts(code_P, np.bincount(rows.owner_R[keep_R], minlength=rows.rows) > 0)
+        keep.append(keep_R)
+        if ranking.is_sum:
+            scores.append(rows.scores_R)
+        drop.update(rows.reasons)
+        duplicates += rows.duplicates
+        tied += ties
+    return Decision(
+        drop=drop,
+        keep=np.concatenate(keep),
+        scores={ranking.name: np.concatenate(scores)} if ranking.is_sum else {},
+        notes={"chosen": _Told(spread, rows_2S, duplicates, tied)},
+    )
+
+
+def _figures(told: list[dict[str, Any]], choose: _Choice, pool: Pool) -> dict[str, Any]:
     """What ranking changed: over all graded candidates, over the kept, by model and stratum."""
-    ranking, total, kept = choices.ranking, pool.total(), choices.spread.total()
+    ranking, strata, bar = choose.ranking, choose.strata, choose.bar
+    parts: list[_Told] = [notes["chosen"] for notes in told]
+    spread = Spread(within=ranking.within)
+    for part in parts:
+        spread.merge(part.spread)
+    total, kept = pool.spread.total(), spread.total()
+    rows_2S = sum((part.rows_2S for part in parts), np.zeros((2, len(strata.names)), np.int64))
     return {
         "ranking": ranking.name,
-        "duplicate_responses": choices.duplicates,
-        "tied_rows": choices.tied,
+        "duplicate_responses": sum(part.duplicates for part in parts),
+        "tied_rows": sum(part.tied for part in parts),
         "mean_before": total.mean if total.n else None,
         "mean_after": kept.mean if kept.n else None,
-        "sigma": pool.sigma if total.n else None,
+        "sigma": pool.spread.sigma if total.n else None,
         "candidates": total.n,
         "kept": kept.n,
         "limit": None if bar.limit == -np.inf else bar.limit,
-        "per_model": pool.per_model(choices.spread),
+        "per_model": pool.spread.per_model(spread),
         **({"within_prompt": True} if ranking.within else {}),
         **({"sigmas": ranking.sigmas} if ranking.is_sum else {}),
-        **({"strata": choices.strata.shares(bar.cut_S)} if choices.strata.per else {}),
-        **({} if bar.cut_S is None or choices.strata.per else {"cut": finite(bar.cut_S[:1])}),
+        **({"strata": strata.shares(rows_2S, bar.cut_S)} if strata.per else {}),
+        **({} if bar.cut_S is None or strata.per else {"cut": finite(bar.cut_S[:1])}),
+        **({"rule": "rso", "beta": choose.beta} if choose.rule == "rso" else {}),
     }

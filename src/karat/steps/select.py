@@ -25,8 +25,9 @@ from karat.curation.novelselect import POWER, novelselect
 from karat.curation.repr_filter import repr_filter
 from karat.curation.selection import Floats, Ints, drawn, highest, nearest_chosen, quotas
 from karat.step import Positive, ScoreKey, step
+from karat.steps._by_part import by_part
 from karat.steps._ranking import refuse_absolute
-from karat.steps._selecting import On, Rows
+from karat.steps._selecting import On, Rows, read_rows
 
 Part = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Method = Literal[
@@ -77,7 +78,7 @@ def select(
     """
     refuse_absolute(ctx, absolute_uses(by=by, complexity=complexity))
     keys = [key for key in (by, complexity) if key is not None]
-    rows = Rows(table, on, keys, per)
+    rows = read_rows(table, on, keys, per)
     rows.strata.warn(ctx)
     left_out = _ineligible(rows, method, top_share, by)
     pool = np.delete(np.arange(len(rows.ids)), list(left_out))
@@ -98,9 +99,8 @@ def select(
         notes |= _arms(ctx, rows, pool, measured, chooser, method, chosen)
     if per:
         notes["strata"] = _strata(rows, chosen)
-    return Decision(
-        drop={rows.ids[place]: why for place, why in (left_out | reasons).items()}, notes=notes
-    )
+    dropped = rows.by_part(left_out | reasons)
+    return Decision(each=by_part([Decision(drop=drop) for drop in dropped]), notes=notes)
 
 
 @select.rule
@@ -261,8 +261,7 @@ def _arms(
 def _strata(rows: Rows, chosen: Ints) -> dict[str, Any]:
     kept_N = np.zeros(len(rows.ids), np.bool_)
     kept_N[chosen] = True
-    rows.strata.count(rows.code_N, kept_N)
-    return rows.strata.shares(None)
+    return rows.strata.shares(rows.strata.counts(rows.code_N, kept_N), None)
 
 
 def _warn(ctx: Context, rows: int, pool: int, wanted: int) -> None:

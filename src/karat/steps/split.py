@@ -8,6 +8,9 @@ afterwards by other means, and reported.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,8 +19,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from karat.columns import Decision, Table, best_texts
+from karat import places
+from karat.columns import Decision, Table
 from karat.context import Context
+from karat.curation.closeness import fixed
 from karat.curation.embedding import embed
 from karat.curation.leakage import MOST_SHARED, Runs, leakage
 from karat.curation.minhash import NearDuplicates
@@ -27,8 +32,11 @@ from karat.curation.splitting import assign, components, lots, numbered
 from karat.row import SPLITS
 from karat.step import step
 from karat.steps._bars import Strata
-from karat.steps.dedupe import turns
+from karat.steps._duplicates import chains
+from karat.steps._said import Said
+from karat.steps._verdicts import forget, room_beside
 
+On = Literal["prompt", "conversation"]
 Part = Annotated[float, msgspec.Meta(ge=0, le=1)]
 FIRST_TURN_WORDS = 5  # "hi" begins many dialogues that have nothing else in common
 
@@ -41,7 +49,7 @@ def split(
     train: Part = 0.9,
     validation: Part = 0.05,
     test: Part = 0.05,
-    on: Literal["prompt", "conversation"] = "prompt",
+    on: On = "prompt",
     threshold: Annotated[float, msgspec.Meta(ge=0.3, le=1)] = 0.6,
     per: list[str] = [],  # noqa: B006  (read from a recipe, never written to)
     keep: bool = True,
@@ -62,9 +70,13 @@ def split(
     cluster goes with them; a row near to rows of two parts is dropped.
 
     The notes say how near the parts come to each other: `leakage`, by karat.curation.leakage.
-    Memory is 3 KB a row, and some 30 bytes a word. Source of the threshold: karat.steps.dedupe.
+    Memory is 3 KB a row, and some 30 bytes a word; of a table in several files near-duplicates are
+    found where those are, and 1.6 KB a row and 8 bytes a word remain. Source of the threshold:
+    karat.steps.dedupe.
     """
-    rows = _Rows(table, on, threshold, per)
+    folder = table.path.parent / f"{table.path.stem}.split"
+    with room_beside(table.path):
+        rows = _Rows(table, folder, on, threshold, per)
     rows.strata.warn(ctx)
     component_N = components(rows.labels(), len(rows.ids))
     known_N = rows.known_N if keep else np.full(len(rows.ids), -1)
@@ -86,15 +98,13 @@ def split(
         **({"strata": _strata(rows, parts)} if per else {}),
     }
     _warn(ctx, notes, shares_K, len(rows.ids))
-    fields = {place: {"split": name} for place, name in enumerate(SPLITS)}
-    return Decision(
-        drop={rows.ids[place]: "near rows of two parts" for place in np.flatnonzero(part_N < 0)},
-        meta={
-            one: fields[part]
-            for one, part in zip(rows.ids, part_N.tolist(), strict=True) if part >= 0
-        },
-        notes=notes,
-    )  # fmt: skip
+    if len(rows.base) == 2:
+        made = _decided(rows.ids, part_N)
+    else:
+        with room_beside(table.path):
+            made = _decided_apart(folder, rows.base, part_N)
+    made.notes = notes
+    return made
 
 
 @split.rule
@@ -110,28 +120,69 @@ def _rule(*, train: float, validation: float, test: float, **_: Any) -> str | No
 split.marks = ("split",)
 
 
-class _Rows:
-    """What is known of each row; N: row."""
+def _decided(ids: list[str], part_N: Ints) -> Decision:
+    fields = {place: {"split": name} for place, name in enumerate(SPLITS)}
+    return Decision(
+        drop={ids[place]: "near rows of two parts" for place in np.flatnonzero(part_N < 0)},
+        meta={
+            one: fields[part] for one, part in zip(ids, part_N.tolist(), strict=True) if part >= 0
+        },
+    )
 
-    def __init__(self, table: Table, on: str, threshold: float, per: Sequence[str]) -> None:
+
+def _decided_apart(folder: Path, base: Ints, part_N: Ints) -> Decision:
+    """The decision on each file of a table. What it needs is in the folder until all are made."""
+    for number, (first, end) in enumerate(pairwise(base.tolist())):
+        share = part_N[first:end].astype(np.int8)
+        places.write_whole(_file(folder, number), share.tobytes())
+    return Decision(each=partial(_decide, folder), gather=partial(forget, folder))
+
+
+def _decide(folder: Path, part: Table) -> Decision:
+    share = np.frombuffer(places.read_bytes(_file(folder, part.number)), np.int8)
+    return _decided(part.ids(), share.astype(np.int64))
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.share"
+
+
+class _Rows:
+    """What is known of each row; N: row. A table's file p begins at row base_P[p]."""
+
+    def __init__(
+        self, table: Table, folder: Path, on: On, threshold: float, per: Sequence[str]
+    ) -> None:
+        said, parts = Said(on), table.parts()
         self.strata, self.runs = Strata(per), Runs()
-        self._near = NearDuplicates(threshold)
+        near = NearDuplicates(threshold) if len(parts) == 1 else None
         self.ids: list[str] = []
         vectors: list[Vectors] = [embed([])]
         known, codes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         texts_N, firsts_N = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
-        for batch in table.batches(_columns(on)):
-            texts = _texts(batch, on)
-            normal = normalise(texts)
-            self._near.add(normal)
-            for chunk in chunks(normal):
-                self.runs.add(words(chunk))
-            vectors.append(embed(texts.to_pylist()))
-            self.ids += batch.column("id").to_pylist()
-            texts_N.append(digests(normal))
-            firsts_N.append(_first_turns(batch.column("messages")))
-            known.append(_known(batch.column("meta")))
-            codes.append(self.strata.of(batch))
+        base = [0]
+        for part in parts:
+            for batch in part.batches(["id", "meta", "messages", *said.columns]):
+                texts = said.texts(batch)
+                normal = normalise(texts)
+                if near is not None:
+                    near.add(normal)
+                for chunk in chunks(normal):
+                    self.runs.add(words(chunk))
+                vectors.append(embed(texts.to_pylist()))
+                self.ids += batch.column("id").to_pylist()
+                texts_N.append(digests(normal))
+                firsts_N.append(_first_turns(batch.column("messages")))
+                known.append(_known(batch.column("meta")))
+                codes.append(self.strata.of(batch))
+            base.append(len(self.ids))
+        self.base: Ints = np.array(base)
+        self._near_N = np.arange(len(self.ids))
+        if near is not None:
+            self._near_N = near.chains()
+        else:
+            _, joined = chains(table, folder, said, fixed(threshold))
+            self._near_N[joined.members] = joined.label
         self.vectors: Vectors = np.concatenate(vectors)
         self.known_N: Ints = np.concatenate(known)
         self.code_N: Ints = np.concatenate(codes)
@@ -145,22 +196,7 @@ class _Rows:
 
     def labels(self) -> list[Ints]:
         """What joins rows: near-duplicates, equal texts, the same first turn."""
-        return [self._near.chains(), numbered(self._texts_N), numbered(self._firsts_N)]
-
-
-def _columns(on: str) -> list[str]:
-    columns = ["id", "messages", "meta"]
-    if on == "conversation":
-        columns += [f"responses.list.element.{name}" for name in ("content", "kept")]
-    return columns
-
-
-def _texts(batch: pa.RecordBatch, on: str) -> pa.Array:
-    said = turns(batch.column("messages"))
-    if on == "prompt":
-        return said
-    answers = pc.fill_null(best_texts(batch.column("responses")), "")
-    return pc.binary_join_element_wise(said, answers, "\n")
+        return [self._near_N, numbered(self._texts_N), numbered(self._firsts_N)]
 
 
 def _first_turns(messages: pa.ListArray) -> Hashes:

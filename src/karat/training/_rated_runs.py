@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from karat import parquet
 from karat.errors import RecipeError
 from karat.exporters import trl_preference
 from karat.exporters.base import accepted_rows
@@ -30,13 +31,13 @@ Said = tuple[tuple[Message, ...], str]
 
 def is_run(folder: Path) -> bool:
     """Whether the folder is a run's."""
-    return (folder / "recipe.yaml").is_file() or (folder / "accepted.parquet").is_file()
+    return (folder / "recipe.yaml").is_file() or parquet.exists(folder / "accepted.parquet")
 
 
 def pair_records(run: Run, split: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """(place in words, record) of each line of the run's export trl-preference, made anew; of the
     part `split`, "train" where none is named. Raises: RecipeError where there is none."""
-    if not run.accepted_file.is_file():
+    if not parquet.exists(run.accepted_file):
         raise RecipeError(f"{run.path} has no accepted.parquet: run it to the end first")
     with TemporaryDirectory() as folder:
         try:
@@ -95,7 +96,7 @@ def _texts(path: Path, keys: Collection[str]) -> dict[str, Said]:
     found: dict[str, Said] = {}
     for file in (run.accepted_file, run.dropped_file):
         try:
-            for row in accepted_rows(file) if file.is_file() else ():
+            for row in accepted_rows(file) if parquet.exists(file) else ():
                 for response in row.responses:
                     key = rating_key(row.messages, response.content).hex()
                     if key in keys:

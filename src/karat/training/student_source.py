@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import orjson
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from karat import parquet
 from karat.errors import RecipeError
 from karat.exporters.base import files_of
 from karat.models.rights import STRICTNESS
@@ -73,7 +73,7 @@ def lessons(data: str | Path, objective: str, command: str = "") -> Lessons:
 
 def _export(run: Run, shape: str) -> None:
     """Raises: RecipeError where it holds nothing."""
-    if not run.accepted_file.is_file():
+    if not parquet.exists(run.accepted_file):
         raise RecipeError(
             f"{run.path} has no {run.accepted_file.name}: run it to the end; nothing is paid for "
             "twice"
@@ -92,11 +92,12 @@ def _source(run: Run, command: str) -> Source:
     """The licences of the accepted rows, and the strictest of what they say of training."""
     name = run.path.absolute().name
     try:
-        table = pq.read_table(run.accepted_file, columns=["licences", "training"])
+        table = parquet.Parts(run.accepted_file).read(["licences", "training"])
+        stated, trains = table.column("licences"), table.column("training")
     except (OSError, KeyError, ValueError):  # an export without its run
         return Source(name=name, command=command)
-    licences = pc.unique(pc.list_flatten(table.column("licences"))).to_pylist()
-    said = [one for one in pc.unique(table.column("training")).to_pylist() if one in STRICTNESS]
+    licences = pc.unique(pc.list_flatten(stated)).to_pylist()
+    said = [one for one in pc.unique(trains).to_pylist() if one in STRICTNESS]
     worst = max(said, key=STRICTNESS.index, default="unknown")
     return Source(name=name, licences=tuple(sorted(licences)), training=worst, command=command)
 

@@ -13,12 +13,15 @@ import time
 from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 
-from karat.costs import folders
-from karat.rundir import Run
+from karat.errors import KaratError
+from karat.journal.finding import folders
+from karat.parquet import LISTED, exists
+from karat.places import is_remote
+from karat.rundir import STAGES, Run
 
 DEPTH = 4  # levels of folders below the root in which runs are looked for
 FRESH_S = 1.0  # for so long a listing is believed
@@ -58,7 +61,7 @@ class Shelf:
     def _list(self) -> dict[str, Place]:
         found: dict[str, Place] = {}
         own = Run(self.root)
-        below = folders(self.root, DEPTH, but=(own.stages.name, own.export.name))
+        below = folders(self.root, DEPTH, but=(STAGES, own.export.name))
         runs = (folder for folder in below if _is_run(Run(folder)))
         for folder in sorted(runs):
             name = name_of(folder, self.root)
@@ -94,9 +97,29 @@ def _is_run(run: Run) -> bool:
     if recipe is None:
         return False
     begun = [_mode(path, follow=False) for path in (run.live_file, run.report_file)]
-    begun += [_mode(path) for path in (run.journal, run.accepted_file, run.dropped_file)]
+    begun += [_mode(path) for path in _own(run)]
     there = [mode for mode in begun if mode is not None]
     return bool(there) and all(map(stat.S_ISREG, (recipe, *there)))
+
+
+def _own(run: Run) -> list[Path]:
+    """The run's other files that are on this machine. Stores and databases are not asked: a list of
+    runs must not wait for them."""
+    try:
+        named: list[Any] = [run.accepted_file, run.dropped_file, run.journal]
+    except KaratError:  # what its places.json says cannot be used: its pages say so
+        return []
+    own = [path for path in named if isinstance(path, Path)]
+    return [path / LISTED if path.is_dir() else path for path in own]
+
+
+def has_rows(run: Run) -> bool:
+    """Whether a run has accepted rows, as far as this machine knows without asking a store."""
+    try:
+        remote = is_remote(run.data)
+        return run.report_file.is_file() if remote else exists(run.accepted_file)
+    except (KaratError, OSError):
+        return False
 
 
 def _mode(path: Path, *, follow: bool = True) -> int | None:

@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,6 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
+
+from karat import parquet
+from karat.columns import READ_ROWS
 
 TYPES = {
     "json": "application/json",
@@ -120,6 +124,17 @@ def parquet_pieces(batches: Iterable[pa.RecordBatch], shape: pa.Schema) -> Itera
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting, shape))
     yield sink.taken()
+
+
+def joined(path: Path) -> StreamingResponse:
+    """A table in parts as one Parquet file. Raises: HTTPException 409."""
+    try:
+        parts = parquet.Parts(path)
+        shape = parts.schema_arrow.remove_metadata()
+    except (OSError, pa.ArrowException) as error:
+        raise HTTPException(409, f"{path.name} of this run cannot be read: {error}") from error
+    batches = (batch.cast(shape) for batch in parts.iter_batches(READ_ROWS))
+    return sent(path.stem, parquet_pieces(batches, shape), "parquet")
 
 
 class _Sink(io.RawIOBase):

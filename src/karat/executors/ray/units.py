@@ -85,7 +85,5 @@ def _pieces(path: Path, size: int) -> Iterator[tuple[Piece, int]]:
 def unit_rows(unit: Unit) -> Iterator[Row]:
     """The rows of a unit, a bounded number in memory."""
     for piece in unit.pieces:
-        with parquet.opened(piece.file) as file:
-            groups = None if piece.groups is None else list(piece.groups)
-            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=SCHEMA.names):
-                yield from from_batch(batch)
+        for batch in parquet.batches(piece.file, BATCH_ROWS, SCHEMA.names, piece.groups):
+            yield from from_batch(batch)

@@ -105,7 +105,7 @@ def _is_amount(value: object) -> bool:
 
 def _of_gateway(books: Ledgers, desk: Desk) -> Iterator[Budget]:
     folder = desk.settings.root / FOLDER
-    mine = [one for one in books.all() if one.journal.parent == folder]
+    mine = [one for one in books.all() if one.folder == folder]
     for key in listed(folder):
         if key["budget_usd"] is not None:
             href = calls_page(key=key["name"])

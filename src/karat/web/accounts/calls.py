@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import msgspec
 from starlette.datastructures import QueryParams
 
-from karat.costs import KEYS
 from karat.errors import RecipeError, RunError
-from karat.journal import look_up
+from karat.journal import changed_at, look_up
+from karat.journal.grouping import KEYS
 from karat.ledger import EPOCH_MS, NANO
 from karat.report.run_ledger import advice
 from karat.web.accounts.ledgers import Ledger
@@ -31,12 +31,16 @@ MOST_S = 4.0  # for all journals together
 LONGEST_S = 86_400.0  # of one call
 STATES = {"answered": "outcome = 'answered'", "failed": "outcome <> 'answered'"}
 WORDS = ("model", "provider", "key", "step", "role", "error")
-_OF = {**KEYS, "error": "error"}
+_OF = {
+    **{name: f"{name} = ?" for name in WORDS},
+    "provider": "substr(model, 1, length(CAST(? AS TEXT)) + 1) IN (?, ?)",
+    "key": f"{KEYS['key'].sql()} = ?",
+}
 _CALLS = f"""
 SELECT id, started, model, served, step, role, kind, row, outcome, status, error,
     substr(message, 1, 400), latency_ms, ttft_ms, queue_ms, prompt_tokens, cached_tokens,
     completion_tokens, reasoning_tokens, cost_nano, try_number
-FROM (SELECT * FROM attempts WHERE id < ? AND id >= ? ORDER BY id DESC LIMIT {LOOKED})
+FROM (SELECT * FROM attempts WHERE id < ? AND id >= ? ORDER BY id DESC LIMIT {LOOKED}) AS newest
 WHERE {{}} ORDER BY id DESC LIMIT ?
 """
 
@@ -139,11 +143,11 @@ def _day(text: str) -> date:
 
 def latest(ledgers: Sequence[Ledger], asked: Asked, shown: int = SHOWN) -> Latest:
     """The newest attempts of these journals. Raises: RecipeError."""
-    conditions, values = ["1"], list[object]()
+    conditions, values = ["1 = 1"], list[object]()
     for name in WORDS:
         if value := getattr(asked, name):
-            conditions.append(f"{_OF[name]} = ?")
-            values.append(value)
+            conditions.append(_OF[name])
+            values += [value, value, f"{value}/"] if name == "provider" else [value]
     if asked.status in STATES:
         conditions.append(STATES[asked.status])
     elif asked.status:
@@ -199,6 +203,6 @@ def _is_long(ledger: Ledger) -> bool:
 
 def _changed(ledger: Ledger) -> float:
     try:
-        return ledger.journal.stat().st_mtime
-    except OSError:
+        return changed_at(ledger.journal)
+    except RunError:  # said where costs are
         return 0.0

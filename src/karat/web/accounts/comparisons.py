@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from karat.comparison.candidates import Comparison
-from karat.costs import DEPTH
+from karat.journal.finding import DEPTH
 from karat.report.frontier import NARROW, WIDE, charts, in_words
 from karat.report.run_charts import Pair, drawn
 from karat.report.visible import visible

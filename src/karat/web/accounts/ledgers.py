@@ -20,17 +20,18 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from karat.costs import Costs, Daily, Line, added, check, first_minute, journals, read, read_days
+from karat.costs import Costs, Daily, Line, added, check, first_minute, read, read_days
 from karat.errors import RecipeError, RunError
-from karat.journal import look_up
+from karat.journal import Address, look_up, stamp_of, told
+from karat.journal.finding import journals
 from karat.web.desk import Desk, desk
-from karat.web.shelf import FRESH_S, Place, as_slug, name_of, stamp_of
+from karat.web.shelf import FRESH_S, Place, as_slug, name_of
 
 T = TypeVar("T")
 KEPT = 4096  # answers of single journals
 _ERRORS = """
 SELECT model, step, error, sum(attempts), max(minute) FROM minutes
-WHERE minute >= {since} AND error <> '' GROUP BY 1, 2, 3
+WHERE minute >= {since} AND error <> '' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 
 
@@ -39,7 +40,8 @@ class Ledger(NamedTuple):
 
     slug: str
     name: str
-    journal: Path
+    folder: Path
+    journal: Address
     place: Place | None
 
 
@@ -81,19 +83,19 @@ class Ledgers:
 
     def _list(self) -> list[Ledger]:
         root = self._desk.settings.root
-        places = {place.run.journal.resolve(): place for place in self._desk.shelf.places()}
+        places = {place.run.path.resolve(): place for place in self._desk.shelf.places()}
         taken = {place.slug for place in places.values()}
         found = []
         with suppress(RecipeError):  # no folder yet, or no run in it
-            for path in journals([root]):
-                place = places.get(path.resolve())
+            for folder, journal in journals([root]):
+                place = places.get(folder.resolve())
                 if place is not None:
-                    found.append(Ledger(place.slug, place.name, path, place))
+                    found.append(Ledger(place.slug, place.name, folder, journal, place))
                     continue
-                name = name_of(path.parent, root)
+                name = name_of(folder, root)
                 slug = as_slug(name, taken)
                 taken.add(slug)
-                found.append(Ledger(slug, name, path, None))
+                found.append(Ledger(slug, name, folder, journal, None))
         return sorted(found, key=lambda one: one.name)
 
     def chosen(self, run: str) -> list[Ledger]:
@@ -106,8 +108,8 @@ class Ledgers:
             raise HTTPException(404, "There is no such run here, or it has called no model yet")
         return found
 
-    def kept(self, path: Path, what: tuple[object, ...], make: Callable[[], T]) -> T:
-        """What was made of a file, as long as it is the same. What fails is tried again."""
+    def kept(self, path: Address, what: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What was made of a journal, as long as it is the same. What fails is tried again."""
         stamp = stamp_of(path)
         key = (path, *what)
         with self._one:
@@ -132,8 +134,7 @@ class Ledgers:
                 found.append((one.name, self.lines(one, by, first)))
             except RunError as error:
                 # Where the folder lies is nobody's business who only sees pages.
-                said = str(error).replace(str(one.journal), one.name)
-                warnings.append(f"not counted: {said}")
+                warnings.append(f"not counted: {told(error, one.journal, one.name)}")
         return added(found, by, first, warnings)
 
     def lines(self, one: Ledger, by: str, first: date | None = None) -> dict[str, Line]:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from karat.costs import KEYS, Costs, Line, line_tree
+from karat.costs import Costs, Line, line_tree
 from karat.errors import RunError
+from karat.journal.grouping import KEYS
 from karat.ledger import NANO
 from karat.report.costs import cost_text
 from karat.report.run_ledger import Fault, advice, faults

@@ -18,7 +18,7 @@ from pathlib import Path
 from karat.errors import RecipeError, RunError, did_you_mean
 from karat.graders import Graders
 from karat.grading import Desk
-from karat.journal import Journal
+from karat.journal import open_journal
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.models.prices import Rates
@@ -67,7 +67,7 @@ class Gateway:
         self.lock.__enter__()
         try:
             _close_to_others(self.run)
-            self.journal = Journal(self.run.journal)
+            self.journal = open_journal(self.run.journal)
             self.keyring = Keyring(self.run.path, self.config.keys, self._spent)
             self.local = Caller("local")
             self.playground = Caller("playground")
@@ -274,6 +274,8 @@ def _close_to_others(run: Run) -> None:
     """
     try:
         run.path.chmod(0o700)
+        if not isinstance(run.journal, Path):
+            return  # who reads a database is its own to say
         # SQLite gives the files beside a journal the mode of the journal.
         os.close(os.open(run.journal, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         for path in run.path.glob(f"{run.journal.name}*"):

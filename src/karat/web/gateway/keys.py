@@ -237,11 +237,13 @@ def _write(path: Path, data: bytes) -> None:
 def listed(folder: Path) -> list[dict[str, Any]]:
     """The keys of a file with what each has cost, for people and programs. Raises: RecipeError,
     RunError."""
-    from karat.costs import JOURNAL
-    from karat.journal import look_up
+    from karat.journal import journal_of, look_up
 
-    sql = "SELECT step, minute, sum(cost_nano) FROM minutes WHERE step LIKE 'key:%' GROUP BY 1, 2"
-    sums = look_up(folder / JOURNAL, sql)
+    sums = look_up(
+        journal_of(folder),
+        "SELECT step, minute, sum(cost_nano) FROM minutes WHERE substr(step, 1, 4) = 'key:' "
+        "GROUP BY 1, 2",
+    )
     found = []
     for one in read(folder / FILE):
         nano = sum(n for s, m, n in sums if s == f"key:{one.name}" and m >= one.created // 60)

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from karat.costs import KEYS, check, time_zone
+from karat.costs import check, time_zone
 from karat.errors import RecipeError, did_you_mean
+from karat.journal.grouping import KEYS
 from karat.report.run_parts import duration, section
 from karat.web import respond
 from karat.web.accounts import charts, words

@@ -6,16 +6,17 @@ object and is on the disk before it is answered.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
-import pyarrow.parquet as pq
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from karat import parquet, places
 from karat.errors import RecipeError
 from karat.reviewing import export
 from karat.reviewing.bench import Bench
@@ -24,6 +25,7 @@ from karat.reviewing.queue import EVERY, NAMES, SHARED
 from karat.reviewing.rubric import RUBRIC
 from karat.reviewing.store import Reviews
 from karat.rewards.review_lines import RATINGS
+from karat.rundir import Run
 from karat.web import reviewers
 from karat.web.desk import desk
 from karat.web.respond import json, page
@@ -77,18 +79,25 @@ def _options(request: Request) -> dict[str, Any]:
 def _listed(place: Place) -> dict[str, Any]:
     """A run with how many rows it has and who reviewed it."""
     run = place.run
-    rows = 0
-    for file in (run.accepted_file, run.dropped_file):
-        try:
-            rows += pq.read_metadata(file).num_rows
-        except (OSError, ValueError):  # not there yet, or no Parquet
-            continue
+    rows = _count(run)
     said, people = 0, []
     if (run.path / RATINGS).is_file():
         held = Reviews(run)
         held.refresh()
         said, people = len(held.standing), held.reviewers()
     return {"slug": place.slug, "name": place.name, "rows": rows, "said": said, "people": people}
+
+
+def _count(run: Run) -> int:
+    """Its rows; those at a URL as its report says, for a list must not wait for stores."""
+    rows = 0
+    with suppress(RecipeError):
+        if places.is_remote(run.data):
+            return sum(int(run.report["rows"][kind]) for kind in ("accepted", "dropped"))
+        for file in (run.accepted_file, run.dropped_file):
+            with suppress(OSError, ValueError):  # not there yet, or no Parquet
+                rows += parquet.count(file)
+    return rows
 
 
 async def sit(request: Request) -> Response:

@@ -52,7 +52,7 @@ from karat.web.runs.view import (
     rows_of_step,
 )
 from karat.web.shelf import Place
-from karat.web.tables import attachment, table
+from karat.web.tables import attachment, joined, table
 
 EVERY_S = 1.0  # between two looks at a run at work
 QUIET_S = 15.0  # after which a sign of life is sent
@@ -260,6 +260,8 @@ async def run_export(request: Request) -> Response:
     seen = await asyncio.to_thread(look, place)
     for file in files(place.run, seen.report):
         if file.name == request.path_params["name"]:
+            if file.joined:
+                return await asyncio.to_thread(joined, file.path)
             return FileResponse(
                 file.path, filename=file.name, media_type="application/octet-stream"
             )

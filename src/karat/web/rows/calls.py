@@ -7,25 +7,23 @@ so they are looked for from its first one on, for a bounded time, and a page say
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
 
 from karat.errors import RunError
-from karat.journal import LOOK_S, end_at, looking
+from karat.journal import LOOK_S, Address, LateError, Look, looking, told
 from karat.ledger import NANO
 
 AT_ONCE = 500  # keys of one query
 MOST_BODY = 20_000  # characters of a request or an answer that are read
 MOST_CALLS = 2000
 _CALLS = (
-    f"SELECT hex(key), attempt, sample, substr(content, 1, {MOST_BODY}), finish_reason, "
+    f"SELECT key, attempt, sample, substr(content, 1, {MOST_BODY}), finish_reason, "
     "prompt_tokens, completion_tokens, cost_nano, kind, model, step, row, started, rowid FROM calls"
 )
 _ATTEMPTS = (
@@ -103,34 +101,34 @@ class Ledger(msgspec.Struct):
         return sum(known) if len(known) == len(costs) else None
 
 
-def ledger(journal: Path, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
+def ledger(journal: Address, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
     """The calls of a row. `wrote`: what each key of it made, such as `prompt` or `response 2`;
     `look_s`: how long to look for those that name the row."""
     try:
-        with looking(journal) as base:
-            if base is not None:
-                return _read(base, wrote, row, look_s)
+        with looking(journal) as look:
+            if look is not None:
+                return _read(look, wrote, row, look_s)
     except RunError as error:
         # Where the folder lies is nobody's business who only sees pages.
-        said = str(error).replace(str(journal), journal.name)
+        said = told(error, journal, getattr(journal, "name", "the run"))
         return Ledger(missing=len(wrote), why=f"The journal cannot be read: {said}")
     return Ledger(missing=len(wrote), why="The run has no journal beside it" if wrote else "")
 
 
-def _read(base: sqlite3.Connection, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
+def _read(look: Look, wrote: dict[str, str], row: str, look_s: float) -> Ledger:
     keys = [key for key in wrote if _is_key(key)][:MOST_CALLS]
-    records = _in(base, f"{_CALLS} WHERE key IN", [bytes.fromhex(key) for key in keys])
-    attempts = {a[0]: a for a in _in(base, f"{_ATTEMPTS} WHERE id IN", {r[1] for r in records})}
+    records = _in(look, f"{_CALLS} WHERE key IN", [bytes.fromhex(key) for key in keys])
+    attempts = {a[0]: a for a in _in(look, f"{_ATTEMPTS} WHERE id IN", {r[1] for r in records})}
     until = time.monotonic() + look_s
     first_id, first_row = (min((r[at] for r in records), default=0) for at in (1, -1))
-    more, whole_attempts = _naming(base, _ATTEMPTS, "id", row, first_id, until)
-    others, whole_calls = _naming(base, _CALLS, "rowid", row, first_row, until)
+    more, whole_attempts = _naming(look, _ATTEMPTS, "id", row, first_id, until)
+    others, whole_calls = _naming(look, _CALLS, "rowid", row, first_row, until)
     attempts |= {a[0]: a for a in more}
     known = {r[0] for r in records}
     records += [r for r in others if r[0] not in known]
     lost = {r[1] for r in records} - set(attempts)
-    attempts |= {a[0]: a for a in _in(base, f"{_ATTEMPTS} WHERE id IN", lost)}
-    found = _joined(records, attempts, {key.upper(): what for key, what in wrote.items()})
+    attempts |= {a[0]: a for a in _in(look, f"{_ATTEMPTS} WHERE id IN", lost)}
+    found = _joined(records, attempts, {key.lower(): what for key, what in wrote.items()})
     return Ledger(found, whole_attempts and whole_calls, len(wrote) - len(known))
 
 
@@ -141,33 +139,31 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def _in(base: sqlite3.Connection, sql: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+def _in(look: Look, sql: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     wanted = iter(values)
     while some := list(islice(wanted, AT_ONCE)):
-        found += base.execute(f"{sql} ({', '.join('?' * len(some))})", some).fetchall()
+        found += look.rows(f"{sql} ({', '.join('?' * len(some))})", *some)
     return found
 
 
 def _naming(
-    base: sqlite3.Connection, sql: str, order: str, row: str, first: int, until: float
+    look: Look, sql: str, order: str, row: str, first: int, until: float
 ) -> tuple[list[tuple[Any, ...]], bool]:
     """What names the row, from `first` on and then before it, and whether all was looked at."""
     found: list[tuple[Any, ...]] = []
-    end_at(base, until)
+    look.end_at(until)
     try:
         for way in (">=", "<"):
-            asked = base.execute(f"{sql} WHERE row = ? AND {order} {way} ?", (row, first))
+            asked = look.rows(f"{sql} WHERE row = ? AND {order} {way} ?", row, first)
             for line in asked:
                 found.append(line)
                 if len(found) >= MOST_CALLS:
                     return found, False
-    except sqlite3.OperationalError as error:
-        if "interrupted" not in str(error):
-            raise
+    except LateError:
         return found, False
     finally:
-        end_at(base, time.monotonic() + LOOK_S)
+        look.end_at(time.monotonic() + LOOK_S)
     return found, True
 
 
@@ -179,8 +175,8 @@ def _joined(
     for key, attempt, sample, content, finish, ins, outs, nano, *rest, _ in records:
         kind, model, step, row, started = rest
         answer = Answer(
-            key.lower(), sample, _text(content), finish, ins, outs,
-            None if nano is None else nano / NANO, wrote.get(key, ""),
+            key.hex(), sample, _text(content), finish, ins, outs,
+            None if nano is None else nano / NANO, wrote.get(key.hex(), ""),
         )  # fmt: skip
         if attempt not in calls:
             calls[attempt] = Call(attempt, kind, "", model, "", step, row, started, answers=[])

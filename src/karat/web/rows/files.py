@@ -1,8 +1,9 @@
 """The Parquet files that hold a run's rows, and single rows out of them by their place.
 
-A place is a row's number in the run: accepted ones in file order, then dropped ones. While a run
-has no result yet, the newest stage file stands for it. Files are replaced while somebody looks at
-them, so each is opened by what it was when it was found: a page never mixes two states of a run.
+A place is a row's number in the run: accepted ones in file order, then dropped ones, through all
+the parts of either. While a run has no result yet, the newest stage stands for it. Files are
+replaced while somebody looks at them, so each is opened by what it was when it was found: a page
+never mixes two states of a run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -23,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from karat import parquet, places
 from karat.errors import RunError
 from karat.rundir import Run
 from karat.stage import read_meta
@@ -55,13 +58,13 @@ class Part(msgspec.Struct, frozen=True):
     def open(self, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
         """Raises: MovedError when the file is another one by now, or not there."""
         try:
-            with self.path.open("rb") as stream:
-                now = os.fstat(stream.fileno())
-                if (now.st_size, now.st_mtime_ns) != (self.size, self.changed_ns):
-                    raise _moved()
+            with self._stream() as stream:
                 metadata = _metadata(self.path, self.size, self.changed_ns)
                 with pq.ParquetFile(
-                    stream, metadata=metadata, read_dictionary=list(dictionaries)
+                    stream,
+                    metadata=metadata,
+                    read_dictionary=list(dictionaries),
+                    pre_buffer=places.is_remote(self.path),
                 ) as file:
                     yield file
         except FileNotFoundError:
@@ -69,26 +72,35 @@ class Part(msgspec.Struct, frozen=True):
         except (OSError, pa.ArrowException) as error:
             raise RunError(f"{self.path.name} of this run cannot be read: {error}") from error
 
+    def _stream(self) -> BinaryIO:
+        if places.is_remote(self.path):
+            changed, size = places.stamp(self.path) or (0, 0)
+            stream = places.ranges(self.path)  # of the object as it is now, or an error
+        else:
+            stream = self.path.open("rb")
+            now = os.fstat(stream.fileno())
+            changed, size = now.st_mtime_ns, now.st_size
+        if (size, changed) != (self.size, self.changed_ns):
+            stream.close()
+            raise _moved()
+        return stream
+
 
 def _moved() -> MovedError:
     return MovedError("the run is writing its rows anew; load the page again")
 
 
 class Holding(msgspec.Struct, frozen=True):
-    """Where a run's rows are. `final`: in its results, the accepted ones first."""
+    """Where a run's rows are. `final`: in its results, the `accepted` ones first."""
 
     parts: tuple[Part, ...]
     final: bool
     ranking: str | None = None
+    accepted: int = 0  # how many; of a stage, where none are told apart, all
 
     @property
     def count(self) -> int:
         return sum(part.rows for part in self.parts)
-
-    @property
-    def accepted(self) -> int:
-        """Rows of the first file, which in a result are the accepted ones."""
-        return self.parts[0].rows
 
     @property
     def key(self) -> list[list[object]]:
@@ -161,52 +173,60 @@ def rows_with(file: pq.ParquetFile, group: int, identity: str) -> NDArray[np.int
 
 def holding(run: Run) -> Holding:
     """Where a run's rows are now. Raises: NoRowsError."""
-    finals = [run.accepted_file, run.dropped_file]
-    if all(path.is_file() for path in finals):
-        parts = [part_of(path) for path in finals]
-        if all(parts):
-            ranking = read_meta(run.accepted_file).get("ranking")
-            return Holding(tuple(p for p in parts if p), True, ranking)
-    for path in _newest(run.stages):
-        part = part_of(path)
-        if part is not None:
-            return Holding((part,), False)
+    accepted, dropped = parts_of(run.accepted_file), parts_of(run.dropped_file)
+    if accepted and dropped:
+        ranking = read_meta(run.accepted_file).get("ranking")
+        rows = sum(part.rows for part in accepted)
+        return Holding((*accepted, *dropped), True, ranking, rows)
+    for path in sorted(parquet.tables(run.stages), key=_changed, reverse=True):
+        if parts := parts_of(path):
+            return Holding(parts, False, accepted=sum(part.rows for part in parts))
     raise NoRowsError(
         "This run has written no rows yet: they can be seen once its first stage is whole"
     )
 
 
 def stage_files(folder: Path) -> list[Path]:
-    """A run's stage files in the order they were walked, earlier rounds of a stage before later."""
-    return sorted(folder.glob("*.parquet"), key=lambda path: (path.name[:2], _changed(path)))
-
-
-def _newest(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"), key=_changed, reverse=True)
+    """A run's stages in the order they were walked, earlier rounds of a stage before later."""
+    return sorted(parquet.tables(folder), key=lambda path: (path.name[:2], _changed(path)))
 
 
 def _changed(path: Path) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return (parquet.stamp(path) or (0, 0))[0]
     except OSError:
         return 0
+
+
+def parts_of(path: Path) -> tuple[Part, ...]:
+    """The files of a table as they are now, in order; none where one is not there, not whole, or
+    no file of rows."""
+    try:
+        found = [part_of(file) for file in parquet.files(path)]
+    except OSError:
+        return ()
+    whole = tuple(part for part in found if part is not None)
+    return whole if len(whole) == len(found) else ()
 
 
 def part_of(path: Path) -> Part | None:
     """The file as it is now; None where it is not there, not whole, or no file of rows."""
     try:
-        now = path.stat()
-        if not stat.S_ISREG(now.st_mode):  # a pipe would be waited for
+        if not places.is_remote(path) and not stat.S_ISREG(path.stat().st_mode):
+            return None  # a pipe would be waited for
+        stamp = places.stamp(path)
+        if stamp is None:
             return None
-        metadata = _metadata(path, now.st_size, now.st_mtime_ns)
+        changed, size = stamp
+        metadata = _metadata(path, size, changed)
         if set(SCHEMA.names) - set(metadata.schema.to_arrow_schema().names):
             return None
     except (OSError, pa.ArrowException):
         return None
     sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-    return Part(path, now.st_size, now.st_mtime_ns, tuple(accumulate(sizes, initial=0)))
+    return Part(path, size, changed, tuple(accumulate(sizes, initial=0)))
 
 
 @lru_cache(maxsize=64)
 def _metadata(path: Path, size: int, changed_ns: int) -> pq.FileMetaData:
-    return pq.read_metadata(path)
+    return parquet.pq_metadata(path)

@@ -21,7 +21,7 @@ from karat.rundir import Run
 from karat.stage import read_meta
 from karat.table import SCHEMA, from_batch
 from karat.web.rows.engine import Stop
-from karat.web.rows.files import Part, part_of, rows_with, stage_files
+from karat.web.rows.files import Part, parts_of, rows_with, stage_files
 
 MOST_PARENTS = 8
 
@@ -55,8 +55,7 @@ def trail(run: Run, row: Row, parents: Sequence[str], stop: Stop) -> Trail:
         if stop.is_due:
             found.whole = False
             break
-        part = part_of(path)
-        here = None if part is None else _first_of(part, ids, stop)
+        here = _first_of(parts_of(path), ids, stop)
         if here is None or (before is not None and before.dropped and here.id == before.id):
             continue  # a dropped row travels on, and no step sees it
         end = here.dropped is not None and here.id == row.id
@@ -67,18 +66,17 @@ def trail(run: Run, row: Row, parents: Sequence[str], stop: Stop) -> Trail:
     return found
 
 
-def _first_of(part: Part, ids: Sequence[str], stop: Stop) -> Row | None:
-    """The row of the first of these ids that is in the file."""
+def _first_of(parts: Sequence[Part], ids: Sequence[str], stop: Stop) -> Row | None:
+    """The row of the first of these ids that is in the files."""
     rest: dict[str, Row] = {}
-    with part.open() as file:
-        for group in range(len(part.starts) - 1):
-            if stop.is_due:
-                break
-            for identity in ids:
-                if identity not in rest and len(at := rows_with(file, group, identity)):
-                    rest[identity] = _row(file, group, int(at[0]))
-            if ids[0] in rest:
-                break
+    for part in parts:
+        with part.open() as file:
+            for group in range(len(part.starts) - 1):
+                if stop.is_due or ids[0] in rest:
+                    break
+                for identity in ids:
+                    if identity not in rest and len(at := rows_with(file, group, identity)):
+                        rest[identity] = _row(file, group, int(at[0]))
     return next((rest[identity] for identity in ids if identity in rest), None)
 
 

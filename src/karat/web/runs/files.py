@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from karat import parquet, places
+from karat.errors import KaratError
 from karat.report.cells import size
 from karat.report.visible import visible
 from karat.rundir import Run
@@ -17,7 +19,8 @@ PLAIN = ("accepted.parquet", "dropped.parquet", "report.json", "recipe.yaml")
 
 
 class File(NamedTuple):
-    """`name` is what a URL calls it."""
+    """`name` is what a URL calls it. `joined`: a table in parts, or at a URL, which is handed out
+    as one file."""
 
     name: str
     path: Path
@@ -25,6 +28,7 @@ class File(NamedTuple):
     rows: str
     left_out: str
     size: str
+    joined: bool = False
 
 
 def files(run: Run, report: dict[str, Any] | None) -> list[File]:
@@ -41,11 +45,23 @@ def files(run: Run, report: dict[str, Any] | None) -> list[File]:
     rows = (report or {}).get("rows", {})
     for name in PLAIN:
         counted = rows.get(name.partition(".")[0])
-        _add(
-            found, run, run.path / name, "rows of karat" if counted is not None else "",
-            "" if counted is None else f"{counted:,}",
-        )  # fmt: skip
+        said = "" if counted is None else f"{counted:,}"
+        _add(found, run, run.path / name, "rows of karat" if said else "", said)
+        if said and name not in found and (table := _joined(run, name, said)) is not None:
+            found[name] = table
     return list(found.values())
+
+
+def _joined(run: Run, name: str, rows: str) -> File | None:
+    """A table that is no file of the run's folder; a store is not asked before it is wanted."""
+    try:
+        path = run.data / name
+        if places.is_remote(path):
+            return File(name, path, "rows of karat, at a URL", rows, "", "", True)
+        held = sum(file.stat().st_size for file in parquet.files(path))
+    except (KaratError, OSError):
+        return None
+    return File(name, path, "rows of karat", rows, "", size(held), True)
 
 
 def _add(

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from karat import live
-from karat.errors import RunError
+from karat.errors import KaratError, RecipeError, RunError
 from karat.live import State, StepState
 from karat.report.run_ledger import paid_usd
 from karat.rundir import Run
-from karat.web.shelf import Place
+from karat.web.shelf import Place, has_rows
 
 MOVED = 0.02  # of a run's work that is no call
 MOST = 1e15  # rows, dollars or seconds that a file can mean
@@ -99,7 +100,7 @@ class Summaries:
     def of(self, place: Place) -> Line:
         """One run's line."""
         run = place.run
-        stamp = tuple(map(_stamp, (run.live_file, run.report_file, run.journal, run.accepted_file)))
+        stamp = tuple(map(_stamp, (run.live_file, run.report_file, *_here(run))))
         kept = self._kept.get(run.path)
         # That a process is gone changes no file.
         if kept is not None and kept[0] == stamp and kept[1].status != "running":
@@ -108,6 +109,8 @@ class Summaries:
             )  # fmt: skip
         try:
             made = _sound(_line(place))
+        except RecipeError as error:  # nobody can tell where its rows are
+            made = Line(place.slug, place.name, "damaged", str(error), when=_changed(run))
         except (ArithmeticError, RecursionError, TypeError, ValueError):
             made = Line(place.slug, place.name, "stopped", when=_changed(run))
             made = _damaged(made, "its files hold what karat does not write")
@@ -129,8 +132,18 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
+def _here(run: Run) -> list[Path]:
+    """The journal and the rows, where they are on this machine."""
+    try:
+        own: list[Any] = [run.journal, run.accepted_file]
+    except KaratError:
+        return [run.places_file]
+    return [path for path in own if isinstance(path, Path)]
+
+
 def _line(place: Place) -> Line:
     run, state = place.run, live.read(place.run)
+    run.elsewhere  # noqa: B018  it is read, or raises
     line = Line(place.slug, place.name, "stopped", when=_changed(run))
     if state is not None:
         _from_state(line, state)
@@ -147,7 +160,7 @@ def _line(place: Place) -> Line:
     _from_report(line, report)
     if state is None:
         line.status = "finished"
-    if line.status == "finished" and not run.accepted_file.is_file():
+    if line.status == "finished" and not has_rows(run):
         return _damaged(line, "accepted.parquet is not there")
     return line
 
@@ -234,7 +247,8 @@ def _unfinished(line: Line, run: Run, state: State | None) -> Line:
     """Of a run that has not come to its end; one of an older karat wrote no live.json."""
     if state is None:
         with suppress(RunError):
-            if run.journal.is_file():
+            journal = run.journal
+            if not isinstance(journal, Path) or journal.is_file():
                 line.cost_usd, line.unpriced = paid_usd(run.journal)
     return line
 
@@ -245,7 +259,7 @@ def _damaged(line: Line, said: str) -> Line:
 
 
 def _changed(run: Run) -> float:
-    for path in (run.report_file, run.journal, run.recipe):
+    for path in (run.report_file, *_here(run), run.recipe):
         with suppress(OSError):
             return path.stat().st_mtime
     return 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -93,18 +92,19 @@ def _live(place: Place, problems: list[str]) -> live.State | None:
     return now
 
 
-def attempt(what: Callable[[Path], T], path: Path, otherwise: T, problems: list[str]) -> T:
-    """What a reader of a file gives, or `otherwise`, and why in `problems`."""
+def attempt(what: Callable[[Any], T], path: Any, otherwise: T, problems: list[str]) -> T:
+    """What a reader of a file, or of a journal, gives, or `otherwise`, and why in `problems`."""
     try:
         return what(path)
     except KaratError as error:
         problems.append(str(error))
     except (OSError, sqlite3.Error, *ODD) as error:
-        problems.append(f"{path.name} cannot be read ({type(error).__name__})")
+        name = getattr(path, "name", "the journal")
+        problems.append(f"{name} cannot be read ({type(error).__name__})")
     return otherwise
 
 
-def listed(what: Callable[[Path], list[T]], path: Path, problems: list[str]) -> list[T]:
+def listed(what: Callable[[Any], list[T]], path: Any, problems: list[str]) -> list[T]:
     """The same of what gives a list: nothing, where it cannot be read."""
     return attempt(what, path, [], problems)
 

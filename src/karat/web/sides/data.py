@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 
+from karat import parquet
 from karat.errors import KaratError
 from karat.recipefile import parse
 from karat.web.runs.files import files
 from karat.web.runs.view import Seen, look
-from karat.web.shelf import Place, Shelf, stamp_of
+from karat.web.shelf import Place, Shelf, has_rows
 
 ROWS = (".jsonl", ".parquet", ".json")  # ends of names of files that hold rows
 NOT_ROWS = ("dropped.parquet", "accepted.parquet", "report.json")
@@ -46,13 +47,14 @@ class Data(NamedTuple):
     def key(self) -> tuple[object, ...]:
         """What tells this state of it from any other."""
         run = self.place.run
-        return (str(self.path), self.file, stamp_of(self.source), stamp_of(run.dropped_file))
+        tables = (self.source, run.dropped_file)
+        return (str(self.path), self.file, *(parquet.stamp(path) for path in tables))
 
     @property
     def dropped(self) -> Path | None:
         """Where it is said why a row is not in it."""
         file = self.place.run.dropped_file
-        return file if not self.file and file.is_file() else None
+        return file if not self.file and parquet.exists(file) else None
 
 
 def find(shelf: Shelf, value: str) -> Data:
@@ -79,9 +81,7 @@ def exports(place: Place) -> list[tuple[str, Path]]:
 def choices(shelf: Shelf, chosen: list[Data]) -> list[tuple[str, list[tuple[str, str]]]]:
     """(heading, (value, name) of each) for a form: all runs with rows, and what those that are
     chosen have exported."""
-    runs = [
-        (place.slug, place.name) for place in shelf.places() if place.run.accepted_file.is_file()
-    ]
+    runs = [(place.slug, place.name) for place in shelf.places() if has_rows(place.run)]
     found = [("Accepted rows of a run", runs)]
     places = {data.place.slug: data.place for data in chosen}
     for place in places.values():

@@ -21,7 +21,7 @@ from karat.report.survey_source import own_file, read_foreign
 from karat.row import Response, Row
 from karat.table import SCHEMA, from_batch
 from karat.web.addresses import given, query, row_page, whole
-from karat.web.rows.files import Holding, part_of
+from karat.web.rows.files import Holding, Part, parts_of
 from karat.web.sides.data import Data
 from karat.web.sides.reading import Compared
 
@@ -159,10 +159,7 @@ def _rows(data: Data, places: Places) -> dict[int, Shown]:
         asked = set(wanted)
         first = enumerate(islice(rows, max(asked) + 1))
         return {at: _shown(row, data) for at, row in first if at in asked}
-    part = part_of(data.source)
-    if part is None:
-        raise RunError("the run is writing its rows anew; load the page again")
-    table = Holding((part,), True).read(wanted, SCHEMA.names)
+    table = Holding(_parts(data), True).read(wanted, SCHEMA.names)
     rows_read = [row for batch in table.to_batches() for row in from_batch(batch)]
     return {at: _shown(row, data) for at, row in zip(wanted, rows_read, strict=True)}
 
@@ -209,11 +206,19 @@ def _ids(data: Data) -> pa.Array | None:
     """The ids of the rows of a file of karat's own, in its order. Raises: RunError."""
     if own_file(data.source) is None:
         return None
-    part = part_of(data.source)
-    if part is None:
+    ids: list[pa.Array] = []
+    for part in _parts(data):
+        with part.open() as file:
+            ids += file.read(columns=["id"]).column("id").chunks
+    return pa.chunked_array(ids, pa.string()).combine_chunks()
+
+
+def _parts(data: Data) -> tuple[Part, ...]:
+    """Raises: RunError."""
+    parts = parts_of(data.source)
+    if not parts:
         raise RunError("the run is writing its rows anew; load the page again")
-    with part.open() as file:
-        return file.read(columns=["id"]).column("id").combine_chunks()
+    return parts
 
 
 def shape_of(found: Compared) -> pa.Schema:

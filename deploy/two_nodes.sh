@@ -1,0 +1,172 @@
+#!/bin/bash
+# Two machines out of one: namespaces with a network, a name, processes, /tmp and /dev/shm of their
+# own, joined by a cable. PostgreSQL, a model server, Ray and the driver are on the first; rows go to
+# a folder both see, the recipe travels. The run must make what one process makes; then the second
+# machine is lost amid another run, which must make it, too.
+#   sudo deploy/two_nodes.sh [ROWS]        karat, ray, psycopg and aiohttp in the Python on PATH
+set -euo pipefail
+
+rows=${1:-4096}
+root=$(cd "$(dirname "$0")/.." && pwd)
+if [ "$(id -u)" -ne 0 ]; then
+  echo "namespaces need root: sudo env PATH=\"\$PATH\" deploy/two_nodes.sh" >&2
+  exit 2
+fi
+if [ -z "${TWO_NODES_INSIDE:-}" ]; then # the cable's ends must not be seen outside
+  TWO_NODES_INSIDE=1 exec unshare --net --mount "$0" "$@"
+fi
+
+initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb | tail -1)
+postgres=$(dirname "$(readlink -f "$initdb")")
+work=$(mktemp -d /var/tmp/karat-two-XXXXXX) # seen by both, as NFS would be
+chmod 755 "$work"
+export OPENAI_API_KEY=none RAY_USAGE_STATS_ENABLED=0 OPENBLAS_NUM_THREADS=1
+export PGPASSWORD RAY_AUTH_TOKEN RAY_AUTH_MODE=token
+PGPASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+
+declare -A machine inside
+machine_up() { # NAME: a machine, whose processes end with it
+  unshare --fork --pid --kill-child --mount-proc --net --uts --mount --ipc \
+    bash -c 'hostname "$1" && mount -t tmpfs tmp /tmp && mount -t tmpfs -o size=2g shm /dev/shm \
+      && ip link set lo up && touch "$2/$1.up" && exec sleep infinity' _ "$1" "$work" &
+  machine[$1]=$!
+  until [ -e "$work/$1.up" ]; do sleep 0.05; done
+  inside[$1]=$(pgrep -P "${machine[$1]}")
+}
+on() { # NAME, COMMAND …
+  local name=$1
+  shift
+  nsenter --target "${inside[$name]}" --pid --net --uts --mount --ipc "$@"
+}
+cable() {
+  ip link add one type veth peer name two
+  ip link set one netns "${inside[node-1]}"
+  ip link set two netns "${inside[node-2]}"
+  on node-1 bash -c 'ip addr add 10.231.7.1/24 dev one; ip link set one up; ip route add default dev one'
+  on node-2 bash -c 'ip addr add 10.231.7.2/24 dev two; ip link set two up; ip route add default dev two'
+}
+end() {
+  kill -KILL "${machine[@]}" 2>/dev/null || true # unshare heeds no other; all in it goes with it
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap end EXIT
+
+machine_up node-1
+machine_up node-2
+cable
+
+database() {
+  local user=nobody
+  if id postgres >/dev/null 2>&1; then user=postgres; fi
+  as=(setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups)
+  install -d -o "$user" "$work/pg"
+  install -o "$user" -m 600 <(echo "$PGPASSWORD") "$work/secret"
+  on node-1 "${as[@]}" "$postgres/initdb" -D "$work/pg" -U karat --pwfile="$work/secret" \
+    -A scram-sha-256 -E UTF8 --locale C.UTF-8 --no-sync >/dev/null
+  echo "host all all 10.231.7.0/24 scram-sha-256" >>"$work/pg/pg_hba.conf"
+  on node-1 "${as[@]}" "$postgres/postgres" -D "$work/pg" -c listen_addresses=10.231.7.1 \
+    -c unix_socket_directories= -c log_min_messages=fatal 2>"$work/pg.log" &
+  until on node-1 "$postgres/pg_isready" -q -h 10.231.7.1; do sleep 0.1; done
+}
+ray_up() { # NAME, ADDRESS, options of ray start
+  local name=$1 ip=$2
+  shift 2
+  on "$name" ray start "$@" --node-ip-address "$ip" --num-cpus 2 --object-store-memory 200000000 \
+    --include-log-monitor false --disable-usage-stats --block >"$work/$name.log" 2>&1 &
+}
+recipe() {
+  on node-1 python - "$rows" <<'PYTHON'
+import json
+import sys
+from pathlib import Path
+
+folder = Path("/tmp/recipe")
+folder.mkdir()
+lines = (json.dumps({"prompt": f"What is number {n}?"}) + "\n" for n in range(int(sys.argv[1])))
+(folder / "prompts.jsonl").write_text("".join(lines))
+(folder / "marked.py").write_text('''
+import karat
+
+
+@karat.step
+async def mark(row: karat.Row, ctx: karat.Context) -> karat.Row:
+    """A step of the recipe's own folder."""
+    row.meta["words"] = sum(len(one.content.split()) for one in row.responses)
+    return row
+''')
+(folder / "recipe.yaml").write_text('''
+name: two
+seed: 7
+models:
+  loop: {model: openai/loop, base_url: "http://10.231.7.1:9000/v1", concurrency: 64}
+steps:
+  - read: {path: prompts.jsonl}
+  - respond: {models: [loop], n: 2}
+  - marked:mark: {}
+  - dedupe: {on: prompt}
+''')
+PYTHON
+}
+run() { # SCHEMA
+  on node-1 karat run /tmp/recipe/recipe.yaml --out "/tmp/$1" --executor ray --workers 4 \
+    --address 10.231.7.1:6379 --data "$work/rows-$1" \
+    --journal "postgresql://karat@10.231.7.1/postgres?schema=$1" >"$work/$1.log" 2>&1
+}
+compare() { # SCHEMA: equal to what one process made, and who did what
+  on node-1 python - "$1" "$work" <<'PYTHON'
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+name, work = sys.argv[1], Path(sys.argv[2])
+made, alone = (pq.read_table(at) for at in (work / f"rows-{name}/accepted.parquet",
+                                            "/tmp/alone/accepted.parquet"))
+live = json.loads(Path(f"/tmp/{name}/live.json").read_bytes())
+rows = Counter()
+for worker in live["workers"]:
+    rows[worker["node"].partition("/")[0]] += worker["rows"]
+print(f"{name}: {made.num_rows:,} rows, equal to one process's: {made.equals(alone)}")
+print(f"{name}: rows walked by machine: {dict(sorted(rows.items()))}; calls {live['calls']:,}")
+print(f"{name}: cluster.log says\n  " + "\n  ".join(
+    line.partition(' ')[2] for line in Path(f"/tmp/{name}/cluster.log").read_text().splitlines()))
+sys.exit(not made.equals(alone) or len(rows) < 2)
+PYTHON
+}
+
+database
+LOOPBACK_HOST=10.231.7.1 on node-1 python "$root/benchmarks/loopback.py" 9000 20 &
+ray_up node-1 10.231.7.1 --head --port 6379 --include-dashboard false
+until on node-1 bash -c ': </dev/tcp/10.231.7.1/6379' 2>/dev/null; do sleep 0.2; done
+ray_up node-2 10.231.7.2 --address 10.231.7.1:6379
+until grep -q "Ray runtime started" "$work/node-2.log"; do sleep 0.2; done
+recipe
+echo "two machines: $(on node-1 hostname) 10.231.7.1, $(on node-2 hostname) 10.231.7.2;" \
+  "the second sees of the first's files: $(on node-2 ls /tmp/recipe 2>/dev/null | wc -l)"
+
+on node-1 karat run /tmp/recipe/recipe.yaml --out /tmp/alone >"$work/alone.log" 2>&1 \
+  || { cat "$work/alone.log"; exit 1; }
+began=$SECONDS
+run both || { cat "$work/both.log" "$work"/node-*.log; exit 1; }
+echo "both: $((SECONDS - began)) s"
+compare both
+
+began=$SECONDS
+run lost &
+running=$!
+until on node-1 python -c '
+import json, sys
+workers = json.load(open("/tmp/lost/live.json"))["workers"]
+sys.exit(not any(w["rows"] and w["node"].startswith("node-2") for w in workers))' 2>/dev/null; do
+  kill -0 "$running" 2>/dev/null || { cat "$work/lost.log"; exit 1; }
+  sleep 0.2
+done
+kill -KILL "${machine[node-2]}"
+echo "lost: node-2 is switched off after $((SECONDS - began)) s"
+wait "$running" || { cat "$work/lost.log"; exit 1; }
+echo "lost: ended after $((SECONDS - began)) s"
+compare lost

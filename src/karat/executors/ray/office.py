@@ -1,0 +1,55 @@
+"""The hub as an actor, and the way to it: karat.hub is what is said there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.exceptions import RayTaskError
+
+from karat.errors import KaratError
+from karat.hub import Hub, Reply, Report
+from karat.journal import Address, look_up
+from karat.models.leases import Grant, Need
+from karat.models.purses import ledger_of
+
+
+class Office(Hub):
+    """The actor. Where it is lost another takes its place, which knows no worker: they end, and
+    others begin with what the ledger says was spent."""
+
+    def __init__(self, journal: Address, budget_usd: float | None) -> None:
+        def query(sql: str, *values: object) -> Any:
+            return iter(look_up(journal, sql, *values) or [(None,)])
+
+        super().__init__(ledger_of(query), budget_usd)
+
+
+class Line:
+    """A worker's way to the office; what is raised there is raised here."""
+
+    def __init__(self, office: Any) -> None:
+        self._office = office
+
+    async def join(self, worker: str, node: str, pid: int) -> Reply:
+        reply: Reply = await _said(self._office.join.remote(worker, node, pid))
+        return reply
+
+    async def report(self, worker: str, report: Report) -> Reply:
+        reply: Reply = await _said(self._office.report.remote(worker, report))
+        return reply
+
+    async def lease(self, worker: str, need: Need) -> Grant:
+        grant: Grant = await _said(self._office.lease.remote(worker, need))
+        return grant
+
+    async def leave(self, worker: str, report: Report) -> None:
+        await _said(self._office.leave.remote(worker, report))
+
+
+async def _said(ref: Any) -> Any:
+    try:
+        return await ref
+    except RayTaskError as error:
+        if isinstance(error.cause, KaratError):
+            raise error.cause from None
+        raise
