@@ -18,12 +18,12 @@ def test_few_of_many_are_grouped_as_all_would_be(rounds: list[list[tuple[int, in
     for pairs in rounds:
         left, right = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
         every.join(left, right)
-        few.join(left, right)
-        assert few.of(np.arange(16)).tolist() == every.root.tolist()
-    assert few.members.tolist() == sorted(
-        {one for pairs in rounds for pair in pairs for one in pair}
-    )
-    assert few.label.tolist() == every.root[few.members].tolist()
+        few.admit(np.append(left, right))
+        few.join(np.searchsorted(few.members, left), np.searchsorted(few.members, right))
+        few.dismiss()
+        several = np.bincount(every.root, minlength=16)[every.root] > 1
+        assert few.members.tolist() == np.flatnonzero(several).tolist()
+        assert few.label.tolist() == every.root[several].tolist()
 
 
 class Distance:

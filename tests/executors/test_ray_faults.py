@@ -22,7 +22,8 @@ import karat
 from karat.journal import PostgresAddress, look_up
 from karat.rundir import Run
 
-ROWS, WIDTH = 160, 8
+ROWS, WIDTH = 240, 12
+SMALL = "from karat.executors.ray import units; units.ROWS = (16, 65_536)"
 QUICK = {  # how fast Ray sees that a node is gone
     "health_check_initial_delay_ms": 500, "health_check_period_ms": 300,
     "health_check_failure_threshold": 4, "health_check_timeout_ms": 1500,
@@ -55,7 +56,9 @@ def url(at: PostgresAddress) -> str:
 def driver(path: Any, out: Any, nodes: Any, pg: Any) -> Iterator[subprocess.Popen[str]]:
     """`karat run` over the cluster, as a process of its own."""
     where = ["--executor", "ray", "--address", nodes.address, "--workers", "3"]
-    with start_karat("run", path, "--out", out, *where, "--journal", url(pg)) as child:
+    with start_karat(
+        "run", path, "--out", out, *where, "--journal", url(pg), prelude=SMALL
+    ) as child:
         yield child
 
 
@@ -81,10 +84,11 @@ def test_the_driver_a_node_and_the_database_may_go(
     make_recipe, tmp_path, nodes, postgres, pg_place
 ):
     """One after another, in one run each: the driver with -9, PostgreSQL as in a crash, a node."""
-    with Server(latency_s=0.05) as server:
+    with Server() as server:
         path = make_recipe(server.model(concurrency=WIDTH), ROWS)
         karat.run(path, tmp_path / "here")
         server.requests.clear()
+        server.latency_s = 0.2
         out = tmp_path / "out"
         with driver(path, out, nodes, pg_place) as child:
             wait_for(lambda: len(server.requests) > 30, 60)

@@ -63,7 +63,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_signed, "BLOCK_ROWS", 40)
     monkeypatch.setattr(_signed, "OPEN", 2)
     monkeypatch.setattr(_duplicates, "ROUND_BYTES", 20_000)
-    monkeypatch.setattr(_duplicates, "PAIRS", 50)
+    monkeypatch.setattr(_duplicates, "PAIRS", 5)
     monkeypatch.setattr(_duplicates, "ITEM_PAIRS", (7, 30))
     monkeypatch.setattr(_leaving, "UNIT", 5)
 

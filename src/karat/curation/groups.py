@@ -81,34 +81,38 @@ class Groups:
 class Joined:
     """Groups among so many texts that only those of some group are held: 16 bytes for each.
 
-    `members` are the texts joined to any other, rising.
+    `members` are the texts held, rising; `root` says of each at which place of `members` the lowest
+    one of its group is.
     """
 
     def __init__(self) -> None:
         self.members: Ints = np.zeros(0, np.int64)
-        self._root: Ints = np.zeros(0, np.int64)
+        self._groups = Groups(0)
+
+    @property
+    def root(self) -> Ints:
+        return self._groups.root
 
     @property
     def label(self) -> Ints:
         """label_M: the lowest member of each member's group."""
-        return self.members[self._root]
+        return self.members[self.root]
 
-    def of(self, texts: Ints) -> Ints:
-        """The lowest member of each text's group; a text of no group is its own."""
-        found = texts.copy()
-        if len(self.members):
-            at = np.searchsorted(self.members, texts)
-            held = self.members[np.minimum(at, len(self.members) - 1)] == texts
-            found[held] = self.members[self._root[at[held]]]
-        return found
-
-    def join(self, left: Ints, right: Ints) -> None:
-        """Makes one group of the groups of each pair."""
-        if not len(left):
-            return
-        members = np.union1d(self.members, np.concatenate([left, right]))
+    def admit(self, texts: Ints) -> None:
+        """Makes members of texts, those that are new in groups of their own."""
+        members = np.union1d(self.members, texts)
         before = np.searchsorted(members, self.members)
         groups = Groups(len(members))
-        groups.root[before] = before[self._root]
-        groups.join(np.searchsorted(members, left), np.searchsorted(members, right))
-        self.members, self._root = members, groups.root
+        groups.root[before] = before[self.root]
+        self.members, self._groups = members, groups
+
+    def join(self, left: Ints, right: Ints) -> None:
+        """Makes one group of the groups of each pair of places."""
+        self._groups.join(left, right)
+
+    def dismiss(self) -> None:
+        """Forgets the members that are alone."""
+        some = np.bincount(self.root, minlength=len(self.members))[self.root] > 1
+        groups = Groups(int(some.sum()))
+        groups.root = (np.cumsum(some) - 1)[self.root[some]]
+        self.members, self._groups = self.members[some], groups

@@ -27,12 +27,12 @@ from karat.steps._signed import Shelf
 from karat.steps._verdicts import Found, Verdicts, verdicts
 
 Ints = NDArray[np.int64]
+Pairs = tuple[Ints, Ints, Ints]  # places of two texts among those joined, and the band they share
 
 ROUND_BYTES = 1 << 25  # of the keys that meet in one place at a time
 KEY_BYTES = 20  # of a text and band, there
 MOST_PLACES = 16  # whose room counts: what shares a key comes from all of them to this process
-PAIRS = 1 << 20  # that may be near, from which on they are compared before more are looked for
-LOOKS = (1, 4, 16, 64)  # neighbours of each text after which what was found is compared
+PAIRS = 1 << 15  # for each place that compares some; so many are looked for at a time
 ITEM_PAIRS = (1 << 12, 1 << 18)  # compared in one go, at least and at most
 
 
@@ -73,7 +73,8 @@ def chains(
     joined = Joined()
     blocks = shelf.blocks()
     for left, right in spread.exchange(parted.deal_names, parted.meet_names, blocks, shelf):
-        joined.join(left, right)
+        joined.admit(np.concatenate([left, right]))
+        joined.join(*(np.searchsorted(joined.members, side) for side in (left, right)))
     again = joined.members[joined.label != joined.members]
     items = [
         (block, again[mine]) for block, mine in zip(blocks, shelf.by_block(again), strict=True)
@@ -103,34 +104,40 @@ def _join(
     spread: Spread, shelf: Shelf, joined: Joined, met: parted.Crowds, window: int
 ) -> None:  # fmt: skip
     """Compares the texts of each crowd with those after them, unless they are joined already."""
-    held: list[tuple[Ints, Ints, Ints]] = []
-    for step, (one, two) in enumerate(neighbours(met.crowd, window), 1):
-        left, right = met.position[one], met.position[two]
-        apart = joined.of(left) != joined.of(right)
-        held.append((left[apart], right[apart], met.band[one][apart]))
-        if step in LOOKS or sum(len(left) for left, _, _ in held) >= PAIRS:
-            _compare(spread, shelf, joined, held)
-            held = []
-    _compare(spread, shelf, joined, held)
+    joined.admit(met.position)
+    place = np.searchsorted(joined.members, met.position)
+    held: list[Pairs] = []
+    count = 0
+    for band in np.unique(met.band).tolist():
+        mine = np.flatnonzero(met.band == band)
+        at, crowd = place[mine], met.crowd[mine]
+        for one, two in neighbours(crowd, window):
+            left, right = at[one], at[two]
+            apart = joined.root[left] != joined.root[right]
+            left, right = left[apart], right[apart]
+            if len(left):
+                held.append((left, right, np.full(len(left), band)))
+                count += len(left)
+            if count >= PAIRS * spread.ways:
+                _compare(spread, shelf, joined, held)
+                held, count = [], 0
+    if held:
+        _compare(spread, shelf, joined, held)
+    joined.dismiss()
 
 
-def _compare(
-    spread: Spread, shelf: Shelf, joined: Joined, held: list[tuple[Ints, Ints, Ints]]
-) -> None:
+def _compare(spread: Spread, shelf: Shelf, joined: Joined, held: list[Pairs]) -> None:
     """Joins those of the pairs that are near. A pair of several bands counts in the first."""
-    if not sum(len(left) for left, _, _ in held):
-        return
     left, right, band = (np.concatenate(column) for column in zip(*held, strict=True))
-    order = np.lexsort((band, right, left))
-    left, right, band = left[order], right[order], band[order]
-    first = np.append(True, (left[1:] != left[:-1]) | (right[1:] != right[:-1]))
-    left, right, band = left[first], right[first], band[first]
+    _, first = np.unique(left * len(joined.members) + right, return_index=True)
+    one, two = joined.members[left[first]], joined.members[right[first]]
     # Pairs of the same two parts together, so that few files are open at a time.
-    order = np.lexsort((shelf.part_of(right), shelf.part_of(left)))
-    left, right, band = left[order], right[order], band[order]
+    parts = shelf.part_of(one) * len(shelf.rows) + shelf.part_of(two)
+    order = np.argsort(parts, kind="stable")
+    first, one, two = first[order], one[order], two[order]
     low, high = ITEM_PAIRS
-    size = int(np.clip(-(-len(left) // (4 * spread.ways)), low, high))
-    items = [tuple(column[at : at + size] for column in (left, right, band))
-             for at in range(0, len(left), size)]  # fmt: skip
-    near = np.concatenate(list(spread.map(parted.verify, items, shelf)))
+    size = int(np.clip(-(-len(one) // (4 * spread.ways)), low, high))
+    items = [tuple(column[at : at + size] for column in (one, two, band[first]))
+             for at in range(0, len(one), size)]  # fmt: skip
+    near = first[np.concatenate(list(spread.map(parted.verify, items, shelf)))]
     joined.join(left[near], right[near])

@@ -106,6 +106,7 @@ class Crew:
         self.units = Units()
         self._done: asyncio.Queue[Done | BaseException | None] = asyncio.Queue()
         self._workers: dict[str, Any] = {}
+        self._at_work: set[str] = set()  # of those that have begun, and may have calls under way
 
     async def results(self) -> AsyncIterator[Done]:
         """What becomes of the units, as they are done. Raises: the first error of a unit."""
@@ -141,6 +142,8 @@ class Crew:
                 if await self._serve(name, worker):
                     return
             except RayActorError as error:
+                self._at_work.discard(name)
+                _end(worker)  # it may be out of reach, and at work
                 self._tell.lost(name, _why(error))
             except RayError as error:
                 raise RunError(f"Ray: {error}") from error
@@ -162,6 +165,7 @@ class Crew:
             await asyncio.gather(starting, ended, return_exceptions=True)
         if isinstance(said, KaratError):
             raise said
+        self._at_work.add(name)
         self._tell.came(name, *said)
         await _first_error(self._slot(name, worker) for _ in range(self._at_once))
         return True
@@ -185,12 +189,16 @@ class Crew:
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
-        closing = [_closed(worker) for worker in self._workers.values()]
+        closing = [_closed(self._workers[name]) for name in self._at_work]
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), GRACE_S + 5)
         for worker in self._workers.values():
-            with suppress(RayError, ValueError):
-                ray.kill(worker)
+            _end(worker)
+
+
+def _end(worker: Any) -> None:
+    with suppress(RayError, ValueError):
+        ray.kill(worker)
 
 
 async def _wait(ref: Any) -> Any:
