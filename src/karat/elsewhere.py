@@ -43,8 +43,12 @@ def read_places(folder: Path) -> Elsewhere:
         ) from None
 
 
-def moved(folder: Path, held: Elsewhere, data: str | Path | None, journal: str | None) -> Elsewhere:
-    """The places of a run that is to be at these, None for where it is.
+def moved(
+    folder: Path, held: Elsewhere, data: str | Path | None, journal: str | None,
+    option: str = "--out",
+) -> Elsewhere:  # fmt: skip
+    """The places of a run that is to be at these, None for where it is. `option` is what its folder
+    is named with.
 
     Raises: RecipeError where it has begun at another.
     """
@@ -53,14 +57,14 @@ def moved(folder: Path, held: Elsewhere, data: str | Path | None, journal: str |
         held.journal if journal is None else without_secrets(journal),
     )
     rows, paid = ("stages", "accepted.parquet", "dropped.parquet"), ("journal.sqlite",)
-    for option, was, now, own in (
+    for what, was, now, own in (
         ("--data", held.data, asked.data, rows), ("--journal", held.journal, asked.journal, paid),
     ):  # fmt: skip
         if now != was and (was is not None or any((folder / name).exists() for name in own)):
             raise RecipeError(
-                f"{folder} holds a run that keeps its {option.removeprefix('--')} "
-                f"{f'at {was}' if was else 'in that folder'}, not at {now}: leave out {option}, or "
-                "name another directory in --out"
+                f"{folder} holds a run that keeps its {what.removeprefix('--')} "
+                f"{f'at {was}' if was else 'in that folder'}, not at {now}: leave out {what}, or "
+                f"name another directory in {option}"
             )
     return asked
 
@@ -83,7 +87,7 @@ def _written(text: str) -> str:
     return text.rstrip("/") if places.is_remote(made) else str(made.expanduser().absolute())
 
 
-def settle(folder: Path, asked: Elsewhere, name: str) -> None:
+def settle(folder: Path, asked: Elsewhere, name: str, option: str = "--out") -> None:
     """Writes places.json, where something is elsewhere, and marks the data's place.
 
     Raises: RecipeError where that holds another run's files or cannot be used; RunError.
@@ -100,7 +104,7 @@ def settle(folder: Path, asked: Elsewhere, name: str) -> None:
         except OSError as error:
             raise RunError(
                 f"cannot write {folder / PLACES}: {places.shown(error)}; make room, or name "
-                "another directory in --out"
+                f"another directory in {option}"
             ) from error
 
 

@@ -12,21 +12,23 @@ import asyncio
 import os
 import re
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from karat.errors import KaratError, RunError
+from karat.pacing import Pace as Pace
 from karat.rundir import Run, write_atomic
 from karat.walk import Monitor, WorkerState
+from karat.workers import Crew, crew_of, notable
 
 VERSION = 1
 EVERY_S = 1.0
 FRESH_S = 60.0  # after which a run of another machine, whose processes nobody here sees, is over
-RATE_WINDOW_S = 20.0
+MOST_WORKERS = 200
 MOST_REASONS = 100  # of one step's drops; a step of the user's own may give each row another
 MOST_TEXT = 2000  # characters of an error
 OTHERS = "other reasons"
@@ -56,7 +58,8 @@ class State(msgspec.Struct):
     `state`: running, finished, stopped (by a person, or killed) or failed, with why in `error`.
     Calls, answers and the like are of this time; `cost_usd` is all the folder has paid for, and
     with `unpriced` it leaves out calls whose price nobody knows. `expected` rows enter the steps at
-    work. `host` tells whose process id this is, `executor` where rows walk, and by which `workers`.
+    work. `host` tells whose process id this is, `executor` where rows walk, by which `workers`: all
+    of them, or the most notable 200; `crew` is all of them added up.
     """
 
     version: int = VERSION
@@ -81,30 +84,7 @@ class State(msgspec.Struct):
     expected: int | None = None
     executor: str = "local"
     workers: list[WorkerState] = []
-
-
-class Pace:
-    """How fast the steps at work go; needs the points before, so one is kept a watcher."""
-
-    def __init__(self) -> None:
-        self._points: dict[str, deque[tuple[float, int]]] = {}
-
-    def begin(self, labels: Iterable[str]) -> None:
-        """A first point at nothing done, so that the next one knows a rate."""
-        for label in labels:
-            self._points.setdefault(label, deque([(time.monotonic(), 0)]))
-
-    def rate(self, label: str, done: int) -> float:
-        """Rows per second over the last 20 s."""
-        now = time.monotonic()
-        points = self._points.setdefault(label, deque())
-        if points and done < points[-1][1]:
-            points.clear()  # a further round counts from nothing
-        points.append((now, done))
-        while len(points) > 2 and now - points[0][0] > RATE_WINDOW_S:
-            points.popleft()
-        span = now - points[0][0]
-        return (done - points[0][1]) / span if span > 0 else 0.0
+    crew: Crew | None = None
 
 
 def snapshot(monitor: Monitor, pace: Pace) -> State:
@@ -122,7 +102,9 @@ def snapshot(monitor: Monitor, pace: Pace) -> State:
         cost_usd=monitor.services.client.budget.spent_nano / 1e9,
         unpriced=any(tally.unpriced for tally in tallies if tally.calls),
         projected_usd=monitor.projected_usd(), budget_usd=monitor.services.recipe.budget_usd,
-        expected=monitor.expected, executor=monitor.executor, workers=monitor.seen.workers,
+        expected=monitor.expected, executor=monitor.executor,
+        workers=notable(monitor.seen.workers, MOST_WORKERS),
+        crew=crew_of(monitor.seen.workers) if monitor.executor != "local" else None,
     )  # fmt: skip
 
 

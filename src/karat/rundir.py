@@ -60,19 +60,20 @@ class Run:
     @classmethod
     def at(
         cls, out: str | Path | None, name: str, data: str | Path | None = None,
-        journal: str | None = None,
+        journal: str | None = None, *, option: str = "--out",
     ) -> Run:  # fmt: skip
         """The run in `out`, by default in runs/NAME; it need not exist yet.
 
         `data` is where its rows are to be, `journal` where its journal: URLs, by default in the
-        directory. Nothing is written before `settle`. Raises: RecipeError where the run has begun
-        elsewhere.
+        directory, which is named with `option`. Nothing is written before `settle`.
+
+        Raises: RecipeError where the run has begun elsewhere.
         """
         run = cls(Path("runs") / name if out is None else out)
         if journal is not None:
             parse_address(journal)  # a password in it goes to the environment, and nowhere else
             journal = in_schema(journal, name)
-        run.elsewhere = moved(run.path, run.elsewhere, data, journal)
+        run.elsewhere = moved(run.path, run.elsewhere, data, journal, option)
         return run
 
     @classmethod
@@ -83,12 +84,12 @@ class Run:
             raise RecipeError(f"{path} is not a run: {_instead(run.path)}")
         return run
 
-    def settle(self, name: str) -> None:
+    def settle(self, name: str, option: str = "--out") -> None:
         """Writes down where the rows and the journal of this run, called `name`, are.
 
         Raises: RecipeError where the data's place holds another run's, or cannot be used; RunError.
         """
-        settle(self.path, self.elsewhere, name)
+        settle(self.path, self.elsewhere, name, option)
 
     @cached_property
     def elsewhere(self) -> Elsewhere:

@@ -208,13 +208,13 @@ def test_the_report_comes_as_one_file(site):
 
 
 def test_parts_that_take_longer_come_by_themselves_and_are_kept(site, monkeypatch):
-    from karat.web.pages import run as view
+    from karat.web.runs import drawn as parts
 
     best, drawn = get(f"{site}/run/whole/part/best").text, get(f"{site}/run/whole/part/map").text
     assert "A reward held out" in best
     assert "/run/whole/rows?sort=mine.reward" in best  # the rows behind it
     assert 'href="/run/whole/row/' in drawn
-    monkeypatch.setattr(view, "prompt_map", None)  # would break if it were made again
+    monkeypatch.setattr(parts, "prompt_map", None)  # would break if it were made again
     assert get(f"{site}/run/whole/part/map").text == drawn
 
 

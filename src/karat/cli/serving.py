@@ -36,6 +36,11 @@ EXTRA = "the dashboard and the gateway need more packages: pip install 'karat[se
     metavar="USD",
     help="What the gateway may spend, all that its ledger holds.",
 )
+@click.option(
+    "--journal",
+    metavar="postgresql://…",
+    help="A database for the gateway's ledger, which several gateways may share.",
+)
 @click.option("--log-bodies", is_flag=True, help="Keep prompts and answers of the gateway.")
 @click.option("--access-log", is_flag=True, help="Print a line for each request of a page.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the dashboard in a browser.")

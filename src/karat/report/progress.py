@@ -14,6 +14,7 @@ from rich.text import Text
 
 from karat.live import Pace, State, snapshot
 from karat.report.cells import clock, money
+from karat.report.crew import counted, crew_in
 from karat.walk import Monitor
 
 REFRESH_S = 0.25
@@ -77,7 +78,7 @@ class Progress:
                 table.add_row(step.label, f"{step.rows_in:,}", f"{step.rows_out:,}", style="dim")
             else:
                 table.add_row(step.label, style="dim")
-        return Group(table, Text(f"{self._title}{_noted(state)}{_spending(state)}"))
+        return Group(table, Text(f"{self._title}{_noted(state)}{_crew(state)}{_spending(state)}"))
 
 
 def _line(state: State) -> str:
@@ -88,11 +89,18 @@ def _line(state: State) -> str:
         for step in state.steps
         if step.current
     ]
-    return f"{_noted(state)}{'; '.join(parts)}; {_spending(state)}"
+    return f"{_noted(state)}{'; '.join(parts)}; {_crew(state)}{_spending(state)}"
 
 
 def _noted(state: State) -> str:
     return f"{state.note}; " if state.note else ""
+
+
+def _crew(state: State) -> str:
+    """The workers of a cluster, as far as there are any now."""
+    crew = crew_in(state)
+    said = "" if crew is None else counted(crew)
+    return f"{said}; " if said else ""
 
 
 def _spending(state: State) -> str:

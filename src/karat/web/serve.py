@@ -54,6 +54,7 @@ class Options(msgspec.Struct, kw_only=True):
     token_file: Path | None = None
     new_token: Path | None = None
     budget_usd: float | None = None
+    journal: str | None = None
     log_bodies: bool = False
     access_log: bool = False
     open_browser: bool = False
@@ -112,8 +113,8 @@ def serve(options: Options, tell: Tell) -> None:
     """Until it is stopped. Raises: RecipeError and RunError before the address is bound."""
     settings, config = check(options)
     gateway = Gateway(
-        settings.root, config, budget_usd=options.budget_usd or config.budget_usd,
-        token=settings.token, log_bodies=options.log_bodies,
+        settings.root, config, journal=options.journal, token=settings.token,
+        budget_usd=options.budget_usd or config.budget_usd, log_bodies=options.log_bodies,
     )  # fmt: skip
     try:
         listening = bind(settings)

@@ -11,28 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from karat.errors import RecipeError, RunError, did_you_mean
+from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
 from karat.grading import Desk
-from karat.journal import open_journal
 from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.models.prices import Rates
 from karat.models.spec import parse_model
 from karat.models.terms import Terms
-from karat.rundir import Lock, Run
+from karat.rundir import Lock
 from karat.telemetry import listen
 from karat.web.gateway.asked import Asked as Asked
 from karat.web.gateway.asked import Caller as Caller
 from karat.web.gateway.asked import Figures as Figures
 from karat.web.gateway.config import Config
-from karat.web.gateway.keys import FOLDER, Key, Keyring
+from karat.web.gateway.keys import Key, Keyring
+from karat.web.gateway.ledger import Ledger, place_of
 from karat.web.gateway.listing import Listing, instead
-from karat.web.gateway.purse import Purse
 from karat.web.gateway.refusals import Refused as Refused
 from karat.web.gateway.refusals import not_found
 from karat.web.gateway.unnamed import MOST_NAME, Unnamed
@@ -52,27 +50,29 @@ class Gateway:
     be reached from here, `lock` what keeps a second server away. Who brings no key is
     `local`, and who asks on the server's own page `playground`. `token` is accepted as a key
     without limits; where there is one, or any key, every request must bring one. `log_bodies`:
-    prompts and answers are kept.
+    prompts and answers are kept. `journal` is the URL of a database for the ledger, by default it
+    is where it was: at first, in the folder.
     """
 
     def __init__(
-        self, runs: Path, config: Config | None = None, *, budget_usd: float | None = None,
-        token: str | None = None, log_bodies: bool = False, limit_s: float = LIMIT_S,
+        self, runs: Path, config: Config | None = None, *, journal: str | None = None,
+        budget_usd: float | None = None, token: str | None = None, log_bodies: bool = False,
+        limit_s: float = LIMIT_S,
     ) -> None:  # fmt: skip
         """Raises: RecipeError, RunError."""
-        self.run = Run(runs / FOLDER)
+        self.run = place_of(runs, journal)
         self.config = config or Config()
         self.token, self.log_bodies, self.limit_s = token, log_bodies, limit_s
         self.lock = Lock(self.run, "--runs")
         self.lock.__enter__()
         try:
-            _close_to_others(self.run)
-            self.journal = open_journal(self.run.journal)
-            self.keyring = Keyring(self.run.path, self.config.keys, self._spent)
+            self.ledger = Ledger(self.run)
+            self.journal = self.ledger.journal
+            self.keyring = Keyring(self.run.path, self.config.keys, self.ledger.purse_of)
             self.local = Caller("local")
             self.playground = Caller("playground")
             self._by_token = Caller("token")
-            self.purse = Purse(budget_usd, self._spent_by_all(), "the server")
+            self.purse = self.ledger.purse(budget_usd, "the server")
         except BaseException:
             self.lock.__exit__()
             raise
@@ -92,7 +92,7 @@ class Gateway:
             await self.client.close()
             if self.telemetry is not None:
                 await asyncio.to_thread(self.telemetry.close)
-            await self.journal.close()
+            await self.ledger.close()
         finally:
             self.lock.__exit__()
 
@@ -242,6 +242,7 @@ class Gateway:
 
     def asked(self, caller: Caller, request_id: str, cache: str | None = None) -> Asked:
         """One request. `cache` is what its header `x-karat-cache` says. Raises: Refused."""
+        self.ledger.follow()
         if cache is not None and cache not in CACHE:
             raise Refused(
                 400, "invalid_request_error", "x-karat-cache must be use or refresh",
@@ -257,33 +258,6 @@ class Gateway:
         )
         asker = Asker(f"key:{caller.name}", request_id, "", ROLE, terms)
         return Asked(self, caller, request_id, terms, asker)
-
-    def _spent(self, name: str, since: float) -> int:
-        """What a key has cost since it was made, in billionths of a dollar."""
-        sql = "SELECT sum(cost_nano) FROM minutes WHERE step = ? AND minute >= ?"
-        return next(self.journal.query(sql, f"key:{name}", int(since // 60)))[0] or 0
-
-    def _spent_by_all(self) -> int:
-        return next(self.journal.query("SELECT sum(cost_nano) FROM minutes"))[0] or 0
-
-
-def _close_to_others(run: Run) -> None:
-    """Who asked what, and with --log-bodies every word of it, is its operator's to read.
-
-    Raises: RunError.
-    """
-    try:
-        run.path.chmod(0o700)
-        if not isinstance(run.journal, Path):
-            return  # who reads a database is its own to say
-        # SQLite gives the files beside a journal the mode of the journal.
-        os.close(os.open(run.journal, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        for path in run.path.glob(f"{run.journal.name}*"):
-            path.chmod(0o600)
-    except PermissionError:
-        log.warning("%s is another user's, who says who may read it", run.path)
-    except OSError as error:
-        raise RunError(f"cannot use {run.path}: {error.strerror}; name another --runs") from None
 
 
 def _check_use(name: str, caller: Caller) -> None:

@@ -33,7 +33,7 @@ MOST_SECRET = 4096  # characters that are hashed
 # What the ledger calls who brings no key, the server's token, and who asks on its page.
 OWN_NAMES = ("local", "token", "playground")
 
-Spent = Callable[[str, float], int]
+PurseOf = Callable[["Stored"], Purse]
 
 
 class Stored(msgspec.Struct, omit_defaults=True):
@@ -66,13 +66,13 @@ class Key(msgspec.Struct):
 class Keyring:
     """The keys of one server: those of its file, and those its config names.
 
-    `spent` says what a key has cost since it was made, in billionths of a dollar; it is asked once
-    a key.
+    `purse_of` makes the purse of a key, with what it has cost since it was made; it is asked once a
+    key.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, KeyTerms], spent: Spent) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, KeyTerms], purse_of: PurseOf) -> None:
         """Raises: RecipeError."""
-        self._path, self._spent = folder / FILE, spent
+        self._path, self._purse_of = folder / FILE, purse_of
         self._file = str(self._path)
         self._fixed = [
             Stored(name, digest_of(one.secret()), 0.0, one.budget_usd, one.models)
@@ -104,7 +104,7 @@ class Keyring:
         """With the purse it had: calls under way have money reserved in it."""
         known = before.get((one.name, one.created))
         if known is None:
-            purse = Purse(one.budget_usd, self._spent(one.name, one.created), f"key '{one.name}'")
+            purse = self._purse_of(one)
         else:
             purse = known.purse
             purse.limit(one.budget_usd)

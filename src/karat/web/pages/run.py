@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from starlette.routing import Route
 import karat.report
 from karat.errors import KaratError
 from karat.recipefile import parse
-from karat.report.run_best_of import curves_of
+from karat.report.crew import worker_table
 from karat.report.run_diversity import diversity_lines
 from karat.report.run_guards import guards
 from karat.report.run_ledger import cost_lines, faults, model_lines
@@ -32,14 +30,14 @@ from karat.report.run_measured import measured
 from karat.report.run_parts import cost_rows, fault_rows, flow_charts, model_rows, section
 from karat.report.run_report import ODD
 from karat.report.run_report import page as report_page
-from karat.report.run_sample import prompt_map
 from karat.report.run_scores import score_charts
 from karat.report.visible import visible
 from karat.web import respond
-from karat.web.addresses import calls_page, row_page, run_page
+from karat.web.addresses import calls_page, run_page
 from karat.web.desk import desk
 from karat.web.rows.keeper import prepare
-from karat.web.runs.files import files
+from karat.web.runs.drawn import PARTS, kept
+from karat.web.runs.files import files, log_end
 from karat.web.runs.tables import TABLES, everything
 from karat.web.runs.view import (
     RESUME,
@@ -60,7 +58,6 @@ LONGEST_S = 3600.0  # of one stream; the browser asks again
 MOST_RECIPE = 100_000  # characters
 NAMES = ("scores", "guards", "diversity", "measured", "licences", "warnings")
 SECTIONS_CSS = Path(karat.report.__file__).with_name("run.css")
-KEPT = 24  # parts that took long, kept
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -119,11 +116,13 @@ def _live_parts(seen: Seen) -> dict[str, Any]:
     ended = not seen.at_work and seen.report is not None and not seen.stale
     costs = listed(cost_lines, journal, seen.problems)
     rows = model_rows(lines, lambda name: run_page(slug, "/rows", model=name))
+    crew = worker_table(seen.live, log_end(seen.place.run))
     return {
         "head": head(seen),
         "facts": _tried(seen, "facts", lambda: facts(seen)),
         "flow": section("flow", flow_charts(steps, rows_of_step(slug), finished=ended))
         if steps else "",
+        "workers": section("workers", crew) if crew is not None else "",
         "models": section("models", rows) if rows else "",
         "costs": section("costs", cost_rows(costs)) if costs else "",
         "faults": section("faults", fault_rows(found)) if found else "",
@@ -188,8 +187,6 @@ def _told(seen: Seen) -> dict[str, Any]:
 
 # --- what takes longer ---------------------------------------------------------------------------
 
-_made: OrderedDict[tuple[str, str, int], str] = OrderedDict()
-
 
 async def run_part(request: Request) -> Response:
     """A section that is worked out from the rows, as a piece of HTML."""
@@ -200,42 +197,7 @@ async def run_part(request: Request) -> Response:
     seen = await asyncio.to_thread(look, place)
     if seen.whole is None:
         return HTMLResponse("")
-    return HTMLResponse(await asyncio.to_thread(_kept, seen, name, PARTS[name]))
-
-
-def _kept(seen: Seen, name: str, make: Callable[[Seen], str]) -> str:
-    """Made once for a report. Two that ask at once may both make it, and make the same."""
-    run = seen.place.run
-    key = (str(run.path), name, run.report_file.stat().st_mtime_ns)
-    if key not in _made:
-        try:
-            _made[key] = make(seen)
-        except (OSError, KaratError, *ODD) as error:
-            said = str(error) if isinstance(error, KaratError) else type(error).__name__
-            return str(section("warnings", [f"This cannot be drawn: {visible(said, 400)}"]))
-        while len(_made) > KEPT:
-            _made.popitem(last=False)
-    return _made[key]
-
-
-def _best(seen: Seen) -> str:
-    assert seen.report is not None
-    found, slug = curves_of(seen.place.run, seen.report), seen.place.slug
-    rows = partial(run_page, slug, "/rows")
-    return str(section("best", found, lambda by: rows(sort=by))) if found else ""
-
-
-def _map(seen: Seen) -> str:
-    assert seen.report is not None
-    slug = seen.place.slug
-    found = prompt_map(seen.place.run.accepted_file, link=lambda row: row_page(slug, row))
-    if found is None:
-        return ""
-    found["of"] = seen.report["rows"]["accepted"]
-    return str(section("map", found))
-
-
-PARTS: dict[str, Callable[[Seen], str]] = {"best": _best, "map": _map}
+    return HTMLResponse(await asyncio.to_thread(kept, seen, name))
 
 
 # --- files and figures ---------------------------------------------------------------------------

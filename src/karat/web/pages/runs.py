@@ -127,6 +127,7 @@ def shown(line: Line) -> dict[str, Any]:
     """A line as its row shows it, each cell's text by name; `bar` is None or from 0 to 1."""
     running = line.status == "running"
     pace = [figures.rate(line.rate)] if running and line.rate is not None else []
+    pace = [*_crew(line), *pace]
     pace += [f"{figures.span(line.eta_s)} left"] if running and line.eta_s is not None else []
     limits = [f"of {figures.usd(line.budget_usd)}"] if line.budget_usd is not None else []
     if running and line.projected_usd is not None:
@@ -147,6 +148,14 @@ def shown(line: Line) -> dict[str, Any]:
         "limits": " · ".join(limits),
         "when": figures.ago(line.when) if line.when else figures.UNKNOWN,
     }
+
+
+def _crew(line: Line) -> list[str]:
+    """Where the rows of a run at work walk, where that is not one process."""
+    if line.workers is None:
+        return []
+    workers = f", {line.workers:,} worker{'' if line.workers == 1 else 's'}" if line.workers else ""
+    return [f"{said(line.executor, 20)}{workers}"]
 
 
 def _rows(line: Line) -> str:

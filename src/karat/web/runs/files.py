@@ -6,6 +6,7 @@ a file too and may have been written by anybody, must still lie inside the run's
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,9 @@ from karat import parquet, places
 from karat.errors import KaratError
 from karat.report.cells import size
 from karat.report.visible import visible
-from karat.rundir import Run
+from karat.rundir import CLUSTER_LOG, Run
 
+LOG_LINES, LOG_BYTES = 12, 8192  # of the end of cluster.log
 PLAIN = ("accepted.parquet", "dropped.parquet", "report.json", "recipe.yaml")
 
 
@@ -79,3 +81,18 @@ def is_inside(path: Path, folder: Path) -> bool:
         return path.is_file() and path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):
         return False
+
+
+def log_end(run: Run) -> list[str]:
+    """The last lines of a run's cluster.log, none where there is none to read."""
+    path = run.path / CLUSTER_LOG
+    if not is_inside(path, run.path):
+        return []
+    try:
+        with path.open("rb") as file:
+            cut = file.seek(0, os.SEEK_END) > LOG_BYTES
+            file.seek(-LOG_BYTES if cut else 0, os.SEEK_END if cut else os.SEEK_SET)
+            lines = file.read(LOG_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return lines[cut:][-LOG_LINES:]

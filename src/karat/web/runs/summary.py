@@ -16,6 +16,7 @@ import msgspec
 from karat import live
 from karat.errors import KaratError, RecipeError, RunError
 from karat.live import State, StepState
+from karat.report.crew import crew_in
 from karat.report.run_ledger import paid_usd
 from karat.rundir import Run
 from karat.web.shelf import Place, has_rows
@@ -36,7 +37,8 @@ class Line(msgspec.Struct):
     `accepted` of a running run are the rows that came out of its last step so far. `mean_reward` is
     that of the accepted rows' kept responses, on the scale of `reward`. `cost_usd` is all that its
     folder has paid for; with `unpriced` some of it has no known price. `when` is Unix seconds of
-    the last change, `rate` rows a second, `said` an error or a note.
+    the last change, `rate` rows a second, `said` an error or a note. `executor` is where a run's
+    rows walk, `workers` how many processes do that now, on a cluster.
     """
 
     slug: str
@@ -56,6 +58,8 @@ class Line(msgspec.Struct):
     rate: float | None = None
     eta_s: float | None = None
     when: float = 0.0
+    executor: str | None = None
+    workers: int | None = None
 
 
 class _Rows(msgspec.Struct):
@@ -181,7 +185,9 @@ def _from_state(line: Line, state: State) -> None:
     line.when = state.updated or line.when
     line.said = state.error or (state.note if line.status == "running" else "")
     line.cost_usd, line.unpriced = state.cost_usd, state.unpriced
-    line.budget_usd = state.budget_usd
+    line.budget_usd, line.executor = state.budget_usd, state.executor
+    crew = crew_in(state) if line.status == "running" else None
+    line.workers = None if crew is None else crew.here
     if not state.steps:
         line.progress = 0.0 if line.status == "running" else None
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from karat.report.crew import crew_in
 from karat.report.run_best_of import curves_of
 from karat.report.run_ledger import cost_lines, faults, model_lines, series
 from karat.web.runs.view import Seen, attempt, listed
@@ -83,6 +84,13 @@ def _scores_table(seen: Seen) -> Rows:
     return found
 
 
+def _workers_table(seen: Seen) -> Rows:
+    """Of a run on a cluster; of very many the most notable."""
+    return [] if crew_in(seen.live) is None or seen.live is None else [
+        msgspec.to_builtins(one) for one in seen.live.workers
+    ]  # fmt: skip
+
+
 def _best_table(seen: Seen) -> Rows:
     """A line for each curve and k; `predicted` is what normal scores would give."""
     found: Rows = []
@@ -108,5 +116,5 @@ def _best_table(seen: Seen) -> Rows:
 TABLES: dict[str, Callable[[Seen], Rows]] = {
     "models": _models_table, "costs": _costs_table, "errors": _errors_table,
     "series": _series_table, "funnel": _funnel_table, "scores": _scores_table,
-    "best": _best_table,
+    "best": _best_table, "workers": _workers_table,
 }  # fmt: skip

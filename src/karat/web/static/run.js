@@ -154,14 +154,17 @@ function replace(parts) {
     const html = parts[place.dataset.part] ?? "";
     // Not under the reader's finger: a link that has the focus stays where it is.
     if (html && place.shown !== html && !place.contains(document.activeElement)) {
+      const left = place.querySelector(".scroll")?.scrollLeft;
       place.innerHTML = html;
       place.shown = html;
+      if (left) place.querySelector(".scroll").scrollLeft = left;
     }
   }
   document.getElementById("no-flow")?.toggleAttribute("hidden", Boolean(parts.flow));
   document.getElementById("no-models")?.toggleAttribute("hidden", Boolean(parts.models));
   document.getElementById("costs").hidden = !parts.costs;
   document.getElementById("faults").hidden = !parts.faults;
+  document.getElementById("workers").hidden = !parts.workers;
   const { state, pill, said, note, progress } = parts.head;
   const mark = document.getElementById("state");
   mark.textContent = state;
