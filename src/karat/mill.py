@@ -28,6 +28,10 @@ from karat.tabled import all_notes, decided, decided_part
 from karat.walk import Monitor
 
 
+# What stages are, and what steps and killed runs leave beside them.
+LEFT = (".parquet", ".tmp", ".source", ".dedupe", ".split")
+
+
 class Executor(Protocol):
     """Where stages are carried out, if not in this process. Stages are then folders of parts.
 
@@ -118,7 +122,7 @@ class Mill:
     def sweep(self) -> None:
         """Removes stage files of an earlier form of this recipe, and what a killed run left."""
         for path in places.children(self.folder):
-            if path.suffix in (".parquet", ".tmp", ".source") and path.name not in self.used:
+            if path.suffix in LEFT and path.name not in self.used:
                 places.remove(path)
 
     # --- row stages ----------------------------------------------------------------------------

@@ -26,6 +26,14 @@ from karat.steps.dedupe import dedupe
 WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_tables_too():
+    """However few rows, they are worked on apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("karat.steps.dedupe.APART", 0)
+        yield
+
+
 def decided(table: Table, **params: Any) -> tuple[list[Row], dict[str, Any]]:
     decision = dedupe.function(table, None, **dedupe.check(params))
     return applied(table, decision, "dedupe")

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from karat import places
+from karat import parquet, places
 from karat.columns import Decision, Table
 from karat.context import Context
 from karat.curation import rouge, semantic
@@ -37,6 +37,7 @@ from karat.steps._verdicts import Verdicts, decided, decided_apart, room_beside
 Floats = NDArray[np.float64]
 MOST_ROUGE = 200_000  # rows; their comparison is quadratic, if with a small factor
 SPOOLED = 200_000  # rows from which what is worked out goes beside the stage, in case of a kill
+APART = 50_000  # rows from which parts are worked on apart: fewer are done before tasks begin
 COMMITTED = 50_000  # rows after each of which that is final
 
 Measure = Literal["jaccard", "rouge_l", "semantic"]
@@ -84,18 +85,21 @@ def dedupe(
     for the same, not through a changed order.
 
     Beyond 200,000 rows what is worked out is kept in a folder beside the stage file until the step
-    is done: a run killed half-way goes on from there.
+    is done: a run killed half-way goes on from there. Of a table in parts, each is signed and
+    compared where it is, 1.1 KB a row go from one place to another, and no process holds more than
+    a few parts; `rouge_l` and `semantic` read all of it in one process.
 
     Source: MinHash, Broder 1997; settings by length: benchmarks/curation_dedupe.py; ROUGE-L, Lin
     2004; its 0.7, Self-Instruct (2212.10560 §2.2); SemDeDup (2303.09540).
     """
     said = Said(on, keep, by)
     parts, exact_only = len(table.parts()), threshold != "auto" and threshold >= 1
+    apart = parts > 1 and parquet.count(table.path) >= APART
     folder = table.path.parent / f"{table.path.stem}.dedupe"
     with room_beside(table.path):
         found = (
             _among_parts(table, folder, said, threshold)
-            if parts > 1 and (exact_only or measure == "jaccard")
+            if apart and (exact_only or measure == "jaccard")
             else _at_once(table, folder, said, measure, threshold)
         )
         made = (

@@ -70,8 +70,8 @@ def split(
     cluster goes with them; a row near to rows of two parts is dropped.
 
     The notes say how near the parts come to each other: `leakage`, by karat.curation.leakage.
-    Memory is 3 KB a row, and some 30 bytes a word; of a table in several files near-duplicates are
-    found where those are, and 1.6 KB a row and 8 bytes a word remain. Source of the threshold:
+    Memory is 3 KB a row, and some 30 bytes a word. Of a table in parts near-duplicates are found
+    where those are; the rest is worked out in one process. Source of the threshold:
     karat.steps.dedupe.
     """
     folder = table.path.parent / f"{table.path.stem}.split"
