@@ -52,6 +52,9 @@ lock: .venv/test.stamp
 	  --extra math --extra sql --extra serve --extra hub --extra otel --extra remote --extra postgres --extra ray \
 	  requirements/build.in \
 	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt
+	$(COMPILE) pyproject.toml --extra embedded --extra serve --extra ray --extra postgres --extra remote --extra otel \
+	  requirements/build.in requirements/cluster.in -c requirements/demo.txt -o requirements/cluster.txt
+	$(COMPILE) pyproject.toml --extra hf requirements/gpu.in -c requirements/cluster.txt -o requirements/gpu.txt
 
 clean:
 	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -49,7 +49,8 @@ class Watched:
         )
         root = psutil.Process(child.pid)
         self._seen: dict[int, tuple[str, float]] = {}
-        self.peak_mb = self.others_mb = 0.0
+        self.peak_mb = self.others_mb = self.seconds = 0.0
+        self.table_bytes = self.journal_bytes = 0
         while child.poll() is None:
             self._look(root)
             time.sleep(LOOK_S)
@@ -86,6 +87,12 @@ def _kind(process: psutil.Process, root: psutil.Process) -> str:
         return "driver"
     title = " ".join(process.cmdline()[:1])
     return "workers" if title.startswith("ray::") else "ray"
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
 
 
 @contextmanager
@@ -151,6 +158,10 @@ class Bench:
         held = report["rows"]["accepted"] + report["rows"]["dropped"]
         if held != rows:
             raise SystemExit(f"{held} rows came out of {rows}")
+        tables = [out / "stages", out / "accepted.parquet", out / "dropped.parquet"]
+        done.table_bytes = sum(map(_size, tables))
+        done.journal_bytes = sum(_size(path) for path in out.glob("journal.sqlite*"))
+        done.seconds = report["this_run"]["seconds"]
         shutil.rmtree(out, ignore_errors=True)
         return done
 
@@ -171,6 +182,8 @@ def measure(bench: Bench, workers: int, sizes: list[int]) -> list[dict[str, Any]
             **{f"{kind}_us_per_row": round((done.cpu(kind) - few.cpu(kind)) / more * 1e6, 1)
                for kind in ("driver", "workers", "ray")},
             "start_wall_s": round(few.wall, 1), "start_cpu_s": round(few.cpu(), 1),
+            "table_bytes_per_row": round(done.table_bytes / rows),
+            "journal_bytes_per_row": round(done.journal_bytes / rows),
             "driver_peak_mb": round(done.peak_mb), "workers_peak_mb": round(done.others_mb),
         }  # fmt: skip
         found.append(line)

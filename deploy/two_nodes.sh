@@ -12,11 +12,15 @@ if [ "$(id -u)" -ne 0 ]; then
   echo "namespaces need root: sudo env PATH=\"\$PATH\" deploy/two_nodes.sh" >&2
   exit 2
 fi
+for tool in karat ray python ip unshare nsenter setpriv pgrep; do
+  command -v "$tool" >/dev/null || { echo "$tool is not on PATH" >&2; exit 2; }
+done
 if [ -z "${TWO_NODES_INSIDE:-}" ]; then # the switch is nobody else's
   TWO_NODES_INSIDE=1 exec unshare --net --mount "$0" "$@"
 fi
 
-initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb | tail -1)
+initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -1) \
+  || { echo "PostgreSQL is not here: sh tools/postgres.sh installs it" >&2; exit 2; }
 postgres=$(dirname "$(readlink -f "$initdb")")
 work=$(mktemp -d /var/tmp/karat-two-XXXXXX) # seen by both, as NFS would be
 chmod 755 "$work"
@@ -66,6 +70,17 @@ machine_up node-1
 machine_up node-2
 network
 
+within() { # SECONDS, LOG, COMMAND …: until it succeeds
+  local until=$((SECONDS + $1)) log=$2
+  shift 2
+  until "$@" 2>/dev/null; do
+    if ((SECONDS > until)); then
+      cat "$log" >&2
+      exit 1
+    fi
+    sleep 0.2
+  done
+}
 database() {
   local user=nobody
   if id postgres >/dev/null 2>&1; then user=postgres; fi
@@ -77,7 +92,8 @@ database() {
   echo "host all all 10.231.7.0/24 scram-sha-256" >>"$work/pg/pg_hba.conf"
   on node-1 "${as[@]}" "$postgres/postgres" -D "$work/pg" -c listen_addresses=10.231.7.1 \
     -c unix_socket_directories= -c log_min_messages=fatal 2>"$work/pg.log" &
-  until on node-1 "$postgres/pg_isready" -q -h 10.231.7.1; do sleep 0.1; done
+  disown
+  within 20 "$work/pg.log" on node-1 "$postgres/pg_isready" -q -h 10.231.7.1
 }
 ray_up() { # NAME, ADDRESS, options of ray start
   local name=$1 ip=$2
@@ -149,11 +165,12 @@ PYTHON
 }
 
 database
-LOOPBACK_HOST=10.231.7.1 on node-1 python "$root/benchmarks/loopback.py" 9000 20 &
+LOOPBACK_HOST=10.231.7.1 on node-1 python "$root/benchmarks/loopback.py" 9000 20 2>/dev/null &
+disown
 ray_up node-1 10.231.7.1 --head --port 6379 --include-dashboard false
-until on node-1 bash -c ': </dev/tcp/10.231.7.1/6379' 2>/dev/null; do sleep 0.2; done
+within 60 "$work/node-1.log" on node-1 bash -c ': </dev/tcp/10.231.7.1/6379'
 ray_up node-2 10.231.7.2 --address 10.231.7.1:6379
-until grep -q "Ray runtime started" "$work/node-2.log"; do sleep 0.2; done
+within 60 "$work/node-2.log" grep -q "Ray runtime started" "$work/node-2.log"
 recipe
 echo "two machines: $(on node-1 hostname) 10.231.7.1, $(on node-2 hostname) 10.231.7.2;" \
   "the second sees of the first's files: $(on node-2 ls /tmp/recipe 2>/dev/null | wc -l)"
