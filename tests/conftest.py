@@ -175,7 +175,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 # Files that take ten seconds and more: begun first, so that two workers end at the same time.
 LONG = (
-    "test_ray_runs.py", "test_ray_two_nodes.py", "test_ray_faults.py", "test_shipped.py", "test_code.py", "test_rag_closed_qa.py", "test_quickstart.py",
+    "test_ray_runs.py", "test_ray_two_nodes.py", "test_ray_faults.py", "test_shipped.py",
+    "test_code.py", "test_rag_closed_qa.py", "test_quickstart.py",
     "test_dialogue.py", "test_survey_page.py", "test_rouge.py", "test_transformers.py",
     "test_attacks.py", "test_cycling.py", "test_trl_steps.py", "test_reward_model.py",
     "test_students.py", "test_lift_run.py", "test_instruction_following.py", "test_near_vectors.py",

@@ -12,7 +12,7 @@ from server import Server
 
 from karat.context import Services
 from karat.errors import RunError
-from karat.hub import MOST_GONE, Hub, Report
+from karat.hub import MOST_GONE, RECKONED, Hub, Report
 from karat.journal import open_journal
 from karat.ledger import NANO
 from karat.live import Pace, snapshot, written
@@ -100,12 +100,12 @@ def test_a_worker_that_returns_is_told_apart_from_what_it_was():
     hub, _ = hub_with("a")
     hub.report("a", at_work(5, 5, calls=7))
     hub.join("a", "other-node", 7)  # restarted before anybody said that it was lost
-    hub.report("a", at_work(1, 1, calls=2))
+    hub.report("a", at_work(1, 1, calls=2, term=1))
     seen = hub.seen()
     (one,) = seen.workers
     assert (one.node, one.restarts, one.state) == ("other-node", 1, "idle")
     assert seen.tallies["teacher"].calls == 9
-    hub.leave("a", Report())
+    hub.leave("a", Report(term=1))
     hub.join("a", "other-node", 8)  # of the next stage: nothing was lost
     assert hub.seen().workers[0].restarts == 1
 
@@ -166,6 +166,18 @@ def test_money_of_the_lost_is_settled_and_seen():
     assert hub.report("b", Report(purses=[said])).short == [RUN]
 
 
+def test_once_all_have_left_what_the_lost_spent_is_exact():
+    spent = [1000]
+    hub, _ = hub_with("a", "b", ledger=lambda route: spent[0], budget_usd=2000 / NANO)
+    for name in "ab":
+        assert hub.lease(name, Need(Standing(RUN, "", 2000), [100])).fits == 0
+    spent[0] += 40 + 10  # by b, which has not said so yet, and by a
+    hub.lost("a")
+    assert {hub.seen().spent_nano for _ in range(2 * RECKONED)} == {1050}
+    hub.leave("b", Report(purses=[Standing(RUN, "", 2000, spent=40, returned=60)]))
+    assert hub.seen().spent_nano == 1050
+
+
 # --- what the driver shows -----------------------------------------------------------------------
 
 
@@ -185,7 +197,7 @@ def test_progress_and_live_json_show_sums_of_all_workers(monitor, tmp_path):
     monitor.hear(
         Seen(
             {"u1": unit, "u2": unit}, {"respond": 10}, {"teacher": Tally(calls=9, unpriced=True)},
-            2 * NANO, ["odd"], [WorkerState("w0", "node", 7, rows=35, state="working")],
+            2 * NANO, ["odd"], [], [WorkerState("w0", "node", 7, rows=35, state="working")],
         )
     )  # fmt: skip
     state = snapshot(monitor, Pace())

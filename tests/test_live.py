@@ -20,7 +20,7 @@ from karat.rundir import Run
 KEYS = [
     "version", "pid", "host", "started", "updated", "state", "error", "note", "steps", "calls",
     "answers", "replayed", "retries", "failures", "tokens_out", "cost_usd", "unpriced",
-    "projected_usd", "budget_usd", "expected", "executor", "workers",
+    "projected_usd", "budget_usd", "expected", "executor", "workers", "crew",
 ]  # fmt: skip
 
 

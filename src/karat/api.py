@@ -22,7 +22,7 @@ from karat.columns import Table
 from karat.context import Services
 from karat.errors import RecipeError, did_you_mean
 from karat.executors.local import GRACE_S
-from karat.finish import write_results
+from karat.finish import forget_unfinished, write_results
 from karat.journal import Journal, open_journal
 from karat.licensing.rows import Licences
 from karat.live import written
@@ -73,6 +73,9 @@ def run(
         raise RecipeError("address, workers and pools are of a cluster; use executor ray with them")
     checked, place = _checked(recipe, out, data, journal)
     check_reachable(checked)
+    if cluster is not None:  # its processes work elsewhere
+        elsewhere, place = place.elsewhere, Run(place.path.absolute())
+        place.elsewhere = elsewhere
     _check_name(checked, place)
     with claimed(place):
         place.settle(checked.name)
@@ -85,9 +88,10 @@ def _cluster(
 ) -> Cluster:
     if executor != "ray":
         raise RecipeError(f"no executor '{executor}'; {did_you_mean(executor, ['local', 'ray'])}")
-    from karat.executors.ray.cluster import Cluster
+    from karat.executors.ray.cluster import Cluster, check_ray
     from karat.executors.ray.job import parse_pools
 
+    check_ray()
     return Cluster(address, workers, parse_pools(pools))
 
 
@@ -204,14 +208,17 @@ async def _carried(
         yield
         return
     from karat.executors.ray.executor import RayExecutor
+    from karat.executors.ray.faults import explained
 
     log = place.path / CLUSTER_LOG
     executor = await asyncio.to_thread(
         RayExecutor, cluster, mill.services, mill.monitor, place.journal, journal.since, log
     )
     mill.executor = executor
+    _listen_again()
     try:
-        yield
+        with explained():
+            yield
     finally:
         await asyncio.to_thread(executor.close)
 
@@ -220,6 +227,7 @@ async def _run(
     recipe: Recipe, place: Run, watch: Watcher | None, cluster: Cluster | None = None
 ) -> None:
     write_atomic(place.recipe, dump(recipe.resolved()).encode())
+    forget_unfinished(place)
     started, shared = time.perf_counter(), cluster is not None
     async with written(place) as live, opened(recipe, place, shared=shared) as (services, journal):
         mill = Mill(recipe, services, place.stages)
@@ -347,6 +355,13 @@ def _on_fresh_loop(work: Coroutine[Any, Any, T]) -> T:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_interruptible(work))
+
+
+def _listen_again() -> None:
+    """Takes SIGTERM back from Ray, which prints a page of addresses before it hands it on."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        signal.siginterrupt(signal.SIGTERM, False)
 
 
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:

@@ -6,6 +6,7 @@ prompt, the text of the best kept response, and its score.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from karat import parquet
+from karat import parquet, places
 from karat.columns import Table, best_texts, first_kept, last_texts, score_values
 from karat.licensing.rows import Licences
 from karat.rundir import Run
-from karat.stage import read_batches, written
+from karat.stage import disk, read_batches, written
 from karat.table import SCHEMA
 
 FINAL_SCHEMA = pa.schema(
@@ -42,12 +43,25 @@ def write_results(
     if not parquet.is_folder(last.path):
         return _split(last, accepted, dropped, meta, ranking, licences)
     for folder in (accepted, dropped):
-        parquet.begin_parts(folder)
+        with disk(folder):
+            parquet.begin_parts(folder)
     counts = list(last.each(_split_part, accepted, dropped, meta, ranking, licences))
     for place, folder in enumerate((accepted, dropped)):
         parts = [(_part_name(n), found[place]) for n, found in enumerate(counts)]
-        parquet.list_parts(folder, parts, meta)
+        with disk(folder):
+            parquet.list_parts(folder, parts, meta)
     return sum(kept for kept, _ in counts), sum(gone for _, gone in counts)
+
+
+def forget_unfinished(run: Run) -> None:
+    """Removes the files that an earlier time was writing when it was killed. A store shows none."""
+    if places.is_remote(run.data):
+        return
+    results = [f"{path.stem}.*.tmp" for path in (run.accepted_file, run.dropped_file)]
+    for folder, names in ((run.stages, ["*.tmp"]), (run.data, results)):
+        for left in (path for name in names for path in folder.glob(name)):
+            with suppress(OSError):  # it is only in the way of other files
+                left.unlink()
 
 
 def _split_part(

@@ -22,7 +22,7 @@ from karat.models.purses import Keeper, Ledger
 from karat.stage import StepStats
 from karat.walk import Seen, WorkerState
 
-MOST_GONE = 64  # workers that are no more and are still listed
+MOST_GONE = 1024  # workers that are no more and are still listed
 RECKONED = 10  # looks at what the dead spent, as often as it is asked what is seen
 
 
@@ -31,7 +31,8 @@ class Report(msgspec.Struct):
 
     `units` are those under way with their figures by step, `in_flight` rows by step, `tallies` by
     model, `purses` where it stands with each, `words` what it says of each endpoint's limits;
-    `warnings` are those that no report has brought yet.
+    `warnings` are those that no report has brought yet. `term` is what the reply to its joining
+    said.
     """
 
     units: dict[str, list[StepStats]] = {}
@@ -40,18 +41,21 @@ class Report(msgspec.Struct):
     purses: list[Standing] = []
     words: dict[str, list[Neighbour]] = {}
     warnings: list[str] = []
+    term: int = 0
 
 
 class Reply(msgspec.Struct):
     """`others`: what other workers say of the endpoints. `short`: purses to which it should give
     back what it does not need. `stop`: nothing more is to be sent. `gone`: it was given up, its
-    units are another's and it must end."""
+    units are another's and it must end. `term`: how many of its name were there before it, by
+    which one that was given up and still talks is told from the one in its place."""
 
     workers: int
     others: dict[str, Words] = {}
     short: list[str] = []
     stop: bool = False
     gone: bool = False
+    term: int = 0
 
 
 class _Worker:
@@ -59,7 +63,7 @@ class _Worker:
 
     def __init__(self, name: str, node: str, pid: int, now: float) -> None:
         self.name, self.node, self.pid, self.seen_at = name, node, pid, now
-        self.restarts = 0
+        self.restarts = self.term = 0
         self.end = ""  # left or lost
         self.said = Report()
         self.open: set[str] = set()  # units it has begun
@@ -104,15 +108,18 @@ class Hub:
         if before is not None:
             self.lost(worker)
             made.restarts = before.restarts + (before.end == "lost")
+            made.term = before.term + 1
             made.units, made.rows = before.units, before.rows
         self._workers[worker] = made
         self._table.join(worker)
-        return self._reply()
+        reply = self._reply()
+        reply.term = made.term
+        return reply
 
     def report(self, worker: str, report: Report) -> Reply:
         """Takes what a worker does; it does so about once a second."""
-        one = self._workers.get(worker)
-        if one is None or not one.here:
+        one = self._here(worker, report.term)
+        if one is None:
             return Reply(0, gone=True, stop=True)
         one.seen_at, one.said = self._clock(), report
         self._warnings |= dict.fromkeys(report.warnings)
@@ -123,8 +130,7 @@ class Hub:
 
     def lease(self, worker: str, need: Need) -> Grant:
         """What a worker that is short may spend. Raises: RunError for one that was given up."""
-        one = self._workers.get(worker)
-        if one is None or not one.here:
+        if self._here(worker, need.term) is None:
             raise RunError(
                 f"worker {worker} was given up and its rows are another's; nothing paid for is lost"
             )
@@ -132,8 +138,8 @@ class Hub:
 
     def leave(self, worker: str, report: Report) -> None:
         """It ends in order; `report` is its last."""
-        one = self._workers.get(worker)
-        if one is not None and one.here:
+        one = self._here(worker, report.term)
+        if one is not None:
             self.report(worker, report)
             self.keeper.leave(worker, report.purses)
             self._part(one, "left")
@@ -143,10 +149,10 @@ class Hub:
         one = self._workers.get(worker)
         if one is not None and one.here:
             self.keeper.lost(worker)
-            self._to_reckon = RECKONED
             self._part(one, "lost")
 
     def _part(self, one: _Worker, end: str) -> None:
+        self._to_reckon = RECKONED  # once all have left it is exact
         self._table.forget(one.name)
         for name, tally in one.said.tallies.items():
             tally.in_flight = tally.errands = 0
@@ -156,6 +162,11 @@ class Hub:
         gone = [name for name, other in self._workers.items() if not other.here]
         for name in gone[:-MOST_GONE]:
             del self._workers[name]
+
+    def _here(self, worker: str, term: int) -> _Worker | None:
+        """The worker that speaks, None where it was given up."""
+        one = self._workers.get(worker)
+        return one if one is not None and one.here and one.term == term else None
 
     def _count(self) -> int:
         return sum(one.here for one in self._workers.values())

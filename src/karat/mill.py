@@ -27,7 +27,6 @@ from karat.table import plain
 from karat.tabled import all_notes, decided, decided_part
 from karat.walk import Monitor
 
-
 # What stages are, and what steps and killed runs leave beside them.
 LEFT = (".parquet", ".tmp", ".source", ".dedupe", ".split")
 

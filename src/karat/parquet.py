@@ -225,6 +225,9 @@ def begin_parts(folder: Path) -> None:
         places.remove(folder)
     places.remove(folder / LISTED)
     places.make_folder(folder)
+    if not places.is_remote(folder):  # what killed writers left
+        for left in folder.glob("*.tmp"):
+            left.unlink(missing_ok=True)
 
 
 def list_parts(folder: Path, parts: Sequence[tuple[str, int]], meta: dict[str, Any]) -> None:

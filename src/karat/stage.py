@@ -207,7 +207,7 @@ class StageWriter:
         self._rows: list[Row] = []
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
-        with _disk(path):
+        with disk(path):
             self._sink = sink(path)
             self._writer = pq.ParquetWriter(
                 self._sink.where, schema, compression="zstd", compression_level=1
@@ -238,7 +238,7 @@ class StageWriter:
 
     def _write(self) -> None:
         if self._batches:
-            with _disk(self.path):
+            with disk(self.path):
                 self._writer.write_table(pa.Table.from_batches(self._batches, self._schema))
         self._batches, self._bytes = [], 0
 
@@ -247,7 +247,7 @@ class StageWriter:
         if self._rows:
             self._encode()
         self._write()
-        with _disk(self.path):
+        with disk(self.path):
             self._writer.add_key_value_metadata(
                 {parquet.META: json.dumps(meta, sort_keys=True).encode()}
             )
@@ -275,7 +275,7 @@ def written(path: Path, meta: dict[str, Any], schema: pa.Schema = SCHEMA) -> Ite
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def disk(path: Path) -> Iterator[None]:
     """Turns what a full or forbidden disk, or a store, raises into a RunError that says what to
     do."""
     try:

@@ -55,13 +55,14 @@ class Station:
         self._keeping: asyncio.Task[None] | None = None
         self.trouble: KaratError | None = None
         self.gone = False
+        self._term = 0
 
     # --- what the worker works with ------------------------------------------------------------
 
     async def join(self, node: str, pid: int) -> None:
         """Before anything else. Raises: RunError."""
         try:
-            await self._line.join(self.name, node, pid)
+            self._term = (await self._line.join(self.name, node, pid)).term
         except Exception as error:
             raise self._unheard(error) from error
 
@@ -93,7 +94,8 @@ class Station:
 
     async def _lease(self, need: Need) -> Grant:
         try:
-            return await self._line.lease(self.name, need)
+            told = msgspec.structs.replace(need, term=self._term)
+            return await self._line.lease(self.name, told)
         except Exception as error:
             raise self._unheard(error) from error
 
@@ -111,6 +113,7 @@ class Station:
         made = Report(
             purses=[leased.standing() for leased in self._purses.values()],
             words=self._exchange.words(),
+            term=self._term,
         )
         if self._client is not None:
             for name, endpoint in self._client.endpoints.items():

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 from karat import places
 
@@ -42,7 +43,8 @@ class _Beside:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.where = path.with_suffix(".tmp")
+        # Not a name that another could write to: a worker that was given up may be at it, too.
+        self.where = path.with_suffix(f".{uuid4().hex[:12]}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def commit(self) -> None:

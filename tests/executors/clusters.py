@@ -23,6 +23,9 @@ STORE = 100 * 2**20
 def cluster() -> Iterator[Any]:
     import ray
 
+    if ray.is_initialized():  # by another file that has this fixture
+        yield ray
+        return
     ray.init(
         "local", num_cpus=CPUS, num_gpus=GPUS, object_store_memory=STORE, include_dashboard=False,
         log_to_driver=False, logging_level=logging.ERROR,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,11 +14,18 @@ from conftest import journaled
 from server import Server
 
 import karat
+from karat import parquet
+from karat.columns import Table
 from karat.errors import RecipeError, RunError
 from karat.executors.ray import units
 from karat.executors.ray.cluster import Cluster
 from karat.executors.ray.job import Pool, parse_pools
+from karat.executors.ray.tasks import Tasks
+from karat.row import Message, Row
 from karat.rundir import Run
+from karat.stage import written
+from karat.steps.dedupe import dedupe
+from karat.tabled import all_notes, decided_part
 
 GRADED = [
     {"read": {"path": "prompts.jsonl"}},
@@ -151,7 +159,9 @@ def test_a_worker_that_dies_loses_nothing(make_recipe, tmp_path, cluster, user_m
     log = (done.path / "cluster.log").read_text()
     assert "was lost, another takes its rows: its process ended by itself" in log
     live = json.loads(done.live_file.read_text())
-    assert sum(worker["restarts"] for worker in live["workers"]) == 1
+    # None is begun in its place where the other one was done with all first.
+    ends = [(worker["restarts"], worker["state"] == "lost") for worker in live["workers"]]
+    assert sum(restarts + lost for restarts, lost in ends) == 1
 
 
 def test_rows_that_end_every_worker_end_the_run(
@@ -217,6 +227,37 @@ def test_a_reward_in_a_pool_scores_as_in_the_process(make_recipe, tmp_path, clus
     same(here, there)
 
 
+def test_duplicates_are_found_by_tasks(tmp_path, cluster, monkeypatch):
+    """Signing, exchanges of bands, comparing: in tasks of Ray as in one process."""
+    monkeypatch.setattr("karat.steps.dedupe.APART", 0)
+    words = [f"w{n}" for n in range(40)]
+    rng = random.Random(1)
+    texts = [" ".join(rng.choices(words, k=12)) for _ in range(60)]
+    texts += [text.replace("w1 ", "w2 ") for text in texts]
+    for name in ("one", "parts"):
+        (tmp_path / name).mkdir()
+    made = [Row(f"r{n}", [Message("user", text)]) for n, text in enumerate(texts)]
+    cuts = [0, 50, 51, 120]
+    for first, end in pairwise(cuts):
+        with written(tmp_path / "parts" / f"p{first}.parquet", {}) as writer:
+            writer.add(made[first:end])
+    parquet.list_parts(
+        tmp_path / "parts",
+        [(f"p{first}.parquet", end - first) for first, end in pairwise(cuts)],
+        {},
+    )
+    with written(tmp_path / "one.parquet", {}) as writer:
+        writer.add(made)
+    params = dedupe.check({"on": "prompt", "threshold": 0.7})
+    whole = dedupe.function(Table(tmp_path / "one.parquet"), None, **params)
+    table = Table(tmp_path / "parts", Tasks(cluster, 3))
+    apart = dedupe.function(table, None, **params)
+    told = [decided_part(apart, part, "dedupe") for part in table.parts()]
+    assert {key: why for one in told for key, why in one.drop.items()} == whole.drop
+    assert len(whole.drop) > 10
+    assert all_notes(apart, [one.notes for one in told]) == whole.notes
+
+
 def test_pools_are_checked_before_anything_is_sent(make_recipe, tmp_path, cluster):
     with Server() as server:
         path = make_recipe(server.model(), steps=GRADED[:3], rewards=REWARDS)
@@ -243,9 +284,6 @@ def test_options_are_checked():
 
 def test_units_hold_all_rows_once(tmp_path, make_recipe):
     """Of a file with row groups larger and smaller than a unit, and of a folder of parts."""
-    from karat import parquet
-    from karat.row import Message, Row
-    from karat.stage import written
 
     def write(path: Path, numbers: range) -> None:
         with written(path, {}) as writer:

@@ -23,7 +23,14 @@ import psycopg
 from karat.errors import RunError
 from karat.journal.address import PostgresAddress
 from karat.journal.base import PATIENCE_S, Group, Held, Journal
-from karat.journal.postgres_connect import Base, Line, Patience, connect, explain
+from karat.journal.postgres_connect import (
+    Base,
+    Line,
+    Patience,
+    connect,
+    explain,
+    is_away,
+)
 from karat.journal.postgres_look import as_numbered
 from karat.journal.postgres_schema import enter, key_of, migrate
 from karat.journal.postgres_write import PUT_BATCH, Letter, find
@@ -32,6 +39,7 @@ from karat.ledger import BatchRow, count_from
 GATHER_S = 0.001
 OPEN_S = 15.0  # in which a server that is being started is up
 QUERY_S = 10.0  # a query that blocks the event loop does not wait for a server that is away
+PAUSE_S = 0.5  # between tries of a worker that joins
 RECLAIM_S = 15.0  # in which the server notices that a connection of ours is gone
 _MARK = (
     "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('calls', 'rowid')::regclass), 0)"
@@ -44,6 +52,19 @@ class _Asked:
     def __init__(self) -> None:
         self.keys: set[bytes] = set()
         self.found: asyncio.Future[dict[bytes, Held]] = asyncio.get_running_loop().create_future()
+
+
+def _begun(address: PostgresAddress) -> tuple[int, int]:
+    """(number of a new writer, what is recorded by now). Raises: psycopg.Error, RunError."""
+    base = connect(address, OPEN_S)
+    try:
+        migrate(base, address)
+        enter(base, address)
+        ((writer,),) = base.execute("INSERT INTO writers DEFAULT VALUES RETURNING id")
+        ((now,),) = base.execute(_MARK)
+    finally:
+        base.close()
+    return writer, now
 
 
 class PostgresJournal(Journal):
@@ -66,19 +87,23 @@ class PostgresJournal(Journal):
         self._numbers = count(1)
         self._next: _Asked | None = None
         self._under_way = False
-        try:
-            base = connect(address, OPEN_S)
+        # A worker joins a run whose others wait for a server that is away, and waits with them.
+        until = time.monotonic() + (0.0 if since is None else patience_s)
+        while True:
             try:
-                migrate(base, address)
-                enter(base, address)
-                ((self._writer,),) = base.execute("INSERT INTO writers DEFAULT VALUES RETURNING id")
-                ((now,),) = base.execute(_MARK)
-            finally:
-                base.close()
-        except psycopg.Error as error:
-            raise explain(error, address) from error
+                self._writer, now = _begun(address)
+                break
+            except psycopg.Error as error:
+                if time.monotonic() >= until or not is_away(error):
+                    raise explain(error, address) from error
+                time.sleep(PAUSE_S)
         self.since = now if since is None else since
         count_from(self._writer)
+
+    @property
+    def writer(self) -> int:
+        """What tells this process's sums of `minutes` and `latencies` from those of others."""
+        return int(self._writer)
 
     # --- look-ups ------------------------------------------------------------------------------
 

@@ -162,6 +162,17 @@ def _first_line(error: BaseException) -> str:
     return text.replace(secret, "…") if secret else text
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether nobody was there to ask, or the server went while it was asked; not that it refused,
+    which another try would not change."""
+    said = str(error)
+    return (
+        isinstance(error, psycopg.OperationalError)
+        and (getattr(error, "sqlstate", None) or "57P").startswith(("57P", "08"))
+        and not any(re.search(words, said) for words, _ in _REFUSALS)
+    )
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether it may go away by itself: the server restarts, is full, or another takes over."""
     return isinstance(error, psycopg.OperationalError) or (

@@ -42,10 +42,12 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Need(msgspec.Struct, frozen=True):
-    """A worker that is short. `wants` are the worst cases of calls that wait, in order."""
+    """A worker that is short. `wants` are the worst cases of calls that wait, in order; `term` is
+    the worker's at the hub."""
 
     standing: Standing
     wants: list[int]
+    term: int = 0
 
 
 class Grant(msgspec.Struct, frozen=True):

@@ -18,14 +18,13 @@ from ray.exceptions import RayActorError, RayError
 
 from karat.errors import KaratError, RunError
 from karat.executors.local import GRACE_S
+from karat.executors.ray.faults import by_itself, explain, why_lost
 from karat.executors.ray.job import Done, Task
 
 MOST_LOSSES = 4  # of workers over one unit
 PAUSE_S = 1.0  # before a lost worker is replaced, doubled each time up to
 LONGEST_PAUSE_S = 30.0
-# What Ray's errors say; there is no code to tell these apart.
-NODE_GONE = "node has died"
-OUT_OF_MEMORY = ("OutOfMemory", "low on memory", "out of memory issue", "memory pressure")
+LONG_S = 20.0  # after which it is said that a worker has no place yet
 
 
 class Units:
@@ -93,6 +92,8 @@ class Telling(Protocol):
 
     def lost(self, worker: str, why: str) -> None: ...
 
+    def waits(self, worker: str) -> None: ...
+
     def begun(self, worker: str, task: Task) -> None: ...
 
     def done(self, worker: str, task: Task, done: Done) -> None: ...
@@ -107,6 +108,7 @@ class Crew:
         self._done: asyncio.Queue[Done | BaseException | None] = asyncio.Queue()
         self._workers: dict[str, Any] = {}
         self._at_work: set[str] = set()  # of those that have begun, and may have calls under way
+        self._stillborn = 0  # lost in a row before one of them could begin
 
     async def results(self) -> AsyncIterator[Done]:
         """What becomes of the units, as they are done. Raises: the first error of a unit."""
@@ -142,11 +144,19 @@ class Crew:
                 if await self._serve(name, worker):
                     return
             except RayActorError as error:
+                begun = name in self._at_work
                 self._at_work.discard(name)
                 _end(worker)  # it may be out of reach, and at work
-                self._tell.lost(name, _why(error))
+                self._tell.lost(name, why_lost(error))
+                self._stillborn += not begun and by_itself(error)
+                if self._stillborn >= MOST_LOSSES:
+                    raise RunError(
+                        f"{MOST_LOSSES} workers in a row were lost before they began: "
+                        f"{why_lost(error)}. All machines need the same Python, Ray and karat, "
+                        "and room for a worker; nothing paid for is lost"
+                    ) from error
             except RayError as error:
-                raise RunError(f"Ray: {error}") from error
+                raise explain(error) from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
@@ -155,7 +165,11 @@ class Crew:
         starting = asyncio.ensure_future(_wait(worker.ready.remote()))
         ended = asyncio.ensure_future(self.units.ended())
         try:
-            await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
+            both = (starting, ended)
+            done, _ = await asyncio.wait(both, timeout=LONG_S, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self._tell.waits(name)
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 return True  # all was done before there was room for it
             said = starting.result()
@@ -166,6 +180,7 @@ class Crew:
         if isinstance(said, KaratError):
             raise said
         self._at_work.add(name)
+        self._stillborn = 0
         self._tell.came(name, *said)
         await _first_error(self._slot(name, worker) for _ in range(self._at_once))
         return True
@@ -176,7 +191,7 @@ class Crew:
             try:
                 done = await _wait(worker.turn.remote(task))
             except BaseException as error:
-                self.units.back(task, guilty=isinstance(error, RayActorError) and _own(error))
+                self.units.back(task, guilty=isinstance(error, RayActorError) and by_itself(error))
                 raise
             self.units.done()
             self._tell.done(name, task, done)
@@ -189,9 +204,9 @@ class Crew:
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
-        closing = [_closed(self._workers[name]) for name in self._at_work]
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), GRACE_S + 5)
+        closing = [asyncio.create_task(_closed(self._workers[name])) for name in self._at_work]
+        if closing:
+            await asyncio.wait(closing, timeout=GRACE_S + 5)
         for worker in self._workers.values():
             _end(worker)
 
@@ -224,20 +239,3 @@ async def _first_error(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
     errors.sort(key=lambda error: not isinstance(error, KaratError))
     if errors:
         raise errors[0]
-
-
-def _own(error: RayActorError) -> bool:
-    """Whether a worker was lost by itself, and not with its machine."""
-    return NODE_GONE not in str(error)
-
-
-def _why(error: RayActorError) -> str:
-    """Why a worker was lost, of the page that Ray says about it."""
-    said = str(error)
-    if NODE_GONE in said:
-        return "its machine is gone"
-    if any(words in said for words in OUT_OF_MEMORY):
-        return "its machine ran out of memory, and Ray ended it"
-    if "worker process has died" in said:
-        return "its process ended by itself: killed, out of memory, or by a step"
-    return next(filter(None, map(str.strip, said.splitlines())), "nobody knows why")[:200]

@@ -17,11 +17,11 @@ import msgspec
 from karat import parquet, places
 from karat.context import Services
 from karat.errors import RunError
-from karat.executors.ray.cluster import Cluster, connect, cpus, gpus, is_one_machine
+from karat.executors.ray.cluster import Cluster, connect, cpus, gpus, is_one_machine, leave
 from karat.executors.ray.crew import Crew
-from karat.executors.ray.job import Done, Order, Pool, Steps, Task
+from karat.executors.ray.job import Done, Order, Pool, Steps, Task, check_steps
 from karat.executors.ray.office import Office
-from karat.executors.ray.pools import pools, start, stop
+from karat.executors.ray.pools import pools, start, stop, told_late
 from karat.executors.ray.source import read_source
 from karat.executors.ray.tables import conduct
 from karat.executors.ray.tasks import Tasks
@@ -31,7 +31,7 @@ from karat.executors.ray.worker import Job, Worker
 from karat.executors.rows import width
 from karat.journal import Address
 from karat.peers import read_peers
-from karat.stage import Stage, StepStats
+from karat.stage import Stage, StepStats, disk
 from karat.walk import Monitor
 
 AT_ONCE = 2  # units of a worker, so that the end of one does not leave it idle
@@ -45,8 +45,10 @@ class RayExecutor:
         self, cluster: Cluster, services: Services, monitor: Monitor, journal: Address, since: int,
         log: Path,
     ) -> None:  # fmt: skip
+        monitor.executor = "ray"  # whoever looks on knows it while Ray starts
         self.cluster, self.services, self.monitor = cluster, services, monitor
         self.journal, self.since = journal, since
+        check_steps(services.recipe.steps)
         self._ray, self._own = connect(cluster, services.recipe.folder)
         self._pools = pools(services.recipe, cluster.pools, gpus(self._ray))
         on_cpus = sum(pool.copies for pool in self._pools.values() if not pool.gpus)
@@ -57,16 +59,13 @@ class RayExecutor:
                 "PostgreSQL database in --journal postgresql://…"
             )
         self._watch = Watch(self._ray, self._office(), services, monitor, log)
-        monitor.executor = "ray"
 
     def _office(self) -> Any:
         """On this machine: with it the driver is gone, too."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), False)
-        made = self._ray.remote(Office).options(
-            num_cpus=0, max_restarts=-1, scheduling_strategy=here
-        )
+        made = self._ray.remote(Office).options(num_cpus=0, scheduling_strategy=here)
         return made.remote(self.journal, self.services.recipe.budget_usd)
 
     def order(self) -> Order:
@@ -83,7 +82,8 @@ class RayExecutor:
 
         The figures of its steps go to the monitor, as they come. Raises: RunError.
         """
-        await asyncio.to_thread(parquet.begin_parts, folder)
+        with disk(folder):
+            await asyncio.to_thread(parquet.begin_parts, folder)
         calls = list(zip(stage.labels, stage.calls, strict=True))
         if before is None and calls[0][1].step.kind == "source":
             calls = calls[1:]
@@ -92,13 +92,15 @@ class RayExecutor:
         if before is not None and stage.calls[0].step.draws:
             peers = await asyncio.to_thread(read_peers, before, recipe.seed, first)
         probe = folder / ".here"
-        await asyncio.to_thread(places.write_whole, probe, b"")
+        with disk(folder):
+            await asyncio.to_thread(places.write_whole, probe, b"")
         order = self.order()
         graders = start(self._ray, order, self._pools_of(stage))
         job = Job(
             order, Steps.of(recipe, calls), stage.number, self.journal, self.since, self.workers,
             probe, graders,
         )  # fmt: skip
+        waiting = asyncio.create_task(told_late(graders, self._watch.say))
         at_once = self._at_once(stage, before, expected)
         crew = Crew(self._maker(job, peers, at_once), self.workers, at_once, self._watch)
         made = _Made(self.monitor, self.services, [label for label, _ in calls])
@@ -111,19 +113,26 @@ class RayExecutor:
                     made.add(done)
                 await feeding
         finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
+            for one in (feeding, waiting):
+                one.cancel()
+            await asyncio.gather(feeding, waiting, return_exceptions=True)
             await stop(self._ray, graders)
         self._parts = made.parts()
         return made.failures
 
     async def table(self, stage: Stage, before: Path, folder: Path) -> None:
         """Decides a table stage and writes its parts. Raises: RunError."""
-        await asyncio.to_thread(parquet.begin_parts, folder)
+        with disk(folder):
+            await asyncio.to_thread(parquet.begin_parts, folder)
         ((label, call),) = zip(stage.labels, stage.calls, strict=True)
         steps = Steps.of(self.services.recipe, [(label, call)])
         conducting = self._ray.remote(conduct).options(num_cpus=1, max_retries=5)
-        done = await conducting.remote(self.order(), steps, before, folder, cpus(self._ray))
+        under_way = conducting.remote(self.order(), steps, before, folder, cpus(self._ray))
+        try:
+            done = await under_way
+        except asyncio.CancelledError:  # whoever connected may begin another run in this folder
+            self._ray.cancel(under_way, force=True)
+            raise
         for text in done.warnings:
             self.services.warn(text)
         if done.error is not None:
@@ -138,9 +147,10 @@ class RayExecutor:
         return Tasks(self._ray, cpus(self._ray))
 
     def seal(self, folder: Path, meta: dict[str, Any]) -> None:
-        """Lists the parts of the stage that was carried out last."""
-        parquet.list_parts(folder, self._parts, meta)
-        places.remove(_source(folder))
+        """Lists the parts of the stage that was carried out last. Raises: RunError."""
+        with disk(folder):
+            parquet.list_parts(folder, self._parts, meta)
+            places.remove(_source(folder))
 
     def _pools_of(self, stage: Stage) -> dict[str, Pool]:
         """The pools of the rewards that a stage grades with."""
@@ -159,11 +169,16 @@ class RayExecutor:
         self, crew: Crew, made: _Made, stage: Stage, before: Path | None, folder: Path,
         fed_whole: bool, expected: int | None,
     ) -> None:  # fmt: skip
-        """Puts the units on the crew's list; those whose parts are there already count as done."""
+        """Puts the units on the crew's list; those whose parts are there already count as done.
+
+        Parts of a stage that was not fed whole have no key: what they are made of changes once the
+        rows that failed are tried again, in ways that no unit shows (a step that drops duplicates).
+        """
         try:
             async for unit in self._units(made, stage, before, folder, expected):
-                target, key = folder / unit.file_name, unit.key(stage.address)
-                held = await asyncio.to_thread(_held, target, key) if fed_whole else None
+                target = folder / unit.file_name
+                key = unit.key(stage.address) if fed_whole else ""
+                held = await asyncio.to_thread(_held, target, key) if key else None
                 if held is None:
                     crew.units.add(Task(f"{stage.file_name}:{unit.number}", unit, target, key))
                 else:
@@ -205,7 +220,9 @@ class RayExecutor:
     def close(self) -> None:
         """Leaves the cluster, and ends one that was started for this run."""
         if self._own:
-            self._ray.shutdown()
+            leave(self._ray)
+        else:  # whoever connected goes on, and the office would stay
+            self._ray.kill(self._watch.office)
 
 
 class _Made:
@@ -248,7 +265,10 @@ def _held(target: Path, key: str) -> Done | None:
     meta = parquet.meta(target)
     if meta.get("address") != key:
         return None
-    done = msgspec.convert(meta["done"], Done)
+    try:
+        done = msgspec.convert(meta.get("done"), Done)
+    except msgspec.ValidationError:  # as another version wrote it
+        return None
     return None if done.failures else done
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from karat.errors import RecipeError
+from karat import __version__
+from karat.errors import RecipeError, RunError
 from karat.executors.ray.units import Unit
 from karat.recipe import Recipe
 from karat.recipefile import parse_step
@@ -53,10 +54,16 @@ class Order(msgspec.Struct):
     origin: str
     scopes: Mapping[str, str]
     round: Round
+    version: str = __version__
 
     def recipe(self, *, keyless: bool = False) -> Recipe:
         """`keyless`: where no model is asked. Raises: RecipeError for what this machine lacks: a
-        key, a file, a package."""
+        key, a file, a package; RunError where it has another karat."""
+        if self.version != __version__:
+            raise RunError(
+                f"karat is {self.version} where this run was begun and {__version__} on "
+                f"{socket.gethostname()}: rows would differ. Install the same one on all machines"
+            )
         tree = {**self.tree, "folder": str(self.here())}
         try:
             return Recipe.of(tree, self.origin, keyless=keyless)
@@ -88,6 +95,16 @@ class Steps(msgspec.Struct):
     def stage(self, folder: Path, number: int) -> Stage:
         calls = self.calls(folder)
         return Stage(number, self.labels, [call for _, call in calls], "")
+
+
+def check_steps(calls: Iterable[StepCall]) -> None:
+    """Raises: RecipeError for a step that no other process can find."""
+    for call in calls:
+        if call.step.path.startswith("__main__:"):
+            raise RecipeError(
+                f"step '{call.step.path}' is written in the program itself, which workers do not "
+                "run; put it into a module beside the recipe, and import it from there"
+            )
 
 
 class Task(msgspec.Struct):

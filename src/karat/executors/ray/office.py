@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
-from karat.errors import KaratError
+from karat.errors import KaratError, RunError
+from karat.executors.ray.faults import KEPT, why_lost
 from karat.hub import Hub, Reply, Report
 from karat.journal import Address, look_up
 from karat.models.leases import Grant, Need
@@ -14,8 +15,8 @@ from karat.models.purses import ledger_of
 
 
 class Office(Hub):
-    """The actor. Where it is lost another takes its place, which knows no worker: they end, and
-    others begin with what the ledger says was spent."""
+    """The actor. Where it is lost the run ends: only it knows what was lent and not yet spent, and
+    another in its place would lend that again. The next run begins with what the ledger says."""
 
     def __init__(self, journal: Address, budget_usd: float | None) -> None:
         def query(sql: str, *values: object) -> Any:
@@ -53,3 +54,7 @@ async def _said(ref: Any) -> Any:
         if isinstance(error.cause, KaratError):
             raise error.cause from None
         raise
+    except RayActorError as error:
+        raise RunError(
+            f"the process that keeps the budgets of this run was lost: {why_lost(error)}. {KEPT}"
+        ) from error

@@ -8,13 +8,15 @@ all workers send and scores it in batches as large as one machine's would be.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ray.exceptions import RayError
 
 from karat.errors import KaratError, RecipeError
+from karat.executors.ray.faults import explain
 from karat.executors.ray.job import Order, Pool
 from karat.recipe import Recipe
 from karat.rewards.base import Candidates, is_local
@@ -22,6 +24,7 @@ from karat.rewards.batcher import Batcher
 from karat.rewards.transformers import TransformersReward
 
 AT_ONCE = 1000  # jobs that may wait in one copy
+LONG_S = 60.0  # after which it is said that a copy has no place, or is still being loaded
 
 
 def pools(recipe: Recipe, asked: Mapping[str, Pool], gpus: float) -> dict[str, Pool]:
@@ -37,15 +40,35 @@ def pools(recipe: Recipe, asked: Mapping[str, Pool], gpus: float) -> dict[str, P
             raise RecipeError(f"--pool {name}: the recipe grades with no such reward ({known})")
         if not is_local(recipe.reward(name)):
             raise RecipeError(f"--pool {name}: it is asked over the network, and needs no pool")
-        if pool.gpus * min(pool.copies, 1) > gpus:
+        if _devices(pool) > gpus:
             raise RecipeError(
-                f"--pool {name}: a copy asks for {pool.gpus:g} GPUs, and the cluster has {gpus:g}"
+                f"--pool {name}: {pool.copies} copies of {pool.gpus:g} GPUs each need "
+                f"{_devices(pool):g} GPUs, and the cluster has {gpus:g}"
             )
-    made = dict(asked)
-    for name in sorted(named - made.keys()):
-        if isinstance(recipe.reward(name), TransformersReward):
-            made[name] = Pool(int(gpus), 1.0) if gpus >= 1 else Pool(1, gpus)
-    return made
+    left = gpus - sum(pool.copies * pool.gpus for pool in asked.values())
+    if left < -1e-9:  # a copy without a place would keep what is sent to it for ever
+        raise RecipeError(
+            f"--pool: all copies together need {gpus - left:g} GPUs, and the cluster has {gpus:g}"
+        )
+    others = sorted(
+        name for name in named - asked.keys() if isinstance(recipe.reward(name), TransformersReward)
+    )
+    return {**asked, **dict.fromkeys(others, _share(max(0.0, left), len(others)))}
+
+
+def _devices(pool: Pool) -> float:
+    """GPUs that its copies need: a share is of one of them."""
+    if not 0 < pool.gpus < 1:
+        return pool.copies * pool.gpus
+    return float(-(-pool.copies // int(1 / pool.gpus + 1e-9)))
+
+
+def _share(left: float, pools: int) -> Pool:
+    """Of so many GPUs that are left, for each of so many pools."""
+    if left < 1:
+        return Pool(1, int(1e4 * left / max(1, pools)) / 1e4)
+    each = int(left) // max(1, pools)
+    return Pool(each, 1.0) if each else Pool(1, int(1e4 / -(-pools // int(left))) / 1e4)
 
 
 class Grader:
@@ -78,6 +101,8 @@ class Sent:
         self._waiting[place] += 1
         try:
             found = await self._copies[place].score.remote(job)
+        except RayError as error:
+            raise explain(error) from error
         finally:
             self._waiting[place] -= 1
         if isinstance(found, Exception):
@@ -101,6 +126,22 @@ def start(ray: Any, order: Order, wanted: Mapping[str, Pool]) -> dict[str, list[
         ]
         for name, pool in wanted.items()
     }  # fmt: skip
+
+
+async def told_late(held: Mapping[str, list[Any]], say: Callable[[str], None]) -> None:
+    """Says which copies have no place after a while: what is sent to them waits."""
+    for name, copies in held.items():
+        ready = {asyncio.ensure_future(_begun(copy)) for copy in copies}
+        _, waiting = await asyncio.wait(ready, timeout=LONG_S) if ready else (ready, ready)
+        if waiting:
+            say(
+                f"reward {name}: {len(waiting)} of {len(copies)} copies have no place yet, and "
+                "what is sent to them waits; fewer copies in --pool need less"
+            )
+
+
+async def _begun(copy: Any) -> None:
+    await copy.__ray_ready__.remote()
 
 
 async def stop(ray: Any, held: Mapping[str, list[Any]]) -> None:

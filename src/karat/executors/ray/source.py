@@ -20,7 +20,7 @@ from karat.executors.ray.job import Order, Steps
 from karat.executors.ray.quiet import quiet_client
 from karat.executors.ray.units import Piece, Unit, part_name
 from karat.executors.rows import source_rows
-from karat.stage import StepStats, written
+from karat.stage import StepStats, disk, written
 
 Told = tuple[StepStats, list[str]]  # figures of the source step, and warnings
 
@@ -46,7 +46,8 @@ def read_source(
 def _read(
     order: Order, steps: Steps, address: str, folder: Path, size: int
 ) -> Iterator[Unit | Told]:
-    places.make_folder(folder)
+    with disk(folder):
+        places.make_folder(folder)
     recipe = order.recipe(keyless=True)
     services = Services(recipe, quiet_client(recipe), order.scopes)
     services.round = order.round
@@ -61,7 +62,8 @@ def _read(
         parts.append((name, len(some)))
     told = msgspec.to_builtins(stats)
     meta: dict[str, Any] = {"address": address, "stats": told, "warnings": services.warnings}
-    parquet.list_parts(folder, parts, meta)
+    with disk(folder):
+        parquet.list_parts(folder, parts, meta)
     yield stats, services.warnings
 
 

@@ -45,12 +45,13 @@ def conduct(order: Order, steps: Steps, before: Path, folder: Path, cpus: int) -
     """Runs the step and writes its parts. karat's own errors are returned: Ray would wrap them."""
     import ray
 
-    recipe = order.recipe(keyless=True)
-    services = Services(recipe, quiet_client(recipe), order.scopes)
-    services.round = order.round
-    ((label, call),) = steps.calls(recipe.folder)
     made = Decided()
     try:
+        recipe = order.recipe(keyless=True)
+        services = Services(recipe, quiet_client(recipe), order.scopes)
+        services.round = order.round
+        made.warnings = services.warnings
+        ((label, call),) = steps.calls(recipe.folder)
         tasks = Tasks(ray, cpus)
         table = Table(before, tasks)
         decision = decided(call, table, Context(services, label))
@@ -69,7 +70,6 @@ def conduct(order: Order, steps: Steps, before: Path, folder: Path, cpus: int) -
         made.notes = plain(all_notes(decision, notes))
     except KaratError as error:
         made.error = error
-    made.warnings = services.warnings
     return made
 
 

@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 
-from karat.errors import KaratError
+from karat.executors.ray.faults import explain
 
 T = TypeVar("T")
+# Of an exchange: every split makes an object for every way, and one process keeps count of all.
+MOST_SPLITS, MOST_WAYS = 1024, 256
 AHEAD = 2  # tasks that wait or run, for each CPU
 PLACED = {"num_cpus": 1, "scheduling_strategy": "SPREAD", "max_retries": 5}
 
@@ -24,7 +26,7 @@ class Tasks:
 
     def __init__(self, ray: Any, cpus: int) -> None:
         self._ray, self._cpus = ray, cpus
-        self.ways = cpus
+        self.ways = min(cpus, MOST_WAYS)
 
     def map(self, function: Callable[..., T], items: Sequence[Any], *shared: Any) -> Iterator[T]:
         run = self._ray.remote(function).options(**PLACED)
@@ -42,14 +44,16 @@ class Tasks:
         *shared: Any,
     ) -> Iterator[T]:  # fmt: skip
         ways = self.ways
-        cut = self._ray.remote(split).options(**PLACED, num_returns=ways)
+        cut = self._ray.remote(_splitter(split)).options(**PLACED, num_returns=ways)
         meet = self._ray.remote(_joiner(join)).options(**PLACED)
         sent = [self._ray.put(one) for one in shared]
-        bundles = [cut.remote(item, ways, *sent) for item in items]
+        size = max(1, -(-len(items) // MOST_SPLITS))
+        groups = [items[first : first + size] for first in range(0, len(items), size)]
+        bundles = [cut.remote(group, ways, *sent) for group in groups]
         if ways == 1:
             bundles = [[one] for one in bundles]
         joined = [
-            meet.remote(len(items), *(made[way] for made in bundles), *sent) for way in range(ways)
+            meet.remote(len(groups), *(made[way] for made in bundles), *sent) for way in range(ways)
         ]
         del bundles
         for place in range(ways):
@@ -58,19 +62,28 @@ class Tasks:
             yield found
 
     def _get(self, ref: Any) -> Any:
-        """A task's result. Raises: what the task raised, as it was."""
+        """A task's result. Raises: what the task raised of karat's, as it was, or RunError."""
         try:
             return self._ray.get(ref)
-        except RayTaskError as error:
-            if isinstance(error.cause, KaratError):
-                raise error.cause from None
-            raise
+        except RayError as error:
+            raise explain(error) from error
+
+
+def _splitter(split: Callable[..., Sequence[Any]]) -> Callable[..., Any]:
+    """Of several items at once: what they have for one way is one object of Ray's."""
+
+    def several(items: Sequence[Any], ways: int, *shared: Any) -> Any:
+        made = [split(item, ways, *shared) for item in items]
+        found = [[bundles[way] for bundles in made] for way in range(ways)]
+        return found[0] if ways == 1 else found
+
+    return several
 
 
 def _joiner(join: Callable[..., T]) -> Callable[..., T]:
     """Ray hands over bundles as arguments, so that they come from wherever they are."""
 
     def joined(count: int, *rest: Any) -> T:
-        return join(list(rest[:count]), *rest[count:])
+        return join([one for bundles in rest[:count] for one in bundles], *rest[count:])
 
     return joined

@@ -77,6 +77,15 @@ class Watch:
         self.office.lost.remote(worker)
         self.say(f"worker {worker} was lost, another takes its rows: {why}")
 
+    def waits(self, worker: str) -> None:
+        free = self._ray.available_resources().get("CPU", 0)
+        every = self._ray.cluster_resources().get("CPU", 0)
+        text = (
+            f"worker {worker} has no place yet: it waits for a CPU, of which {free:g} of {every:g} "
+            "are free. It begins when others are done or machines join; fewer --workers need less"
+        )
+        self.say(text, aloud=self._is_news(text))
+
     def begun(self, worker: str, task: Task) -> None:
         self.office.begin.remote(worker, task.name)
 

@@ -112,9 +112,13 @@ class Worker:
                 done.passing = monitor.passing
                 done.warnings = [*self._services.warnings, *services.warnings]
                 done.seconds = time.monotonic() - began
+                if self._station.gone:  # the file is another's by now
+                    raise RunError(f"worker {self.name} was given up")
                 meta |= {"address": task.key, "done": msgspec.to_builtins(done)}
         except KaratError as error:
-            done.error = error
+            # Why no call may be sent any more says more than that this one was not.
+            trouble = self._station.trouble
+            done.error = trouble if trouble is not None and type(error) is RunError else error
         except Exception as error:
             done.error = RunError(
                 f"worker {self.name}, part {unit.number}: {type(error).__name__}: {error}. Nothing "
