@@ -75,7 +75,7 @@ def test_one_more_row_changes_few_draws():
 
 @pytest.mark.parametrize("width", [1, 16])
 def test_a_step_draws_from_the_stage_before(make_recipe, tmp_path, user_module, width, monkeypatch):
-    monkeypatch.setattr("karat.mill.LEAST_WIDTH", width)
+    monkeypatch.setattr("karat.executors.rows.LEAST_WIDTH", width)
     name = user_module("pairing", SOURCE)
     path = make_recipe(
         rows=12, steps=[{"read": {"path": "prompts.jsonl"}}, f"{name}:pair", f"{name}:among"]

@@ -282,7 +282,7 @@ def test_the_same_rows_at_any_concurrency(make_recipe, tmp_path, monkeypatch):
     files = []
     with Server(answer=answer, slow=lambda number, body: number % 3 / 100) as server:
         for width in (1, 16):
-            monkeypatch.setattr("karat.mill.LEAST_WIDTH", width)
+            monkeypatch.setattr("karat.executors.rows.LEAST_WIDTH", width)
             rows, run = evolved(
                 make_recipe, tmp_path, server, rows=40, out=f"out{width}",
                 model={"concurrency": width}, how=how, rounds=2, keep="all",

@@ -302,7 +302,7 @@ def test_the_same_rows_at_any_concurrency(make_recipe, tmp_path, monkeypatch):
     files = []
     with Server(answer=answer, slow=lambda number, body: number % 3 / 100) as server:
         for width in (1, 16):
-            monkeypatch.setattr("karat.mill.LEAST_WIDTH", width)
+            monkeypatch.setattr("karat.executors.rows.LEAST_WIDTH", width)
             rows, run = made(
                 make_recipe, tmp_path, server, seeds(24), out=f"out{width}",
                 model={"concurrency": width}, n=4, keep_seeds=True,
