@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check lint types layers pytest lock clean
+.PHONY: demo test check lint types layers pytest cluster lock clean
 
 demo: .venv/demo.stamp
 	$(BIN)/karat run quickstart
@@ -23,6 +23,10 @@ layers: .venv/test.stamp
 # Three workers on two cores: many tests wait for a server's pace or for a process of their own.
 pytest: .venv/test.stamp
 	KARAT_BROWSER=required KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile
+
+# All on Ray, of which `make test` has a part: more runs and faults, two nodes, Slurm's script.
+cluster: .venv/test.stamp
+	KARAT_CLUSTER=all KARAT_POSTGRES=required $(BIN)/python -m pytest tests/executors tests/test_deploy.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("karat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'

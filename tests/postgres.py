@@ -159,6 +159,7 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture
 def pg_place(postgres: Server) -> PostgresAddress:
     """Where a journal may be: a schema that is not there yet."""
+    os.environ["PGPASSWORD"] = PASSWORD  # a test may have read an address with another one
     return postgres.address(f"run {uuid.uuid4().hex[:12]}")
 
 

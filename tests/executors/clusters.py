@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from karat.row import Row
 from karat.rundir import Run
 from karat.table import SCHEMA, from_batch
 
+# Runs on Ray take seconds each. The suite has some, and what they share; `make cluster` runs all.
+many = pytest.mark.skipif(
+    os.environ.get("KARAT_CLUSTER") != "all", reason="a long one on Ray: make cluster runs it"
+)
 CPUS, GPUS = 4, 2  # as Ray counts them: no device is needed for it
 STORE = 100 * 2**20
 

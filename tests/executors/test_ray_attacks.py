@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 from clusters import cluster as cluster
-from clusters import same
+from clusters import many, same
 from hub_line import Near
 from ray.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 from server import Server
@@ -240,6 +240,7 @@ def test_a_part_of_another_form_is_made_again(tmp_path):
         assert _held(path, "k") is None
 
 
+@many
 def test_rows_that_failed_leave_no_stale_parts_behind_a_table_step(
     make_recipe, tmp_path, cluster, monkeypatch
 ):

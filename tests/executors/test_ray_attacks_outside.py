@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from clusters import cluster as cluster
+from clusters import many
 from conftest import wait_for
 from server import Server
 
@@ -144,6 +145,7 @@ def test_a_worker_that_joins_waits_for_a_database_that_is_away(monkeypatch):
 # --- the office ----------------------------------------------------------------------------------
 
 
+@many
 def test_a_lost_office_ends_the_run_in_words_and_loses_nothing(
     make_recipe, tmp_path, cluster, monkeypatch
 ):

@@ -63,7 +63,7 @@ def driver(path: Any, out: Any, nodes: Any, pg: Any) -> Iterator[subprocess.Pope
 
 
 def ends_well(child: subprocess.Popen[str]) -> None:
-    said, error = child.communicate(timeout=90)
+    said, error = child.communicate(timeout=150)
     assert child.returncode == 0, f"{said}\n{error}"
 
 
@@ -91,7 +91,7 @@ def test_the_driver_a_node_and_the_database_may_go(
         server.latency_s = 0.2
         out = tmp_path / "out"
         with driver(path, out, nodes, pg_place) as child:
-            wait_for(lambda: len(server.requests) > 30, 60)
+            wait_for(lambda: len(server.requests) > 30, 120)
             child.send_signal(signal.SIGKILL)
             child.communicate()
         wait_for(lambda: server.in_flight == 0, 30)  # its workers end with it
@@ -99,11 +99,11 @@ def test_the_driver_a_node_and_the_database_may_go(
         killed_at = len(server.requests)
         assert killed_at < ROWS
         with driver(path, out, nodes, pg_place) as child:
-            wait_for(lambda: len(server.requests) > killed_at + 10, 60)
+            wait_for(lambda: len(server.requests) > killed_at + 10, 120)
             postgres.stop(at_once=True)
             time.sleep(1.0)
             postgres.start()
-            wait_for(lambda: len(server.requests) > killed_at + 30 or child.poll() is not None, 60)
+            wait_for(lambda: len(server.requests) > killed_at + 30 or child.poll() is not None, 120)
             nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
             ends_well(child)
         is_exact(out, tmp_path / "here", pg_place, len(server.requests), 3 * WIDTH)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clusters import cluster as cluster
-from clusters import plain, same
+from clusters import many, plain, same
 from conftest import journaled
 from server import Server
 
@@ -77,6 +77,7 @@ def test_the_same_as_on_one_machine(make_recipe, tmp_path, cluster, human):
     assert sum(worker["rows"] for worker in live["workers"]) == 200
 
 
+@many
 def test_either_goes_on_where_the_other_stopped(make_recipe, tmp_path, cluster, human):
     with Server() as server:
         steps = [*GRADED[:4], {"reject": {"by": "helpsteer2.reward", "best": 1}}]
@@ -91,6 +92,7 @@ def test_either_goes_on_where_the_other_stopped(make_recipe, tmp_path, cluster, 
         assert Run(tmp_path / name).report["this_run"]["stages_reused"] == len(steps)
 
 
+@many
 def test_a_recipe_that_begins_with_a_model_and_asks_for_so_many_rows(
     make_recipe, tmp_path, cluster, user_module
 ):
@@ -115,6 +117,7 @@ def test_a_recipe_that_begins_with_a_model_and_asks_for_so_many_rows(
     assert here.report["exactly"] == there.report["exactly"]
 
 
+@many
 def test_parts_that_are_there_are_not_made_again(make_recipe, tmp_path, cluster):
     with Server() as server:
         path = make_recipe(server.model(), 100)
@@ -164,6 +167,7 @@ def test_a_worker_that_dies_loses_nothing(make_recipe, tmp_path, cluster, user_m
     assert sum(restarts + lost for restarts, lost in ends) == 1
 
 
+@many
 def test_rows_that_end_every_worker_end_the_run(
     make_recipe, tmp_path, cluster, user_module, monkeypatch
 ):
@@ -203,6 +207,7 @@ def test_a_budget_holds_for_all_workers_together(make_recipe, tmp_path, cluster)
         assert len(server.requests) == 200
 
 
+@many
 def test_a_key_that_workers_lack_ends_the_run_before_anything_is_sent(
     make_recipe, tmp_path, cluster, monkeypatch
 ):
@@ -218,6 +223,7 @@ def test_a_key_that_workers_lack_ends_the_run_before_anything_is_sent(
         assert not file.is_file() or b"secret-of-the-driver" not in file.read_bytes()
 
 
+@many
 def test_a_reward_in_a_pool_scores_as_in_the_process(make_recipe, tmp_path, cluster):
     steps = GRADED[:3]
     with Server() as server:

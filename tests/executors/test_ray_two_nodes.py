@@ -20,6 +20,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
+from clusters import many
 from conftest import environment
 from server import Server
 
@@ -77,6 +78,7 @@ def slurm(folder: Path, *args: object) -> Iterator[subprocess.Popen[str]]:
             process.communicate(timeout=60)
 
 
+@many
 def test_two_nodes_make_what_one_process_makes(tmp_path, make_recipe, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     out, alone = tmp_path / "two", tmp_path / "alone"
