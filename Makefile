@@ -22,7 +22,7 @@ layers: .venv/test.stamp
 
 # Three workers on two cores: many tests wait for a server's pace or for a process of their own.
 pytest: .venv/test.stamp
-	KARAT_BROWSER=required KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile
+	KARAT_BROWSER=required KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # All on Ray, of which `make test` has a part: more runs and faults, two nodes, Slurm's script.
 cluster: .venv/test.stamp

@@ -3,9 +3,9 @@
 python benchmarks/scale.py [--rows 10000 100000 1000000] [--workers 0 1 2 4] [--steps respond]
     [--journal postgresql://…] [--server benchmarks/loopback.py] [--latency-ms 1]
 Workers 0 is one process without Ray. A run of a few rows first shows what starting takes; it is
-taken off the others, so that a row's cost is its own. CPU seconds are those of all processes of a
-run, asked of the system four times a second; the server's are not among them. Memory is the
-driver's peak. Each line is JSON as well, in scale.json.
+taken off the others, and what each further row costs from one size to the next is said by itself.
+CPU seconds are those of all processes of a run, asked of the system four times a second; the
+server's are not among them. Memory is the driver's peak. Each line is JSON as well, in scale.json.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 HERE = Path(__file__).parent
-FEW = 256  # rows of a run that shows what starting takes
+FEW = 2048  # rows of a run that shows what starting takes: units for all workers, and their tasks
 LOOK_S = 0.25
 STEPS = {
     "respond": ["- respond: {models: [m]}"],
@@ -177,6 +178,7 @@ def measure(bench: Bench, workers: int, sizes: list[int]) -> list[dict[str, Any]
         more = rows - FEW
         line = {
             "workers": workers, "rows": rows, "wall_s": round(done.wall, 1),
+            "cpu_s": round(done.cpu(), 2),
             "rows_per_s": round(more / max(done.wall - few.wall, 1e-9), 1),
             "cpu_us_per_row": round((done.cpu() - few.cpu()) / more * 1e6, 1),
             **{f"{kind}_us_per_row": round((done.cpu(kind) - few.cpu(kind)) / more * 1e6, 1)
@@ -194,10 +196,12 @@ def measure(bench: Bench, workers: int, sizes: list[int]) -> list[dict[str, Any]
             f"{line['driver_peak_mb']} MB, workers {line['workers_peak_mb']} MB",
             flush=True,
         )
-    costs = [line["cpu_us_per_row"] for line in found]
-    if len(costs) > 1:
-        print(f"{where}: a row costs {costs[-1] / costs[0]:.2f} times as much CPU at "
-              f"{sizes[-1]:,} rows as at {sizes[0]:,}", flush=True)  # fmt: skip
+    for fewer, more in pairwise(found):
+        between = more["rows"] - fewer["rows"]
+        cost = (more["cpu_s"] - fewer["cpu_s"]) / between * 1e6
+        more["cpu_us_per_further_row"] = round(cost, 1)
+        print(f"{where}: each row from {fewer['rows']:,} to {more['rows']:,} costs {cost:.0f} "
+              "CPU µs", flush=True)  # fmt: skip
     return found
 
 

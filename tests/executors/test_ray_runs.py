@@ -182,6 +182,7 @@ def test_rows_that_end_every_worker_end_the_run(
         ray_run(path, tmp_path / "out")
 
 
+@many
 def test_what_breaks_on_a_worker_is_told_as_here(make_recipe, tmp_path, cluster, user_module):
     user_module(
         "breaking",
@@ -194,6 +195,7 @@ def test_what_breaks_on_a_worker_is_told_as_here(make_recipe, tmp_path, cluster,
             ray_run(path, tmp_path / step)
 
 
+@many
 def test_a_budget_holds_for_all_workers_together(make_recipe, tmp_path, cluster):
     with Server(latency_s=0.005) as server:
         model = server.model(price=PRICE, max_tokens=50)
