@@ -5,6 +5,7 @@ Two Ray nodes on this machine, a real PostgreSQL, and a driver that is a process
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 import pytest
 from clusters import plain
 from conftest import start_karat, wait_for
+from postgres import PASSWORD
 from server import Server
 
 import karat
@@ -35,6 +37,7 @@ def nodes(postgres: Any) -> Iterator[Any]:
     """A cluster of two nodes of two CPUs; they know the password as the driver does."""
     from ray.cluster_utils import Cluster
 
+    os.environ["PGPASSWORD"] = PASSWORD  # a test may have read an address with another one
     small = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
     made = Cluster(
         initialize_head=True,
