@@ -47,7 +47,7 @@ def write_results(
             parquet.begin_parts(folder)
     counts = list(last.each(_split_part, accepted, dropped, meta, ranking, licences))
     for place, folder in enumerate((accepted, dropped)):
-        parts = [(_part_name(n), found[place]) for n, found in enumerate(counts)]
+        parts = [(parquet.part_name(n), found[place]) for n, found in enumerate(counts)]
         with disk(folder):
             parquet.list_parts(folder, parts, meta)
     return sum(kept for kept, _ in counts), sum(gone for _, gone in counts)
@@ -68,12 +68,8 @@ def _split_part(
     part: Table, accepted: Path, dropped: Path, meta: dict[str, Any], ranking: str | None,
     licences: Licences,
 ) -> tuple[int, int]:  # fmt: skip
-    name = _part_name(part.number)
+    name = parquet.part_name(part.number)
     return _split(part, accepted / name, dropped / name, meta, ranking, licences)
-
-
-def _part_name(number: int) -> str:
-    return f"part-{number:06d}.parquet"
 
 
 def _split(

@@ -194,6 +194,11 @@ def files(path: Path) -> list[Path]:
     return [path / part["file"] for part in listed(path)["parts"]]
 
 
+def part_name(number: int) -> str:
+    """What a part of a table that karat writes in parts is called."""
+    return f"part-{number:06d}{ENDING}"
+
+
 def counted(path: Path) -> list[tuple[Path, int]]:
     """The Parquet files of a table with the rows of each, in order."""
     if not is_folder(path):

@@ -25,7 +25,7 @@ from karat.executors.ray.pools import pools, start, stop, told_late
 from karat.executors.ray.source import read_source
 from karat.executors.ray.tables import conduct
 from karat.executors.ray.tasks import Tasks
-from karat.executors.ray.units import Unit, cut_units, part_name, unit_size
+from karat.executors.ray.units import Unit, cut_units, unit_size
 from karat.executors.ray.watch import Watch
 from karat.executors.ray.worker import Job, Worker
 from karat.executors.rows import width
@@ -103,7 +103,7 @@ class RayExecutor:
         waiting = asyncio.create_task(told_late(graders, self._watch.say))
         at_once = self._at_once(stage, before, expected)
         crew = Crew(self._maker(job, peers, at_once), self.workers, at_once, self._watch)
-        made = _Made(self.monitor, self.services, [label for label, _ in calls])
+        made = _Made(self.monitor, self.services)
         feeding = asyncio.create_task(
             self._feed(crew, made, stage, before, folder, fed_whole, expected)
         )
@@ -228,8 +228,8 @@ class RayExecutor:
 class _Made:
     """The parts of a stage as they come, and their figures added up."""
 
-    def __init__(self, monitor: Monitor, services: Services, labels: list[str]) -> None:
-        self._monitor, self._services, self._labels = monitor, services, labels
+    def __init__(self, monitor: Monitor, services: Services) -> None:
+        self._monitor, self._services = monitor, services
         self._rows: dict[int, int] = {}
         self.failures = 0
 
@@ -249,7 +249,7 @@ class _Made:
             self._services.warn(text)
 
     def parts(self) -> list[tuple[str, int]]:
-        return [(part_name(number), rows) for number, rows in sorted(self._rows.items())]
+        return [(parquet.part_name(number), rows) for number, rows in sorted(self._rows.items())]
 
 
 def add_stats(total: StepStats, more: StepStats) -> None:

@@ -125,5 +125,4 @@ class Done(msgspec.Struct):
     passing: int = 0  # rows whose calls may be answered another time
     stats: list[StepStats] = []
     warnings: list[str] = []
-    seconds: float = 0.0
     error: Any = None  # a KaratError, which ends the run

@@ -18,7 +18,7 @@ from karat.context import Services
 from karat.errors import KaratError
 from karat.executors.ray.job import Order, Steps
 from karat.executors.ray.quiet import quiet_client
-from karat.executors.ray.units import Piece, Unit, part_name
+from karat.executors.ray.units import Piece, Unit
 from karat.executors.rows import source_rows
 from karat.stage import StepStats, disk, written
 
@@ -55,7 +55,7 @@ def _read(
     rows, _ = source_rows(steps.stage(recipe.folder, 1), services, stats)
     parts: list[tuple[str, int]] = []
     while some := list(islice(rows, size)):
-        name = part_name(len(parts))
+        name = parquet.part_name(len(parts))
         with written(folder / name, {}) as writer:
             writer.add(some)
         yield Unit(len(parts), (Piece(folder / name),), len(some))

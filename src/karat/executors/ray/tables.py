@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
+from karat import parquet
 from karat.columns import Decision, Table
 from karat.context import Context, Services
 from karat.decided import apply_decision
@@ -22,10 +23,10 @@ from karat.errors import KaratError
 from karat.executors.ray.job import Order, Steps
 from karat.executors.ray.quiet import quiet_client
 from karat.executors.ray.tasks import Tasks
-from karat.executors.ray.units import part_name, unit_size
+from karat.executors.ray.units import unit_size
 from karat.executors.rows import of_round
 from karat.row import Row
-from karat.stage import written
+from karat.stage import BATCH_ROWS, StepStats, written
 from karat.table import plain, to_batch
 from karat.tabled import all_notes, decided, decided_part
 
@@ -78,50 +79,42 @@ def _write_part(
 ) -> tuple[str, int, dict[str, int], dict[str, Any]]:
     """Decides on one part and writes it; (file name, rows, drops by reason, notes)."""
     own = decided_part(decision, part, label)
-    rows, dropped = 0, Counter[str]()
-    name = part_name(part.number)
+    rows, stats = 0, StepStats(label)
+    name = parquet.part_name(part.number)
     with written(folder / name, {}) as writer:
         for batch, reasons in apply_decision(part.path, own, label):
-            dropped.update(reason.partition(" (")[0] for reason in reasons)
+            for reason in reasons:
+                stats.drop(reason)
             rows += batch.num_rows
             writer.add_batch(batch)
-    return name, rows, dict(dropped), own.notes
+    return name, rows, stats.dropped, own.notes
 
 
 def _write_whole(made: Decided, before: Path, decision: Decision, label: str, folder: Path) -> None:
-    dropped = Counter[str]()
+    stats = StepStats(label)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch, reasons in apply_decision(before, decision, label):
-            dropped.update(reason.partition(" (")[0] for reason in reasons)
+            for reason in reasons:
+                stats.drop(reason)
             yield batch
 
     _write_rolling(made, batches(), folder)
-    made.dropped = dict(dropped)
+    made.dropped = stats.dropped
 
 
 def _write_added(made: Decided, rows: Iterator[Row], folder: Path) -> None:
     before = sum(count for _, count in made.parts)
-    _write_rolling(made, (to_batch(some) for some in _in_hundreds(rows)), folder)
+    some = iter(lambda: list(islice(rows, BATCH_ROWS)), [])
+    _write_rolling(made, map(to_batch, some), folder)
     made.added = sum(count for _, count in made.parts) - before
-
-
-def _in_hundreds(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    held: list[Row] = []
-    for row in rows:
-        held.append(row)
-        if len(held) == 256:
-            yield held
-            held = []
-    if held:
-        yield held
 
 
 def _write_rolling(made: Decided, batches: Iterator[pa.RecordBatch], folder: Path) -> None:
     """Into parts of a unit's size, one after another, numbered after those that are there."""
     size = unit_size(None)
     for first in batches:
-        name, rows = part_name(len(made.parts)), 0
+        name, rows = parquet.part_name(len(made.parts)), 0
         with written(folder / name, {}) as writer:
             for batch in chain([first], batches):
                 writer.add_batch(batch)

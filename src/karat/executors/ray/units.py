@@ -41,11 +41,7 @@ class Unit(msgspec.Struct, frozen=True):
 
     @property
     def file_name(self) -> str:
-        return part_name(self.number)
-
-
-def part_name(number: int) -> str:
-    return f"part-{number:06d}.parquet"
+        return parquet.part_name(self.number)
 
 
 def unit_size(rows: int | None) -> int:

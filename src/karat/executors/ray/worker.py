@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from karat.journal import Address, open_journal
 from karat.models.client import Client
 from karat.peers import Peers
 from karat.row import Row
-from karat.stage import Stage, written
+from karat.stage import written
 from karat.station import Station
 from karat.walk import Monitor
 
@@ -85,13 +84,13 @@ class Worker:
         self._services.round = job.order.round
         for name, copies in job.graders.items():
             self._services.desk.elsewhere[recipe.reward(name).identity] = Sent(copies)
-        self._calls = job.steps.calls(recipe.folder)
-        calls = [call for _, call in self._calls]
-        self._width = width(Stage(job.number, job.steps.labels, calls, ""), self._services)
+        stage = job.steps.stage(recipe.folder, job.number)
+        self._calls = list(zip(stage.labels, stage.calls, strict=True))
+        self._width = width(stage, self._services)
 
     async def turn(self, task: Task) -> Done:
         """Walks one unit. Its file is there when this returns, or is not there."""
-        unit, began = task.unit, time.monotonic()
+        unit = task.unit
         services = self._services.apart()
         monitor = Monitor(services, self._job.steps.labels)
         self._station.begin(task.name, monitor)
@@ -111,7 +110,6 @@ class Worker:
                 finish_stats(done.stats, services)
                 done.passing = monitor.passing
                 done.warnings = [*self._services.warnings, *services.warnings]
-                done.seconds = time.monotonic() - began
                 if self._station.gone:  # the file is another's by now
                     raise RunError(f"worker {self.name} was given up")
                 meta |= {"address": task.key, "done": msgspec.to_builtins(done)}
