@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ DOUBT = 3.0  # standard errors by which an estimate must miss the threshold to s
 ELEMENTS = 1 << 18  # of sets or sketches compared at once
 
 
-class Compared:
+class Compared(ABC):
     """Texts' shingle sets, wherever they are kept; a class below says how they are got at.
 
     A set is sorted, and complete up to its `limit`. Signatures are sketches in which two texts
@@ -27,20 +28,23 @@ class Compared:
     def __init__(self, closeness: Closeness) -> None:
         self.closeness = closeness
 
+    @abstractmethod
     def sizes(self, texts: Ints) -> Ints:
         """How many shingles each of the texts has."""
-        raise NotImplementedError
+        ...
 
-    def limits(self, texts: Ints) -> Shingles:
-        raise NotImplementedError
+    @abstractmethod
+    def limits(self, texts: Ints) -> Shingles: ...
 
+    @abstractmethod
     def signatures(self, texts: Ints) -> NDArray[np.uint16]:
         """signature_TH."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def values(self, texts: Ints, size: Ints) -> Shingles:
         """The texts' sets, which have these sizes, one after another."""
-        raise NotImplementedError
+        ...
 
     def compare(
         self, left: Ints, right: Ints, seen: Ints | None = None, bands: Ints | None = None
