@@ -1,9 +1,11 @@
 # Two commands do everything: `make demo` and `make test`. Both make .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Hundreds of tests start Python: it keeps what it compiled, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check lint types layers pytest cluster lock clean
+.PHONY: demo test lint types layers pytest cluster audit smoke lock clean
 
 demo: .venv/demo.stamp
 	$(BIN)/karat run quickstart
@@ -28,13 +30,22 @@ pytest: .venv/test.stamp
 cluster: .venv/test.stamp
 	KARAT_CLUSTER=all KARAT_POSTGRES=required $(BIN)/python -m pytest tests/executors tests/test_deploy.py
 
+# What is known to be wrong with anything that is installed. It asks the advisory database.
+audit: .venv/test.stamp
+	$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements/test.txt --disable-pip --require-hashes
+	$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements/cluster.txt --disable-pip --require-hashes
+
+# The wheel in clean environments, one for each Python from 3.11 to 3.14 that is here.
+smoke: .venv/test.stamp
+	$(BIN)/python tools/smoke.py
+
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("karat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: requirements/demo.txt pyproject.toml | .venv/bin/python
 	@echo "Installing karat into .venv (about 140 MB to fetch) …"
-	$(PIP) install -r requirements/demo.txt
+	$(PIP) install --no-deps --require-hashes -r requirements/demo.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -42,21 +53,23 @@ cluster: .venv/test.stamp
 .venv/test.stamp: requirements/test.txt .venv/demo.stamp
 	@echo "Installing what the tests need (torch and TRL among it) …"
 	$(PIP) install torch==2.13.0
-	$(PIP) install -r requirements/test.txt
+	$(PIP) install --no-deps --require-hashes -r requirements/test.txt
 	$(PIP) install --no-deps irrCAC==0.4.4  # an oracle; it asks for an older scipy than the others
 	@sh tools/chromium.sh
 	@sh tools/postgres.sh
 	@touch $@
 
-# Pins for the two commands; the library itself states ranges in pyproject.toml.
+# Pins for the two commands, by digest too; the library itself states ranges in pyproject.toml.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
+# torch comes from where a machine has its build from: gpu.txt has no digest of it, hence none.
+HASHED := $(COMPILE) --generate-hashes
 lock: .venv/test.stamp
-	$(COMPILE) pyproject.toml --extra embedded --extra serve requirements/build.in -o requirements/demo.txt
-	$(COMPILE) pyproject.toml --extra embedded --extra reward --extra hf --extra train --extra documents --extra language \
+	$(HASHED) pyproject.toml --extra embedded --extra serve requirements/build.in -o requirements/demo.txt
+	$(HASHED) pyproject.toml --extra embedded --extra reward --extra hf --extra train --extra documents --extra language \
 	  --extra math --extra sql --extra serve --extra hub --extra otel --extra remote --extra postgres --extra ray \
 	  requirements/build.in \
 	  --group dev --override requirements/no-torch.txt -c requirements/demo.txt -o requirements/test.txt
-	$(COMPILE) pyproject.toml --extra embedded --extra serve --extra ray --extra postgres --extra remote --extra otel \
+	$(HASHED) pyproject.toml --extra embedded --extra serve --extra ray --extra postgres --extra remote --extra otel \
 	  requirements/build.in requirements/cluster.in -c requirements/demo.txt -o requirements/cluster.txt
 	$(COMPILE) pyproject.toml --extra hf requirements/gpu.in -c requirements/cluster.txt -o requirements/gpu.txt
 

@@ -14,7 +14,7 @@
 4. Verifiers: the same model answers IFEval prompts, `--instructions` of them, graded by the share
    of instructions that an answer follows, and by whether it follows all (0 or 1). Prompts are
    chosen by their instructions alone: those that 80 tokens can follow and can break, see
-   best_of_n_instructions.py. Lies in `--out` too: about 20 CPU minutes.
+   best_of_n_instructions.py. Lies in `--out` too: about 20 CPU minutes; 0 leaves it out.
 5. The meter: the answers of 3 picked at random, by length, and by heads trained on few human
    ratings, all valued by a head trained on others'. All heads see the same features, so what they
    have in common does not show: a real held-out score turns down sooner.
@@ -278,9 +278,12 @@ def main() -> None:
     show_curve(meter(counts_P, scores_PN.ravel()), CURVE)
     model = compare("SmolLM2-135M, embedded reward", scores_PN, HUMAN)
 
-    checked = verified(asked.data, asked.out / "instructions", asked.instructions, asked.samples)
-    print(f"4. {MODEL} on {len(checked)} prompts of IFEval, checked")
-    studies = [urn, model, *instructed(checked)]
+    studies = [urn, model]
+    if asked.instructions:
+        place = asked.out / "instructions"
+        checked = verified(asked.data, place, asked.instructions, asked.samples)
+        print(f"4. {MODEL} on {len(checked)} prompts of IFEval, checked")
+        studies += instructed(checked)
     write(studies, asked.out)
 
     print("5. Over-optimisation: the answers of 3, held-out: a head trained on 250 other prompts")

@@ -95,7 +95,7 @@ def main() -> None:
         if write and not same:
             path.write_bytes(data)
         wrong += not same and not write
-        print(f"{name}: {'the same' if same else 'written' if write else 'differs'}")  # noqa: T201
+        print(f"{name}: {'the same' if same else 'written' if write else 'differs'}")
     sys.exit(bool(wrong))
 
 

@@ -112,7 +112,7 @@ def main() -> None:
             for row in from_batch(batch):
                 answer = row.responses[0]
                 told = {"kind": row.meta["kind"], "text": answer.content}
-                print(json.dumps({**told, "finish_reason": answer.finish_reason}))  # noqa: T201
+                print(json.dumps({**told, "finish_reason": answer.finish_reason}))
 
 
 if __name__ == "__main__":

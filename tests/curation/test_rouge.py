@@ -172,21 +172,19 @@ def test_threshold_out_of_range() -> None:
             RougePool(wrong)
 
 
-def test_twenty_thousand_prompts_are_taken_in_seconds() -> None:
-    """The full comparison would compute 200 million subsequences."""
+def test_five_thousand_prompts_are_taken_in_seconds() -> None:
+    """The full comparison would compute 12 million subsequences."""
     rng = random.Random(1)
     vocabulary = [f"w{i}" for i in range(20_000)]
     weights = [1 / (i + 5) for i in range(20_000)]
-    texts = [
-        " ".join(rng.choices(vocabulary, weights, k=rng.randint(5, 25))) for _ in range(16_000)
-    ]
-    texts += [f"{rng.choice(texts)} again" for _ in range(4_000)]
+    texts = [" ".join(rng.choices(vocabulary, weights, k=rng.randint(5, 25))) for _ in range(4_000)]
+    texts += [f"{rng.choice(texts)} again" for _ in range(1_000)]
     near = RougeDuplicates(0.7)
     started = time.process_time()
     near.add(normalise(pa.array(texts)))
     found = near.resolve()
-    assert time.process_time() - started < 20  # 1.5 s where nothing else runs
-    assert (found.repeats[16_000:] >= 0).sum() > 3_900
+    assert time.process_time() - started < 5  # .4 s where nothing else runs
+    assert (found.repeats[4_000:] >= 0).sum() > 970
 
 
 # --- duplicates -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from clusters import many, plain
+from clusters import plain
 from conftest import start_karat, wait_for
 from postgres import PASSWORD
 from server import Server
@@ -83,7 +83,6 @@ def is_exact(out: Any, other: Any, pg: Any, sent: int, repaid: int) -> None:
     assert ROWS <= sent <= ROWS + repaid
 
 
-@many
 def test_the_driver_a_node_and_the_database_may_go(
     make_recipe, tmp_path, nodes, postgres, pg_place
 ):

@@ -48,7 +48,7 @@ def human_eval():
 
 
 @pytest.mark.skipif(not HUMAN_EVAL.exists(), reason="shared data is not here")
-@pytest.mark.parametrize(("shape", "stride"), [("completion", 1), ("fenced", 4)])
+@pytest.mark.parametrize(("shape", "stride"), [("completion", 3), ("fenced", 8)])
 def test_every_canonical_solution_of_human_eval_passes_and_a_stub_fails(shape, stride):
     def verdicts(row):
         meta = {"test": row["test"], "entry_point": row["entry_point"]}
@@ -62,8 +62,9 @@ def test_every_canonical_solution_of_human_eval_passes_and_a_stub_fails(shape, s
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(verdicts, human_eval()[::stride]))
-    assert [right for right, _ in found] == [Verdict(True, "", 1.0)] * (164 // stride)
-    assert [stub.passed for _, stub in found] == [False] * (164 // stride)
+    assert [right for right, _ in found] == [Verdict(True, "", 1.0)] * len(found)
+    assert [stub.passed for _, stub in found] == [False] * len(found)
+    assert len(found) == len(range(0, 164, stride))
 
 
 def test_a_share_of_the_tests_and_what_the_first_that_failed_raised():

@@ -70,11 +70,11 @@ def test_every_check_reads_a_hundred_kilobytes_at_once(atom):
 
 @pytest.mark.parametrize("atom", ATOMS)
 def test_every_draw_reads_a_hundred_kilobytes_at_once(atom):
-    for text in texts(atom):
-        for kind, draw in DRAWS.items():
-            assert seconds(draw, random.Random(0), text) < 1, kind
-        assert seconds(topic_words, text) < 1
-        assert seconds(compose, random.Random(0), text, 5) < 2
+    text = texts(atom)[ATOMS.index(atom) % 3]
+    for kind, draw in DRAWS.items():
+        assert seconds(draw, random.Random(0), text) < 1, kind
+    assert seconds(topic_words, text) < 1
+    assert seconds(compose, random.Random(0), text, 5) < 2
 
 
 @pytest.mark.parametrize("atom", ATOMS)

@@ -54,7 +54,7 @@ def test_numbers_move_while_a_run_works_and_its_results_come_by_themselves(
     served, page, axe, tmp_path
 ):
     """And a killed run is said to be stopped, with what it had."""
-    with Server(0.15, answer=answer, script=fault) as server:
+    with Server(0.4, answer=answer, script=fault) as server:  # long enough to look at it
         model = server.model(price={"input": 1.0, "output": 2.0}, concurrency=12)
         recipe = write_recipe(tmp_path, server, 150, models={"teacher": model}, budget_usd=3)
         site, run = served(tmp_path / "runs"), Run(tmp_path / "runs" / "now")
@@ -73,8 +73,10 @@ def test_numbers_move_while_a_run_works_and_its_results_come_by_themselves(
             assert 0 < float(opened.locator("#progress").get_attribute("value")) < 1
             assert "budget $3" in opened.locator(".facts").inner_text()
             axe(opened)
+            assert process.poll() is None
             process.send_signal(signal.SIGKILL)
             process.wait()
+            server.latency_s = 0.1
             opened.locator("#state", has_text="stopped").wait_for()
             assert "The same command goes on" in opened.locator("#said").inner_text()
             process = started(tmp_path, recipe)
