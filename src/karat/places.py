@@ -8,6 +8,7 @@ errors of their own, which nobody above could know, and each question to one cos
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -41,14 +42,17 @@ def is_remote(path: Path) -> bool:
 def place(text: str | Path) -> Path:
     """The path behind a name: `file://` and names without a scheme are of this machine.
 
-    Raises: RecipeError for a URL that holds a password, one no library here can open, and where
-    universal-pathlib is not installed.
+    Raises: RecipeError for what is no URL, one that holds a password or that no library here can
+    open, and where universal-pathlib is not installed.
     """
     if not isinstance(text, str):
         return text
     if not is_url(text):
         return Path(text)
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise RecipeError(f"{text} cannot be used: {error}") from None
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
             raise RecipeError(f"{text} names another machine; write file:///the/path")
@@ -248,6 +252,12 @@ def remove(path: Path) -> None:
 def shown(error: OSError) -> str:
     """Why a file cannot be used, without its name."""
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a file that cannot be written."""
+    forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return "check the permissions there" if forbidden else "make room"
 
 
 def store(path: Path) -> Any:

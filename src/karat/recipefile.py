@@ -24,6 +24,7 @@ KEYS = (
     "steps", "export",
 )  # fmt: skip
 KINDS = {"providers": dict, "models": dict, "rewards": dict, "steps": list, "export": list}
+LONGEST_NAME = 255  # bytes; of ext4, XFS, APFS and most others
 SHIPPED = Path(__file__).with_name("recipes")
 WORDS = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
 
@@ -56,6 +57,8 @@ def name_of(value: Any, where: str) -> str:
             f"{where}: name must be of letters, digits, '.', '_' and '-', with no '..', "
             f"got {name!r}: the run's folder is called so"
         )
+    if len(name.encode()) > LONGEST_NAME:
+        raise RecipeError(f"{where}: name is longer than the name of a folder may be")
     return name
 
 
@@ -100,7 +103,8 @@ def check_readable(parameter: str, path: Path, key: str = "", *, urls: bool = Tr
 
 def name_of_file(path: Path) -> str:
     """What a recipe that says no name is called."""
-    return re.sub(r"\.\.+|[^\w.=-]+", "-", path.stem)
+    name = re.sub(r"\.\.+|[^\w.=-]+", "-", path.stem)
+    return "-" if name == "." else name
 
 
 def find_recipe(source: str | Path) -> Path:
@@ -184,8 +188,26 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """What `<<` brings in, each key once: mappings merged twice into mappings that are merged
+        twice would be of as many keys as there are grains on a chessboard."""
+        super().flatten_mapping(node)
+        last: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        for pair in node.value:
+            plain = isinstance(pair[0], yaml.ScalarNode)
+            last[(pair[0].tag, pair[0].value) if plain else id(pair[0])] = pair
+        node.value = list(last.values())
+
     def construct_whole(self, node: yaml.ScalarNode) -> int:
         return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
+
+    def construct_word(self, node: yaml.ScalarNode) -> Any:
+        """A value whose kind was written as a tag: `!!bool maybe` is none."""
+        kind = node.tag.rpartition(":")[2]
+        if not re.match(_WORDS_OF_YAML[kind][0], self.construct_scalar(node)):
+            where = node.start_mark
+            raise yaml.constructor.ConstructorError(None, None, f"no {kind}: {node.value!r}", where)
+        return yaml.SafeLoader.yaml_constructors[node.tag](self, node)
 
 
 MOST_VALUES = 1_000_000  # of a file, its aliases spelled out
@@ -219,7 +241,14 @@ for _name, (_pattern, _first) in _WORDS_OF_YAML.items():
     for _reader in (_Loader, _Dumper):
         _reader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), _first)
 _Dumper.add_representer(str, _Dumper.represent_text)
+# The kinds of 1.2's core schema and no others: 1.1's sets, dates and pairs are no JSON.
+_Loader.yaml_constructors = {
+    tag: made for tag, made in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("null", "str", "seq", "map")
+}  # fmt: skip
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
+for _name in ("bool", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _Loader.construct_word)
 
 
 def parse(path: Path) -> dict[str, Any]:

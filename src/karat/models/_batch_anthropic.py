@@ -88,7 +88,7 @@ class AnthropicDesk:
                 try:
                     found = self._results.read(line)
                     yield found.custom_id, _reply(found.result)
-                except (msgspec.DecodeError, ValueError):
+                except (msgspec.DecodeError, ValueError, RecursionError):
                     continue  # a request without a readable result has none
 
     async def search(self, batch: str, count: int, since: float) -> list[str]:

@@ -100,9 +100,13 @@ class OpenAIDesk:
         after = ""
         for _ in range(MOST_PAGES):
             page = await self._line.ask("GET", f"/batches?limit={PAGE}{after}")
-            items = [item for item in page.get("data") or [] if isinstance(item, dict)]
+            listed = page.get("data")
+            if listed and not isinstance(listed, list):
+                raise unreadable(TypeError("data is no list"))
+            items = [item for item in listed or [] if isinstance(item, dict)]
             for item in items:
-                if (item.get("metadata") or {}).get("karat") == batch:
+                said = item.get("metadata")
+                if isinstance(said, dict) and said.get("karat") == batch:
                     return [_id(item)]
             if not page.get("has_more") or not items:
                 break

@@ -110,7 +110,7 @@ class Line:
             raise self._fault(reply)
         try:
             return msgspec.json.decode(reply.body, type=dict[str, Any])
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError
             raise unreadable(error) from None
 
     def _fault(self, reply: HttpReply) -> ProviderError:
@@ -133,9 +133,12 @@ class Raw:
     def read(self, line: bytes) -> Any:
         """Raises: msgspec.DecodeError, ValueError."""
         try:
-            return self._decoder.decode(line)
-        except msgspec.DecodeError:
-            return self._decoder.decode(_mended(line))
+            try:
+                return self._decoder.decode(line)
+            except msgspec.DecodeError:
+                return self._decoder.decode(_mended(line))
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
 
 def _mended(line: bytes) -> bytes:

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 Found = list[tuple[Any, tuple[str, ...]]]  # values, and what was repaired to read each
 MAX_STARTS = 64  # brackets tried in one text: prose has few, and each one costs a pass
-_FENCE = re.compile(r"```[^\S\n]*[\w-]*[^\S\n]*\n(.*?)\n[^\S\n]*```", re.DOTALL)
+_OPEN = re.compile(r"```[^\S\n]*+[\w-]*+[^\S\n]*+\n")
+_CLOSE = re.compile(r"\n[^\S\n]*+```")
 _BLANK = re.compile(r"[ \t\r\n]*")
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -42,14 +43,22 @@ def read_values(text: str, *, close: bool = True) -> Iterator[Found]:
     whole = _Reader(text, close)
     yield _all(whole, [_BLANK.match(text).end()], whole_text=True)  # type: ignore[union-attr]
     fenced: Found = []
-    for fence in _FENCE.finditer(text):
-        inner = fence[1].strip()
+    for fence in _fences(text):
+        inner = fence.strip()
         found = _all(_Reader(inner, close), [0], whole_text=True)
         fenced += [(value, ("fence", *repairs)) for value, repairs in found]
     yield fenced
     starts = (match.start() for match in re.finditer(r"[{\[]", text))
     found = _all(whole, starts, whole_text=False)
     yield [(value, ("text around it", *repairs)) for value, repairs in found]
+
+
+def _fences(text: str) -> Iterator[str]:
+    """What stands in fences. Apart, for a text of many that open and none that closes."""
+    at = 0
+    while (begin := _OPEN.search(text, at)) and (end := _CLOSE.search(text, begin.end())):
+        yield text[begin.end() : end.start()]
+        at = end.end()
 
 
 def _all(reader: _Reader, starts: Any, *, whole_text: bool) -> Found:

@@ -2,9 +2,9 @@
 
 Servers that are sent plain text apply no template, and a reward model that reads another one's
 format scores noise without a complaint. So the template is taken from the model's own files and
-rendered as transformers does it, sandboxed, since it is code from a hub. One thing is left out on
-purpose: the clock. Templates that write today's date fall back to the date they were made with, and
-a text scores the same tomorrow.
+rendered as transformers does it, sandboxed and its work counted, since it is code from a hub. One
+thing is left out on purpose: the clock. Templates that write today's date fall back to the date
+they were made with, and a text scores the same tomorrow.
 
 Source: transformers 5.23, utils/chat_template_utils.py (environment, filters, special tokens as
 variables) and tokenization_utils_base.py (chat_template.jinja beside tokenizer_config.json).
@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from karat.errors import RecipeError, RowError
 from karat.row import Message, digest
+from karat.templates import Sandbox
 
 CONFIG = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
@@ -45,20 +45,26 @@ class ChatTemplate:
         self.tokens, self.adds_bos, self.where = dict(tokens), adds_bos, where
         self.bos = self.tokens.get("bos_token", "")
         self.digest = digest(source, json.dumps(self.tokens, sort_keys=True), size=8).hex()
+        self._environment = _environment()
         try:
-            self._template = _environment().from_string(source)
+            self._template = self._environment.from_string(source)
         except TemplateSyntaxError as error:
             raise RecipeError(f"template {where}: line {error.lineno}: {error}") from None
+        except Exception as error:  # nested too deep for Jinja, or for Python
+            raise RecipeError(f"template {where}: {error or type(error).__name__}") from None
 
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation's text. Raises: RowError for one the template does not take."""
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        self._environment.begin(turns)
         try:
             return self._template.render(
-                messages=[{"role": m.role, "content": m.content} for m in messages],
-                add_generation_prompt=False, tools=None, documents=None, **self.tokens,
+                messages=turns, add_generation_prompt=False, tools=None, documents=None,
+                **self.tokens,
             )  # fmt: skip
-        except (TemplateError, TypeError, ValueError, OverflowError) as error:
-            raise RowError(f"the chat template does not take this conversation: {error}") from None
+        except Exception as error:  # a template is code: it may raise whatever Python has
+            why = str(error) or type(error).__name__
+            raise RowError(f"the chat template does not take this conversation: {why}") from None
 
     def check(self) -> None:
         """Raises: RecipeError when it does not write what it is given."""
@@ -83,7 +89,7 @@ def read_template(path: Path) -> ChatTemplate:
         found = _read(path)
     except OSError as error:
         raise RecipeError(f"template: cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise RecipeError(f"template: {path} is no {CONFIG}: {error}") from None
     found.check()
     return found
@@ -151,11 +157,9 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _environment() -> Environment:
-    made = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    made.filters["tojson"] = _tojson
+def _environment() -> Sandbox:
+    made = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+    made.filters["tojson"] = made.counted("tojson", _tojson)
     made.globals["raise_exception"] = _refuse
     return made
 

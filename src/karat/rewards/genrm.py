@@ -58,8 +58,9 @@ _SCHEMA: dict[str, Any] = {
 _SECTION = re.compile(
     r"\[The Begin of (Individual Scores|Ranking Score)\](.*?)\[The End", re.DOTALL
 )
+_END = "[The End"
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
-_JUDGEMENT = re.compile(r"Final\s+Judge?ment:\**\s*\**(Yes|No)\b", re.IGNORECASE)
+_JUDGEMENT = re.compile(r"Final\s++Judge?ment:\**+\s*+\**+(Yes|No)\b", re.IGNORECASE)
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -73,7 +74,8 @@ class Compared(msgspec.Struct, frozen=True):
 def read_pair(text: str, finish_reason: str = "stop") -> Compared:
     """The scores in an answer, whatever is written around them. Raises: ValueError."""
     said = _after_thoughts(text, finish_reason)
-    sections = dict(_SECTION.findall(said))
+    # Up to the last end of a section: one that never ends would be looked for from every beginning.
+    sections = dict(_SECTION.findall(said, 0, max(0, said.rfind(_END)) + len(_END)))
     if len(sections) == 2:
         numbers = [
             part for section in ("Individual Scores", "Ranking Score")

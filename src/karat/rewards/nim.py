@@ -47,7 +47,11 @@ HELPSTEER2: dict[str, Scale] = dict.fromkeys(
 REFUSED = ("temperature", "top_p", "max_tokens", "n", "stop", "seed", "stream", "logprobs")
 _FIVE = re.compile(r"nemotron-4-340b-reward", re.IGNORECASE)
 _ONE = re.compile(r"nemotron-70b-reward", re.IGNORECASE)
-_PAIR = re.compile(r"\s*([A-Za-z_][\w -]*?)\s*:\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(?:,|$)")
+# Nothing in it is tried twice: a reply of any length costs one look.
+_PAIR = re.compile(
+    r"\s*+([A-Za-z_][\w-]*+(?: ++[\w-]++)*+)\s*+:"
+    r"\s*+([-+]?[0-9.]++(?:[eE][-+]?[0-9]++)?)\s*+(?:,|$)"
+)
 
 
 class NimReward:

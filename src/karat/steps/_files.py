@@ -13,7 +13,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -189,13 +189,27 @@ def _is_utf8(text: str) -> bool:
 def _parquet(path: Path, name: str) -> Iterator[Record]:
     try:
         columns = [f.name for f in parquet.schema(path) if not _is_binary(f.type)]
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # names of columns that are no text
         raise RecipeError(f"{path} is not Parquet: {_words(error)}") from None
     number = 0
     for batch in parquet.foreign_batches(path, BATCH_ROWS, columns, CHUNK):
-        for value in batch.to_pylist():
+        try:
+            values = batch.to_pylist()
+        except (ValueError, OverflowError):
+            values = [_alone(batch.slice(place, 1)) for place in range(batch.num_rows)]
+        for value in values:
             number += 1
-            yield Record(f"{name}: row {number}", as_json(value))
+            where, bad = f"{name}: row {number}", isinstance(value, str)
+            yield Record(where, None, value) if bad else Record(where, as_json(value))
+
+
+def _alone(row: pa.RecordBatch) -> dict[str, Any] | str:
+    """The one row of a batch; in words, why Python cannot hold it: no UTF-8, a date of year 0."""
+    try:
+        found: dict[str, Any] = row.to_pylist()[0]
+    except (ValueError, OverflowError) as error:
+        return _words(error)
+    return found
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -206,11 +220,11 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def as_json(value: Any) -> Any:
-    """The value as JSON has it: dates and decimals as text, bytes and NaN as null."""
+    """The value as JSON has it: dates and decimals as text; bytes, NaN and infinities as null."""
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
-        return None if isnan(value) else value
+        return value if isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -13,6 +13,7 @@ import orjson
 
 MAX_RECORD = 64 * 2**20  # bytes; a longer line is a binary file or a missing line end
 CHUNK = 2**20
+MANY_LEVELS = 200  # of lists and objects; Python writes five times as many
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]|"', re.S)
 
 
@@ -32,7 +33,9 @@ def _decode(where: str, raw: bytes) -> Record:
         return Record(where, None, _why_not_json(raw), raw)
     if not isinstance(value, dict):
         return Record(where, None, "not a JSON object", raw)
-    return Record(where, value)
+    # One that may be nested too deep to be written again says itself what it was.
+    deep = raw.count(b"[") + raw.count(b"{") > MANY_LEVELS
+    return Record(where, value, raw=raw if deep else b"")
 
 
 def _why_not_json(raw: bytes) -> str:

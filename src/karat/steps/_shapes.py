@@ -95,8 +95,9 @@ def parse(record: dict[str, Any], found: Mapping) -> Parts:
         used = found.used if found.keep is None else ()
         meta = {k: v for k, v in keep.items() if v is not None and k not in used}
         return Parts(turns, responses, meta)
-    meta = from_json_text(record["meta"])
-    return Parts(turns, responses, meta if isinstance(meta, dict) else {}, record["source"])
+    meta, source = from_json_text(record.get("meta")), record.get("source")
+    meta = meta if isinstance(meta, dict) else {}
+    return Parts(turns, responses, meta, source if isinstance(source, str) else None)
 
 
 def _turns(record: dict[str, Any], found: Mapping) -> list[Message]:
@@ -202,7 +203,8 @@ def _value(
 def _recorded(scores: Any) -> dict[str, float]:
     """Scores that an answer of one of karat's own files carries: (key, value) pairs."""
     if isinstance(scores, list):
-        scores = {s.get("key"): s.get("value") for s in scores if isinstance(s, dict)}
+        pairs = ((s.get("key"), s.get("value")) for s in scores if isinstance(s, dict))
+        scores = {key: value for key, value in pairs if isinstance(key, str)}
     if not isinstance(scores, dict):
         return {}
     numbers = {k: v for k, v in scores.items() if isinstance(v, int | float) and isfinite(v)}

@@ -8,6 +8,7 @@ Source: Google's API reference, "GenerateContentResponse"; the `google-genai` pa
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from karat.errors import ProviderError
@@ -111,7 +112,10 @@ def _logprobs(result: Any) -> list[TokenLogprob]:
 
 
 def _token(candidate: Any) -> tuple[str, float]:
-    return text(candidate.get("token", "")), float(candidate.get("logProbability", 0.0))
+    found = float(candidate.get("logProbability", 0.0))
+    if not isfinite(found):
+        raise ValueError("not a finite number")
+    return text(candidate.get("token", "")), found
 
 
 def _raise_if_blocked(body: Any) -> None:

@@ -42,7 +42,8 @@ from karat.models.wire import Post
 EMBEDDINGS, RERANKS = ("openai",), ("cohere", "nvidia")
 T = TypeVar("T")
 UNREADABLE = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, binascii.Error,
+    ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError,
+    binascii.Error,
 )  # fmt: skip
 
 

@@ -142,7 +142,7 @@ def _logprobs(found: Any) -> list[TokenLogprob] | None:
         tops = found.get("top_logprobs")  # Together: a mapping a token, or none
         tops = tops if isinstance(tops, list) and len(tops) == len(tokens) else [None] * len(tokens)
         return [
-            TokenLogprob(str(token), _number(value), _top(top))
+            TokenLogprob(str(token), log_probability(value), _top(top))
             for token, value, top in zip(tokens, values, tops, strict=True)
         ]
     except (TypeError, KeyError, AttributeError, ValueError):
@@ -151,16 +151,23 @@ def _logprobs(found: Any) -> list[TokenLogprob] | None:
 
 def _token(item: Any) -> TokenLogprob:
     others = item.get("top_logprobs") or ()
-    top = [(str(other["token"]), _number(other["logprob"])) for other in others]
-    return TokenLogprob(str(item["token"]), _number(item["logprob"]), top)
+    top = [(str(other["token"]), log_probability(other["logprob"])) for other in others]
+    return TokenLogprob(str(item["token"]), log_probability(item["logprob"]), top)
 
 
 def _top(top: Any) -> list[tuple[str, float]]:
-    return [(str(token), _number(value)) for token, value in top.items()] if top else []
+    return [(str(token), log_probability(value)) for token, value in top.items()] if top else []
 
 
-def _number(value: Any) -> float:
-    found = float(UNLIKELY if value is None else value)
+def log_probability(value: Any) -> float:
+    """As a journal can hold it: null, NaN and what no float holds are that of no chance.
+
+    Raises: TypeError, ValueError for what is no number.
+    """
+    try:
+        found = float(UNLIKELY if value is None else value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return UNLIKELY
     return found if isfinite(found) else UNLIKELY
 
 

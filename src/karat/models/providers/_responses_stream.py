@@ -50,16 +50,17 @@ class Reader:
     def _read(self, kind: str, body: Any) -> list[Delta]:
         if kind in TEXT:
             self._refused |= kind == TEXT[1]
-            return [Delta(content=body["delta"])]
+            return [Delta(content=text(body["delta"]))]
         if kind in THOUGHTS:
-            return [Delta(reasoning=self._gap(kind, body) + body["delta"])]
+            return [Delta(reasoning=self._gap(kind, body) + text(body["delta"]))]
         if kind == "response.output_item.added" and body["item"].get("type") == "function_call":
             return self._call(body["output_index"], body["item"])
         if kind == f"{ARGUMENTS}.delta":
             self._written.add(body["output_index"])
-            return [Delta(tool=(self._calls[body["output_index"]], "", "", body["delta"]))]
+            return [Delta(tool=(self._calls[body["output_index"]], "", "", text(body["delta"])))]
         if kind == f"{ARGUMENTS}.done" and body["output_index"] not in self._written:
-            return [Delta(tool=(self._calls[body["output_index"]], "", "", body["arguments"]))]
+            place = self._calls[body["output_index"]]
+            return [Delta(tool=(place, "", "", text(body["arguments"])))]
         return [self._end(body["response"])] if kind in ENDED else []
 
     def _gap(self, kind: str, body: Any) -> str:
@@ -69,7 +70,7 @@ class Reader:
 
     def _call(self, index: int, item: Any) -> list[Delta]:
         place = self._calls.setdefault(index, len(self._calls))
-        return [Delta(tool=(place, item["call_id"], item["name"], ""))]
+        return [Delta(tool=(place, text(item["call_id"]), text(item["name"]), ""))]
 
     def _end(self, response: Any) -> Delta:
         return Delta(
@@ -77,6 +78,13 @@ class Reader:
             usage=read_usage(response.get("usage"), self._provider.service),
             served_model=str(response.get("model") or ""),
         )
+
+
+def text(value: object) -> str:
+    """Raises: TypeError for anything but text."""
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value
 
 
 def finish_reason(body: Any, refused: bool, called: bool) -> str:

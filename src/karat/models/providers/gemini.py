@@ -9,6 +9,7 @@ package 3.4, models.py (`*_to_mldev`).
 from __future__ import annotations
 
 from contextlib import suppress
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
@@ -122,6 +123,8 @@ class Gemini(HttpProvider):
             vectors = [[float(x) for x in found["values"]] for found in body["embeddings"]]
             if len(vectors) != len(request.texts) or not all(vectors):
                 raise TypeError("not one vector a text")
+            if not all(isfinite(x) for vector in vectors for x in vector):
+                raise TypeError("not a vector")
             said = body.get("usageMetadata")
             tokens = count(said.get("promptTokenCount")) if isinstance(said, dict) else None
             return EmbedReply(vectors, Usage(tokens))

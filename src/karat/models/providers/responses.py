@@ -32,7 +32,8 @@ from karat.models.providers._http import (
     parse,
 )
 from karat.models.providers._openai_body import CHOICES, is_strict, with_schema
-from karat.models.providers._responses_stream import Reader, finish_reason
+from karat.models.providers._openai_shapes import log_probability
+from karat.models.providers._responses_stream import Reader, finish_reason, text
 from karat.models.spec import ModelSpec
 from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
@@ -184,17 +185,15 @@ def read_choice(body: Any) -> Choice:
             parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
             thoughts += [_text(part, "text") for part in parts]
         elif kind == "function_call":
-            calls.append(ToolCall(item["call_id"], item["name"], item["arguments"]))
+            said = [text(item[name]) for name in ("call_id", "name", "arguments")]
+            calls.append(ToolCall(*said))
     choice.reasoning, choice.tool_calls = "\n\n".join(thoughts), tuple(calls)
     choice.finish_reason = finish_reason(body, refused, bool(calls))
     return choice
 
 
 def _text(part: Any, name: str) -> str:
-    text = part.get(name) or ""
-    if not isinstance(text, str):
-        raise TypeError("content is not text")
-    return text
+    return text(part.get(name) or "")
 
 
 def _logprobs(before: list[TokenLogprob] | None, found: Any) -> list[TokenLogprob] | None:
@@ -203,10 +202,10 @@ def _logprobs(before: list[TokenLogprob] | None, found: Any) -> list[TokenLogpro
         return before
     read = [
         TokenLogprob(
-            token["token"],
-            float(token["logprob"]),
+            text(token["token"]),
+            log_probability(token["logprob"]),
             [
-                (other["token"], float(other["logprob"]))
+                (text(other["token"]), log_probability(other["logprob"]))
                 for other in token.get("top_logprobs") or ()
             ],
         )

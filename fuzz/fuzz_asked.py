@@ -1,0 +1,5 @@
+"""The target `asked` under atheris; options are libFuzzer's."""
+
+from harness import main
+
+main("asked")

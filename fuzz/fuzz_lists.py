@@ -1,0 +1,5 @@
+"""The target `lists` under atheris; options are libFuzzer's."""
+
+from harness import main
+
+main("lists")

@@ -1,0 +1,5 @@
+"""The target `names` under atheris; options are libFuzzer's."""
+
+from harness import main
+
+main("names")
