@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types layers pytest cluster audit smoke lock clean
+.PHONY: demo test lint types layers pytest long cluster faults fuzz audit smoke lock clean
 
 demo: .venv/demo.stamp
 	$(BIN)/karat run quickstart
@@ -26,9 +26,22 @@ layers: .venv/test.stamp
 pytest: .venv/test.stamp
 	KARAT_BROWSER=required KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
+# With the long ones of every kind: kills, faults, fuzz, Ray and what takes many seconds. Hours.
+long: .venv/test.stamp
+	KARAT_TESTS=all KARAT_CLUSTER=all KARAT_FAULTS=all KARAT_FUZZ=all KARAT_DOCS=all KARAT_BROWSER=required \
+	  KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 3600
+
 # All on Ray, of which `make test` has a part: more runs and faults, two nodes, Slurm's script.
 cluster: .venv/test.stamp
 	KARAT_CLUSTER=all KARAT_POSTGRES=required $(BIN)/python -m pytest tests/executors tests/test_deploy.py
+
+# Every fault there is a name for, and 150 seeded kills, of which `make test` has a part.
+faults: .venv/test.stamp
+	KARAT_FAULTS=all KARAT_POSTGRES=required $(BIN)/python -m pytest tests/faults -n 3 --dist loadfile
+
+# What `make test` tries of each parser and of the gateway, many times over; fuzz/README.md has more.
+fuzz: .venv/test.stamp
+	KARAT_FUZZ=all $(BIN)/python -m pytest tests/fuzz tests/web/gateway/test_gateway_schemathesis.py -n 2 --dist loadfile
 
 # What is known to be wrong with anything that is installed. It asks the advisory database.
 audit: .venv/test.stamp

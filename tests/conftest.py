@@ -33,6 +33,9 @@ from karat.table import from_batch
 settings.register_profile("karat", deadline=None, max_examples=60)
 settings.load_profile("karat")
 
+# What takes many seconds and shows again, larger, what a shorter one shows: `make long` runs it.
+slow = pytest.mark.skipif(os.environ.get("KARAT_TESTS") != "all", reason="make long runs it")
+
 MakeRecipe = Callable[..., Path]
 MakeModule = Callable[[str, str], str]
 
@@ -176,6 +179,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 # Files that take ten seconds and more: begun first, so that two workers end at the same time.
 LONG = (
     "test_ray_runs.py", "test_ray_two_nodes.py", "test_ray_faults.py", "test_shipped.py",
+    "test_fault_kills.py", "test_fault_network.py", "test_fault_replies.py", "test_notebook.py",
+    "test_how_to.py", "test_tutorial.py", "test_docs_site.py", "test_gateway_schemathesis.py",
     "test_code.py", "test_rag_closed_qa.py", "test_quickstart.py",
     "test_dialogue.py", "test_survey_page.py", "test_rouge.py", "test_transformers.py",
     "test_attacks.py", "test_cycling.py", "test_trl_steps.py", "test_reward_model.py",

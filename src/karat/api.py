@@ -5,66 +5,67 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
-import signal
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 import karat.exporters
+from karat.arguments import suggesting
 from karat.columns import Table
 from karat.context import Services
-from karat.errors import RecipeError, did_you_mean
-from karat.executors.local import GRACE_S
+from karat.driving import drive as drive
+from karat.driving import listen_again
+from karat.errors import RecipeError, RunError, did_you_mean
 from karat.finish import forget_unfinished, write_results
-from karat.journal import Journal, open_journal
+from karat.journal import Journal, look_up, open_journal
 from karat.licensing.rows import Licences
+from karat.live import read as read_live
 from karat.live import written
 from karat.mill import Mill
 from karat.models.budget import Budget
 from karat.models.client import Client
-from karat.planning import StepPlan, check_reachable
+from karat.planning import Plan, check_reachable
 from karat.planning import plan as plan_recipe
 from karat.recipe import Recipe
 from karat.recipefile import dump, parse
 from karat.report import grading_page
 from karat.report.build import build, ranking_of
+from karat.report.notebook import watcher
 from karat.rounds import Rounds
 from karat.row import Row
 from karat.rundir import CLUSTER_LOG, JOURNAL, STAGES, Lock, Run, write_atomic
-from karat.stage import read_rows, scopes
+from karat.stage import disk, read_rows, scopes
 from karat.telemetry import followed
 from karat.walk import Monitor
 
 if TYPE_CHECKING:
     from karat.executors.ray.cluster import Cluster
 
-T = TypeVar("T")
-STOPPING = (
-    f"\nStopping: calls under way may finish, {GRACE_S:g} s at most (Ctrl-C again stops at once) …"
-)
 Watcher = Callable[[Monitor], "asyncio.Future[None] | asyncio.Task[None]"]
 
 
+@suggesting
 def run(
-    recipe: Recipe | str | Path, out: str | Path | None = None, *, watch: Watcher | None = None,
+    recipe: Recipe | str | Path, out: str | Path | None = None, *, progress: bool | None = None,
     data: str | Path | None = None, journal: str | None = None, executor: str = "local",
     address: str | None = None, workers: int | None = None, pools: Sequence[str] = (),
+    watch: Watcher | None = None,
 ) -> Run:  # fmt: skip
     """Runs a recipe to its end and returns its directory; a recipe may be a file or a shipped name.
 
     Running again replays what the directory's journal holds and pays only for what is missing.
-    `out` defaults to runs/NAME. `data` is a URL or folder for the rows, such as s3://bucket/prefix,
-    `journal` a database for the journal; the directory remembers both. With `executor` "ray" rows
-    are walked by `workers` of the cluster at `address`, or of one started for this run on this
-    machine; `pools` are rewards that run in processes of their own, `name=copies:gpus`. Raises:
-    RecipeError before anything is spent, RunError after.
+    `out` defaults to runs/NAME. With `progress` rows, rates and cost are shown while it works:
+    below the cell in a notebook (there by default), as a table on a terminal, in plain lines where
+    the output is none; `watch` is for a display of one's own. `data` is a URL or folder for the
+    rows, such as s3://bucket/prefix, `journal` a database for the journal; the directory remembers
+    both. With `executor` "ray" rows are walked by `workers` of the cluster at `address`, or of one
+    started for this run on this machine; `pools` are rewards that run in processes of their own,
+    `name=copies:gpus`. Raises: RecipeError before anything is spent, RunError after.
     """
     cluster = None
     if executor != "local":
@@ -79,7 +80,7 @@ def run(
     _check_name(checked, place)
     with claimed(place):
         place.settle(checked.name)
-        drive(_run(checked, place, watch, cluster))
+        drive(_run(checked, place, watch or watcher(progress), cluster))
     return place
 
 
@@ -95,21 +96,23 @@ def _cluster(
     return Cluster(address, workers, parse_pools(pools))
 
 
+@suggesting
 def preview(recipe: Recipe | str | Path, n: int = 3, out: str | Path | None = None) -> list[Row]:
-    """The first n rows end to end, dropped ones among them.
+    """The first `n` rows end to end, dropped ones among them.
 
-    Answers are paid for and kept in the run's journal, so the run that follows does not buy them
-    again. Raises: RecipeError, RunError.
+    `recipe` and `out` are those of `run`. Answers are paid for and kept in the run's journal, so
+    the run that follows does not buy them again. Raises: RecipeError, RunError.
     """
     checked, place = _checked(recipe, out)
     with claimed(place), tempfile.TemporaryDirectory() as folder:
         return drive(_preview(checked, place, Path(folder), n))
 
 
-def plan(
-    recipe: Recipe | str | Path, out: str | Path | None = None, probe: int = 0
-) -> list[StepPlan]:
-    """What a run would do, call and cost, one line per step and model.
+@suggesting
+def plan(recipe: Recipe | str | Path, out: str | Path | None = None, probe: int = 0) -> Plan:
+    """What a run would do, call and cost: a list with one line per step and model.
+
+    `recipe` and `out` are those of `run`; what the run there has paid for is left out.
 
     With `probe`, that many rows are run first (paid for, and kept in the run's journal) and the
     lengths and times of their answers are used. Without it nothing is sent, and no key is needed.
@@ -126,6 +129,12 @@ def _checked(
     recipe: Recipe | str | Path, out: str | Path | None, data: str | Path | None = None,
     journal: str | None = None, *, keyless: bool = False,
 ) -> tuple[Recipe, Run]:  # fmt: skip
+    if not isinstance(recipe, Recipe | str | Path):
+        listed = " Put the steps into karat.Recipe([…])." if isinstance(recipe, list) else ""
+        raise RecipeError(
+            "recipe must be a karat.Recipe, a file, or the name of one that ships, not "
+            f"{type(recipe).__name__}.{listed}"
+        )
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, keyless=keyless)
     if loaded.lacking and not keyless:
         raise RecipeError(f"{loaded.origin}: {loaded.lacking[0]}")
@@ -149,7 +158,7 @@ def _check_name(recipe: Recipe, place: Run) -> None:
 @contextmanager
 def claimed(place: Run) -> Iterator[None]:
     """The directory, made and locked. Raises: RecipeError when it holds something else."""
-    begun = place.places_file.is_file() or (place.path / JOURNAL).exists()
+    begun = place.places_file.is_file() or (place.path / JOURNAL).exists() or _has_bought(place)
     if place.path.is_dir() and not begun:
         files = [place.recipe.name, place.live_file.name, place.places_file.name, CLUSTER_LOG]
         own = {".lock", STAGES, *files, *(f".{name}.tmp" for name in files)}
@@ -160,7 +169,43 @@ def claimed(place: Run) -> Iterator[None]:
                 "new directory in --out"
             )
     with Lock(place):
+        _check_journal(place)
         yield
+
+
+NEW_BYTES = 4096  # of a journal that holds nothing, at the most: SQLite's first page
+
+
+def _has_bought(place: Run) -> bool:
+    """Whether an earlier run said that it was given answers."""
+    before = read_live(place)
+    if before is not None and (before.answers or before.replayed or before.cost_usd):
+        return True
+    with suppress(RecipeError, KeyError, TypeError):  # no report, or one that is half there
+        return any(model["samples"] for model in place.report["models"])
+    return False
+
+
+def _check_journal(place: Run) -> None:
+    """Raises: RunError where a file that held answers is gone or begins anew. All would be paid for
+    again, and no ledger would know of the first time."""
+    file = place.journal
+    if not isinstance(file, Path):
+        return
+    size = file.stat().st_size if file.is_file() else 0
+    if size > NEW_BYTES or not _has_bought(place):
+        return
+    held: list[Any] = []
+    if size:  # of a file of no bytes nothing may be asked: SQLite would remove its -wal
+        try:
+            held = look_up(file, "SELECT 1 FROM calls LIMIT 1")
+        except RunError:
+            return  # damaged: opening it says so, and the run is seen to have failed
+    if not held:
+        raise RunError(
+            f"{file} is gone or empty, and held answers that an earlier run paid for: put it back "
+            "with its -wal, or name another --out to start anew"
+        )
 
 
 @asynccontextmanager
@@ -215,7 +260,7 @@ async def _carried(
         RayExecutor, cluster, mill.services, mill.monitor, place.journal, journal.since, log
     )
     mill.executor = executor
-    _listen_again()
+    listen_again()
     try:
         with explained():
             yield
@@ -264,8 +309,9 @@ def _finish(
     if exactly is not None:
         report["exactly"] = exactly
     exports = {}
-    _forget_exports(place)
-    place.export.mkdir(exist_ok=True)
+    with disk(place.export):
+        _forget_exports(place)
+        place.export.mkdir(exist_ok=True)
     for name in recipe.export:
         module = importlib.import_module(f"karat.exporters.{name.replace('-', '_')}")
         done = module.export(place, place.export)
@@ -302,86 +348,3 @@ def _forget_exports(place: Run) -> None:
 async def _preview(recipe: Recipe, place: Run, folder: Path, n: int) -> list[Row]:
     async with opened(recipe, place) as (services, _):
         return list(read_rows(await Mill(recipe, services, folder, limit=n).turn()))
-
-
-def drive(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to completion; inside a running loop (a notebook) on a thread of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _on_fresh_loop(work)
-    return _on_thread(work)
-
-
-def _on_thread(work: Coroutine[Any, Any, T]) -> T:
-    """On a thread with a loop of its own; an interrupt here ends the work there."""
-    result: list[T] = []
-    failure: list[BaseException] = []
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-
-    async def noted() -> T:
-        task = asyncio.current_task()
-        assert task is not None
-        running.append((asyncio.get_running_loop(), task))
-        return await work
-
-    def target() -> None:
-        try:
-            result.append(_on_fresh_loop(noted()))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=target, name="karat")
-    thread.start()
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        for loop, task in running:
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-        raise
-    if failure:
-        raise failure[0]
-    return result[0]
-
-
-def _on_fresh_loop(work: Coroutine[Any, Any, T]) -> T:
-    """On uvloop where it exists."""
-    try:
-        import uvloop
-    except ImportError:
-        factory = None
-    else:
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_interruptible(work))
-
-
-def _listen_again() -> None:
-    """Takes SIGTERM back from Ray, which prints a page of addresses before it hands it on."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-        signal.siginterrupt(signal.SIGTERM, False)
-
-
-async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """The first SIGINT or SIGTERM ends the work in order; a second SIGINT ends it at once."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task is not None
-    if threading.current_thread() is not threading.main_thread():
-        return await work
-
-    def interrupted() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
-        print(STOPPING, file=sys.stderr, flush=True)  # noqa: T201  at once, whoever is drawing
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat import parquet
+from karat import parquet, shown
 from karat.row import Row
 from karat.spread import Here, Spread
 
 READ_ROWS = 1024
+SHOWN = 5  # rows in a notebook
 T = TypeVar("T")
 
 
@@ -47,6 +48,15 @@ class Decision(msgspec.Struct):
     each: Callable[[Table], Decision] | None = None
     gather: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None
 
+    def __repr__(self) -> str:
+        said = [f"drops {len(self.drop):,}"]
+        if self.keep is not None:
+            said.append(f"keeps {int(np.sum(self.keep)):,} of {len(self.keep):,} responses")
+        said += [f"scores {shown.line(key)}" for key in self.scores]
+        said += [f"meta of {len(self.meta):,} rows"] if self.meta else []
+        said += ["each part by itself"] if self.each is not None else []
+        return f"<decision: {', '.join(said)}>"
+
 
 class Table:
     """The live rows of a stage (those not dropped), as columns.
@@ -58,6 +68,23 @@ class Table:
         self._path = path
         self._spread = spread
         self.number = number
+
+    def __repr__(self) -> str:
+        where = shown.line(str(self._path))
+        try:
+            return f"<table of {shown.count(self.count(), 'live row')} in {where}>"
+        except (OSError, pa.ArrowException):
+            return f"<table in {where}, which cannot be read>"
+
+    def _repr_html_(self) -> str:
+        columns = {"prompt": self.texts("prompt"), "response": self.texts("response")}
+        try:
+            texts = [next(batches, [])[:SHOWN] for batches in columns.values()]
+        except (OSError, pa.ArrowException):
+            texts = [[], []]
+        rows = [[prompt or "", best or ""] for prompt, best in zip(*texts, strict=True)]
+        head = shown.paragraph(shown.bold(repr(self)[1:-1]))
+        return shown.fragment(head, shown.table(list(columns), rows))
 
     @property
     def spread(self) -> Spread:
@@ -83,7 +110,7 @@ class Table:
         Columns are those of karat.table.SCHEMA, nested ones by dotted path.
         """
         wanted = [*columns, "dropped"]
-        with parquet.Parts(self._path) as file:
+        with parquet.damage_told(self._path), parquet.Parts(self._path) as file:
             for batch in file.iter_batches(READ_ROWS, columns=wanted):
                 live = batch.filter(pc.is_null(batch.column("dropped")))
                 if live.num_rows:

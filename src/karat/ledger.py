@@ -27,13 +27,15 @@ PER_OCTAVE = 8  # latency buckets: each 9% wider than the one before
 EPOCH_MS = 1_700_000_000_000
 _last_id = 0
 _process = random.getrandbits(20)
+_unset_ms = random.getrandbits(40)  # stands for a clock that was never set
 
 
 def new_id() -> int:
     """An id of an attempt: 61 bits that grow with time, so that writing them in order is cheap, and
     that differ between processes."""
     global _last_id  # one count for the process, whatever journals it writes
-    now = (time.time_ns() // 1_000_000 - EPOCH_MS) << 20 | _process
+    past_ms = time.time_ns() // 1_000_000 - EPOCH_MS
+    now = (past_ms if past_ms > 0 else _unset_ms) << 20 | _process
     _last_id = max(_last_id + 1, now)
     return _last_id
 

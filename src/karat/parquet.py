@@ -20,10 +20,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from karat import places
+from karat.errors import RunError
 
 LISTED = "_karat.json"  # in a folder: its parts in order, and what their writer says of them
 META = b"karat"
 ENDING = ".parquet"
+
+
+class DamagedError(RunError, OSError):
+    """A table of a run cannot be read; also an OSError, for those who have words of their own."""
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """What to do about a table of a run that is damaged within. Raises: DamagedError."""
+    try:
+        yield
+    except (FileNotFoundError, DamagedError):
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedError(
+            f"{path} is damaged ({' '.join(str(error).split())[:200]}): remove it and run again; "
+            "nothing is paid for twice"
+        ) from error
 
 
 class Group(NamedTuple):
@@ -144,7 +163,9 @@ def _ahead(
 
 @contextmanager
 def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
-    """One Parquet file; of a store's only what is asked for is fetched."""
+    """One Parquet file; of a store's only what is asked for is fetched. Pages that karat wrote
+    carry checksums: a wrong bit is an error and no wrong row."""
+    options = {"page_checksum_verification": True, **options}
     if not places.is_remote(path):
         with pq.ParquetFile(path, **options) as file:
             yield file
@@ -219,7 +240,8 @@ def listed(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise OSError(f"{folder / LISTED} is not as karat writes it ({error!r})") from None
     # A run may come from anybody: its list must not name files elsewhere.
-    if not sound or any("/" in name or name.startswith(".") or not name for name in names):
+    odd = any("/" in name or name.startswith(".") or not name.isprintable() for name in names)
+    if not sound or odd or not all(names):
         raise OSError(f"{folder / LISTED} is not as karat writes it")
     return found
 

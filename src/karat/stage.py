@@ -188,13 +188,13 @@ def read_rows(path: Path, *, bare: bool = False) -> Iterator[Row]:
 
     `bare`: without their responses, which are most of a file.
     """
-    with parquet.Parts(path) as file:
+    with parquet.damage_told(path), parquet.Parts(path) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=BARE if bare else SCHEMA.names):
             yield from from_batch(batch)
 
 
 def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with parquet.Parts(path) as file:
+    with parquet.damage_told(path), parquet.Parts(path) as file:
         yield from file.iter_batches(READ_ROWS)
 
 
@@ -210,8 +210,9 @@ class StageWriter:
         with disk(path):
             self._sink = sink(path)
             self._writer = pq.ParquetWriter(
-                self._sink.where, schema, compression="zstd", compression_level=1
-            )
+                self._sink.where, schema, compression="zstd", compression_level=1,
+                write_page_checksum=True,
+            )  # fmt: skip
 
     def add(self, rows: Sequence[Row]) -> None:
         self._rows += rows
@@ -281,7 +282,7 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = "make room or choose another --out"
+        what = f"{places.remedy(error)} or choose another --out"
         if places.is_remote(path):
             what = "look at the store and at the keys it is opened with"
         raise RunError(

@@ -7,7 +7,6 @@ to which part of the data they belong, each part gets a file of its own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 
-from karat import parquet
+from karat import parquet, places
 from karat.errors import RunError
 from karat.row import SPLITS, Message, Row
 from karat.stage import BATCH_ROWS, read_meta
@@ -134,8 +133,8 @@ class Lines:
             self._beside.unlink(missing_ok=True)
 
     def _cannot(self, error: OSError) -> RunError:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        return RunError(f"cannot write {self.path}: {reason}; make room and run again")
+        reason, remedy = places.shown(error), places.remedy(error)
+        return RunError(f"cannot write {self.path}: {reason}; {remedy} and run again")
 
 
 def files_of(name: str) -> tuple[str, ...]:

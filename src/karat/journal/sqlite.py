@@ -39,6 +39,7 @@ class SqliteJournal(Journal):
         self.path = path
         self._reader = _connect(path)
         self._writer = _connect(path)
+        _try_writing(self._writer, path)
         ((held,),) = self.query("SELECT EXISTS (SELECT 1 FROM calls)")
         self.since = self.mark() if since is None else since
         known = held or shared  # what others write is in no filter
@@ -165,6 +166,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     return base
 
 
+def _try_writing(base: sqlite3.Connection, path: Path) -> None:
+    """A file that is read-only, or is held by another program, is found out before answers are paid
+    for that could not be kept."""
+    try:
+        base.execute("BEGIN IMMEDIATE")
+        base.execute("DELETE FROM batches WHERE 0")  # to begin alone may become to read alone
+        base.rollback()
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+
+
 def _to_wal(base: sqlite3.Connection) -> None:
     """SQLite refuses at once, whatever the timeout, where another process does the same."""
     until = time.monotonic() + BUSY_S
@@ -219,14 +231,16 @@ def explain(error: BaseException, path: Path) -> RunError:
     if "full" in text or "disk I/O" in text:
         return RunError(f"no space left to write {path}; free some and run again: it resumes")
     if any(word in text for word in ("malformed", "not a database", "unsupported file format")):
+        saved = path.with_name("saved.sqlite")
         return RunError(
-            f"{path} is damaged ({text}); `sqlite3 {path} .recover` saves what is readable, "
-            "or move it away to start anew"
+            f"{path} is damaged ({text}); `sqlite3 {path} .recover | sqlite3 {saved}` saves what "
+            "is readable: put that in its place, without a -wal or -shm; or start anew elsewhere"
         )
     if "locked" in text:
         return RunError(f"{path} is in use by another program; close it and run again")
-    if "readonly" in text or "unable to open" in text:
+    if "readonly" in text or "unable to open" in text:  # which a disk without inodes brings, too
+        room = "make room, or " if "open" in text else ""
         return RunError(
-            f"cannot write {path}; check the folder's permissions, or use another --out"
+            f"cannot write {path}; {room}check the folder's permissions, or use another --out"
         )
     return RunError(f"{path}: {text}")

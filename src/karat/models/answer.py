@@ -6,19 +6,22 @@ step gets is the same either way.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from karat.errors import ProviderError
 from karat.models.chat import ChatReply, Choice, Delta, ToolCall, Usage
+from karat.models.connection import MAX_REPLY_BYTES, too_large
 from karat.models.orders import Bought, chat_answers
 from karat.models.rate_headers import retry_after
 from karat.models.sse import events
-from karat.models.transport import HttpReply, read_all
+from karat.models.transport import HttpReply, Stream, read_all
 from karat.models.wire import Post, Provider
 
 Hear = Callable[[Delta], None]
 Met = Callable[[Mapping[str, str]], None]
+STILL = 4  # times `timeout_s`: so long may signs of life come in an answer's place
 
 
 class Assembly:
@@ -63,6 +66,36 @@ class Assembly:
         return ChatReply([choice], self._usage, self._served)
 
 
+class _Going:
+    """A stream for as long as an answer goes on in it.
+
+    Some services send comments or empty events while a request waits for its turn. One that sends
+    nothing else would never end, nor would one that goes on writing whatever it was told.
+    """
+
+    def __init__(self, stream: Stream, timeout_s: float) -> None:
+        self.status, self.headers = stream.status, stream.headers
+        self._stream, self._still_s = stream, STILL * timeout_s
+        self._clock = asyncio.get_running_loop().time
+        self._since, self._signs, self._size = self._clock(), 0, 0
+
+    def went_on(self, delta: Delta) -> None:
+        """Raises: ProviderError when the answer is too large."""
+        size = len(delta.content) + len(delta.reasoning) + len(delta.tool[3] if delta.tool else "")
+        if size or delta.tool or delta.finish_reason:
+            self._since, self._signs = self._clock(), 0
+        self._size += size
+        if self._size > MAX_REPLY_BYTES:
+            raise too_large()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream.pieces():
+            self._signs += 1
+            if self._signs > 2 and self._clock() - self._since > self._still_s:
+                raise ProviderError(f"no answer within {self._still_s:g} s", kind="timeout")
+            yield piece
+
+
 async def deltas(
     provider: Provider, post: Post, timeout_s: float, met: Met
 ) -> AsyncIterator[Delta]:
@@ -75,12 +108,18 @@ async def deltas(
         "POST", post.url, post.body, provider.headers, timeout_s
     ) as stream:
         met(stream.headers)
+        going = _Going(stream, timeout_s)
         if stream.status != 200:
-            raise sorted_fault(provider, await read_all(stream))
-        async for name, data in events(stream.pieces()):
-            for delta in read(name, data):
-                finished |= bool(delta.finish_reason)
-                yield delta
+            raise sorted_fault(provider, await read_all(going))
+        try:
+            async for name, data in events(going.pieces()):
+                for delta in read(name, data):
+                    going.went_on(delta)
+                    finished |= bool(delta.finish_reason)
+                    yield delta
+        except ProviderError as error:
+            if not finished or error.kind not in ("timeout", "connection"):
+                raise  # else nothing is missing but what was used
     if not finished:
         raise ProviderError("the streamed answer broke off", 200, kind="unreadable")
 

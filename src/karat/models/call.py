@@ -259,7 +259,7 @@ class Call:
         made.error, made.message = error.kind, str(error)
         made.retry_after_s = error.retry_after_s
         if error.kind == "unreadable" and error.status == 200:
-            said = self.reply[:MOST_KEPT].decode("utf-8", "replace")
+            said = self.reply.decode("utf-8", "replace")  # whole: a cut key is not known
             made.body = self.endpoint.provider.quote(said, MOST_KEPT)
             made.prompt_tokens = self.prompt_tokens
             made.completion_tokens = self.most

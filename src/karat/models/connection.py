@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
                 self._paused = True
             self._wake()
         elif len(self._body) > MAX_REPLY_BYTES:
-            self.abort(too_large())
+            self.abort(too_large(self.status))
 
     def on_message_complete(self) -> None:
         if not self._busy:
@@ -239,7 +239,7 @@ class Connection(asyncio.Protocol):
         for part in packed.unpack(data):
             whole += part
             if len(whole) > MAX_REPLY_BYTES:
-                raise too_large()
+                raise too_large(self.status)
         packed.end()
         return bytes(whole)
 
@@ -288,5 +288,8 @@ def failed(why: str) -> ProviderError:
     return ProviderError(f"connection failed: {why}", kind="connection")
 
 
-def too_large() -> ProviderError:
-    return ProviderError(f"the reply is over {MAX_REPLY_BYTES >> 20} MiB", kind="unreadable")
+def too_large(status: int = 200) -> ProviderError:
+    said = f"the reply is over {MAX_REPLY_BYTES >> 20} MiB"
+    if status != 200:  # else it was an answer, and is paid for
+        return fault(status, said)
+    return ProviderError(said, status, kind="unreadable")

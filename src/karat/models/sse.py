@@ -25,7 +25,7 @@ async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes
         lines = (rest + piece).split(b"\n")
         rest = lines.pop()
         if len(rest) + size > MAX_EVENT_BYTES:
-            raise ProviderError("a streamed event is over 16 MiB", kind="unreadable")
+            raise ProviderError("a streamed event is over 16 MiB", 200, kind="unreadable")
         if first and lines:
             lines[0], first = lines[0].removeprefix(b"\xef\xbb\xbf"), False
         for line in lines:

@@ -220,7 +220,7 @@ async def read_all(stream: Stream) -> HttpReply:
     async for piece in stream.pieces():
         data += piece
         if len(data) > MAX_REPLY_BYTES:
-            raise too_large()
+            raise too_large(stream.status)
     return HttpReply(stream.status, stream.headers, bytes(data))
 
 
