@@ -44,12 +44,13 @@ def build(desk: Desk) -> Starlette:
     _check_doors(routes)
     doors: list[Route] = []
     if desk.gateway is not None:
+        from karat.web.gateway import openapi
         from karat.web.gateway.routes import routes as gateway_routes
 
         if desk.settings.token is not None and not desk.gateway.asks_for_key:
             raise RunError("the pages ask for a token and the gateway does not; give it the token")
         doors = gateway_routes(desk.gateway)
-        routes += doors
+        routes += [*doors, Route(openapi.PATH, openapi.serve(desk.gateway, doors))]
     routes.append(Mount("/static", StaticFiles(directory=STATIC)))
     app = Starlette(
         routes=routes,

@@ -27,10 +27,12 @@ from karat.web.origins import SAFE, Origins, fault
 access = logging.getLogger("karat.web.access")
 
 GATEWAY = "/v1/"
-# What a browser needs to show the page on which it shows the token, and what a monitor asks.
+MESSAGES = "/v1/messages"
+# What a browser needs to show the page on which it shows the token, what a monitor asks, and what
+# the gateway of any server takes and answers.
 PUBLIC = frozenset(
-    ("/login", "/healthz", "/static/app.css", "/static/app.js", "/static/charts.css",
-     "/static/theme.js", "/static/karat.svg")
+    ("/login", "/healthz", "/openapi.json", "/static/app.css", "/static/app.js",
+     "/static/charts.css", "/static/theme.js", "/static/karat.svg")
 )  # fmt: skip
 ANSWER_S = 60.0  # until a page begins to answer …
 DOWNLOAD_S = 1800.0  # … and until it is all sent; streams of events last as long as they are read
@@ -228,18 +230,27 @@ async def refuse(
     scope: Scope, send: Send, status: int, said: str, headers: Headers | None = None
 ) -> None:
     """A short answer, and no more of this connection: its body may still be on the way."""
+    body = orjson.dumps(_worded(scope["path"], status, said))
     if scope["path"].startswith(GATEWAY):
-        told: Any = {"message": said, "type": "invalid_request_error", "code": None, "param": None}
         headers = [*(headers or []), *_ALWAYS, _CSP, _NOT_KEPT]
-    else:
-        told = {"message": said}
-    body = orjson.dumps({"error": told})
     headers = [
         (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"), *(headers or []),
     ]  # fmt: skip
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _worded(path: str, status: int, said: str) -> dict[str, Any]:
+    """An error in the words of the format that is spoken at this path."""
+    if path == MESSAGES or path.startswith(f"{MESSAGES}/"):
+        from karat.web.gateway.anthropic_replies import error_body
+
+        return error_body(status, said, None)
+    told: dict[str, Any] = {"message": said}
+    if path.startswith(GATEWAY):
+        told |= {"type": "invalid_request_error", "code": None, "param": None}
+    return {"error": told}
 
 
 def _too_large(most: int) -> tuple[int, str]:

@@ -13,7 +13,7 @@ import unicodedata
 
 from markupsafe import Markup, escape
 
-from karat.report.visible import UNSEEN
+from karat.visible import UNSEEN
 
 MOST = 20_000  # characters of one text on a page
 # A joiner after Latin text, or at the beginning, joins nothing.

@@ -121,6 +121,7 @@ def blocks(*content):
     ("more", "words"),
     [
         ({"messages": []}, "messages is empty"),
+        ({"messages": blocks()}, "messages.0.content is empty; send at least one block"),
         ({"messages": [{"role": "assistant", "content": "The"}]}, "the assistant's own"),
         ({"messages": blocks({"type": "image", "source": {}})}, "type 'image' are not supported"),
         ({"messages": blocks({"type": "text"})}, r"messages.0.content.0.text must be text"),

@@ -280,6 +280,9 @@ def test_a_fallback_answers_and_says_so(client):
 
 
 def test_unknown_addresses_answer_in_the_clients_words(wired):
-    for method, path in (("POST", "/v1/files"), ("GET", "/v1/chat/completions")):
+    for method, path, *said in (
+        ("POST", "/v1/files", 404, "unknown_url"),
+        ("GET", "/v1/chat/completions", 405, "method_not_supported"),
+    ):
         found = requests.request(method, f"{wired.url}{path}", json={}, timeout=20)
-        assert (found.status_code, found.json()["error"]["code"]) == (404, "unknown_url")
+        assert [found.status_code, found.json()["error"]["code"]] == said

@@ -19,7 +19,7 @@ from karat.report.labels import shorten
 from karat.report.run_charts import Pair, linked, pair
 from karat.report.run_parts import duration
 from karat.report.svg import Panel, number, words
-from karat.report.visible import visible
+from karat.visible import visible
 
 COST_WIDTHS, TIME_WIDTHS = (1180.0, 344.0), (1180.0, 344.0)
 COLOURS = (0, 1, 3, 4, 5, 6)  # of the pages' palette: red means trouble, the last one is grey

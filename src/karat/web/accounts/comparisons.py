@@ -19,7 +19,7 @@ from karat.comparison.candidates import Comparison
 from karat.journal.finding import DEPTH
 from karat.report.frontier import NARROW, WIDE, charts, in_words
 from karat.report.run_charts import Pair, drawn
-from karat.report.visible import visible
+from karat.visible import visible
 from karat.web.accounts.ledgers import Ledgers
 from karat.web.runs.files import is_inside
 from karat.web.shelf import as_slug, name_of

@@ -17,8 +17,8 @@ from karat.ledger import NANO
 from karat.report.costs import cost_text
 from karat.report.run_ledger import Fault, advice, faults
 from karat.report.run_parts import SAID, duration
-from karat.report.visible import visible
 from karat.report.whiskers import bar
+from karat.visible import visible
 from karat.web import figures
 from karat.web.accounts.ledgers import Failure, Ledger, Ledgers, View
 from karat.web.addresses import calls_page, run_page

@@ -58,9 +58,11 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True):
     disable_parallel_tool_use: bool = False
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class Body(msgspec.Struct, forbid_unknown_fields=True):
     model: Text
-    messages: Annotated[list[_Said], msgspec.Meta(max_length=MOST_TURNS)]
+    messages: Annotated[
+        list[_Said], msgspec.Meta(max_length=MOST_TURNS, extra_json_schema={"minItems": 1})
+    ]
     max_tokens: Whole
     system: Blocks = ""
     stream: bool = False
@@ -95,11 +97,11 @@ def read_request(data: bytes) -> Asked:
     except orjson.JSONDecodeError as error:
         raise RecipeError(f"the body is no JSON: {error}") from None
     try:
-        body = msgspec.convert(tree, _Body)
+        body = msgspec.convert(tree, Body)
     except RecursionError:
         raise RecipeError("the request is nested too deeply") from None
     except msgspec.ValidationError as error:
-        raise RecipeError(explain(str(error), tree, _Body, "{}")) from None
+        raise RecipeError(explain(str(error), tree, Body, "{}")) from None
     if not body.messages:
         raise RecipeError("messages is empty; send at least one of the user")
     if body.messages[-1].role == "assistant":
@@ -125,7 +127,7 @@ def read_request(data: bytes) -> Asked:
 # --- the conversation ----------------------------------------------------------------------------
 
 
-def _conversation(body: _Body) -> Iterator[Message]:
+def _conversation(body: Body) -> Iterator[Message]:
     system = _texts(body.system, "system")
     if system:
         yield Message("system", system)
@@ -165,6 +167,8 @@ def _string(block: Mapping[str, Any], key: str, where: str) -> str:
 
 def _of_user(content: Sequence[Mapping[str, Any]], where: str) -> Iterator[Message]:
     """Results of tools first, wherever they stood: that is where every other format has them."""
+    if not content:
+        raise RecipeError(f"{where}.content is empty; send at least one block")
     texts: list[str] = []
     for place, block in enumerate(content):
         at = f"{where}.content.{place}"
@@ -231,7 +235,7 @@ def _tools(offered: Sequence[dict[str, Any]]) -> tuple[Tool, ...]:
     return tuple(found)
 
 
-def _choice(body: _Body) -> str:
+def _choice(body: Body) -> str:
     choice = body.tool_choice
     if choice is None:
         return ""
@@ -248,7 +252,7 @@ def _choice(body: _Body) -> str:
     return CHOICES[choice.type]
 
 
-def _effort(body: _Body) -> str | None:
+def _effort(body: Body) -> str | None:
     """How much to think, in karat's words; None leaves it to the model.
 
     `max` is the most there is elsewhere, xhigh. A number of tokens is the effort whose share of

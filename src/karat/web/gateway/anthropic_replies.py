@@ -78,9 +78,9 @@ def used(usage: Usage) -> dict[str, int]:
     }  # fmt: skip
 
 
-def error_body(status: int, said: str, request: str, sort: str = "") -> dict[str, Any]:
-    """An error in Anthropic's shape; `sort` is OpenAI's name for it, which tells a spent budget
-    from a full minute."""
+def error_body(status: int, said: str, request: str | None, sort: str = "") -> dict[str, Any]:
+    """An error in Anthropic's shape. `request` is the request's id, if it got one; `sort` is
+    OpenAI's name for the error, which tells a spent budget from a full minute."""
     kind = KINDS.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
     if sort == "insufficient_quota":
         kind = "billing_error"

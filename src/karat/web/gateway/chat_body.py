@@ -13,7 +13,7 @@ import msgspec
 
 from karat.models.chat import EFFORTS, ChatRequest, Tool, ToolCall, Turn
 from karat.row import Message
-from karat.web.gateway.fields import MOST_TURNS, Sampled, Text, Whole
+from karat.web.gateway.fields import MOST_TURNS, Sampled, Text, Whole, only
 from karat.web.gateway.openai_words import reader
 from karat.web.gateway.refusals import bad_request, check_tree
 
@@ -79,16 +79,16 @@ class ChatBody(Sampled, kw_only=True, forbid_unknown_fields=True):
     response_format: _Format | None = None
     tools: list[_Tool] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
+    parallel_tool_calls: Annotated[bool | None, only(True, None)] = None
+    reasoning_effort: Annotated[str | None, only(*EFFORTS, None)] = None
     # Hints that change no answer; none goes further than here.
     metadata: Any = None
-    store: bool | None = None
-    service_tier: str | None = None
+    store: Annotated[bool | None, only(False, None)] = None
+    service_tier: Annotated[str | None, only("auto", "default", None)] = None
     safety_identifier: Any = None
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
-    modalities: list[str] | None = None
+    modalities: Annotated[list[str] | None, only(["text"], None)] = None
 
 
 read = reader(ChatBody)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Annotated, Any
 
 from starlette.types import Scope
 
@@ -13,23 +13,23 @@ from karat.models.chat import Completion
 from karat.together import all_of
 from karat.web.gateway.door import Headers, Reply, Streamed, dumps, event, told
 from karat.web.gateway.engine import Asked
-from karat.web.gateway.fields import Sampled
+from karat.web.gateway.fields import Sampled, only, texts
 from karat.web.gateway.openai_words import DONE, ended, reader, usage_of
 from karat.web.gateway.refusals import bad_request
 
 MOST_PROMPTS = 64
 
 
-class _Body(Sampled, kw_only=True, forbid_unknown_fields=True):
-    prompt: str | list[Any]
+class Body(Sampled, kw_only=True, forbid_unknown_fields=True):
+    prompt: Annotated[str | list[Any], texts(MOST_PROMPTS)]
     # Read only to be refused in words where they ask for anything.
-    echo: bool | None = None
+    echo: Annotated[bool | None, only(False, None)] = None
     best_of: int | None = None
-    logprobs: int | None = None
-    suffix: str | None = None
+    logprobs: Annotated[int | None, only(0, None)] = None
+    suffix: Annotated[str | None, only("", None)] = None
 
 
-_read = reader(_Body)
+_read = reader(Body)
 
 
 async def serve(asked: Asked, body: bytes, scope: Scope) -> Reply | Streamed:
@@ -46,7 +46,7 @@ async def serve(asked: Asked, body: bytes, scope: Scope) -> Reply | Streamed:
     return Reply(dumps(reply), made.headers())
 
 
-def _requests(said: _Body) -> list[CompleteRequest]:
+def _requests(said: Body) -> list[CompleteRequest]:
     """One a prompt. Raises: Refused."""
     for field in ("echo", "logprobs", "suffix", "logit_bias"):
         if getattr(said, field):
@@ -73,7 +73,7 @@ class _Made:
     """The answers of one request, numbered over all of its prompts."""
 
     def __init__(
-        self, asked: Asked, model: str, said: _Body, requests: list[CompleteRequest]
+        self, asked: Asked, model: str, said: Body, requests: list[CompleteRequest]
     ) -> None:
         self.asked, self.model, self.requests = asked, model, requests
         self.counts = said.counts

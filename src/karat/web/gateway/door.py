@@ -202,6 +202,8 @@ class _Visit:
             headers.append((b"x-should-retry", b"true" if why.again else b"false"))
         if why.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
+        if why.allow:
+            headers.append((b"allow", ", ".join(why.allow).encode()))
         headers += self._spent()
         await self._start(why.status, headers)
         await self.send({"type": "http.response.body", "body": body})

@@ -9,7 +9,7 @@ Source: the `openai` package 3.57, types/embedding_create_params.py, create_embe
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,25 +19,25 @@ from karat.models.asks import EmbedRequest
 from karat.models.orders import EmbedOrder
 from karat.web.gateway.door import Reply, dumps, told
 from karat.web.gateway.engine import Asked
-from karat.web.gateway.fields import Whole
+from karat.web.gateway.fields import Whole, texts
 from karat.web.gateway.openai_words import reader
 from karat.web.gateway.refusals import bad_request
 
 MOST_TEXTS = 2048  # of one request, as OpenAI has it
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class Body(msgspec.Struct, forbid_unknown_fields=True):
     """`purpose` is karat's own: query or document, where a model embeds the two apart."""
 
     model: str
-    input: Any
+    input: Annotated[Any, texts(MOST_TEXTS)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Whole | None = None
     purpose: Literal["query", "document"] | None = None
     user: Any = None  # a hint for OpenAI; it goes no further than here
 
 
-_read = reader(_Body)
+_read = reader(Body)
 
 
 async def serve(asked: Asked, data: bytes, scope: Scope) -> Reply:

@@ -167,12 +167,17 @@ class Gateway:
 
     async def _named(self, caller: Caller) -> list[str]:
         """The models that `/v1/models` lists to this caller."""
-        try:
-            reached = await self.listing.names()
-        except RecipeError:  # a config.toml that cannot be read
-            reached = []
-        named = dict.fromkeys([*self.config.models, *reached])
+        named = dict.fromkeys([*self.config.models, *await self.reached()])
         return [one for one in named if caller.may_use(one)]
+
+    async def reached(self) -> list[str]:
+        """The models that can be reached from here. A config.toml that cannot be read is its
+        operator's to hear of, and nobody's mistake who asks."""
+        try:
+            return await self.listing.names()
+        except RecipeError as error:
+            log.error("%s", error)
+            return []
 
     def _connected(self, name: str, done: asyncio.Future[None]) -> None:
         self._connecting.pop(name, None)

@@ -17,6 +17,19 @@ Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
+def only(*values: Any) -> msgspec.Meta:
+    """What of a field's values is not refused, for the OpenAPI document: the route says so itself,
+    in words of its own."""
+    return msgspec.Meta(extra_json_schema={"enum": [*values]})
+
+
+def texts(most: int) -> msgspec.Meta:
+    """As `only`: a text or up to so many, none of them empty."""
+    one = {"type": "string", "minLength": 1}
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": most}
+    return msgspec.Meta(extra_json_schema={"allOf": [{"anyOf": [one, several]}]})
+
+
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -41,7 +54,7 @@ class Sampled(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     # A hint that changes no answer, and what is read only to be refused in words.
     user: Any = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float] | None, only({}, None)] = None
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class Models:
 
     async def _entries(self, gateway: Gateway, caller: Caller) -> list[dict[str, Any]]:
         found = {name: spec.provider for name, spec in gateway.config.models.items()}
-        for name in await gateway.listing.names():
+        for name in await gateway.reached():
             found.setdefault(name, name.partition("/")[0])
         entries = [_entry(name, owner) for name, owner in found.items() if caller.may_use(name)]
         return [*entries, *reward_entries(gateway, caller)]

@@ -8,6 +8,7 @@ gateway's own key being refused upstream is no 401 of the caller's.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from karat.errors import KaratError, ProviderError, RecipeError, RowError, RunError
@@ -28,7 +29,8 @@ class Refused(KaratError):  # noqa: N818 - an answer, which nobody sees as an ex
     `status` is the HTTP status. `kind` is OpenAI's `type` (invalid_request_error,
     authentication_error, permission_error, insufficient_quota, rate_limit_error, timeout_error,
     api_error), `code` a short name for programs, `param` the field that is wrong. `again`: whether
-    asking again may help, None where the status says it.
+    asking again may help, None where the status says it. `allow` are the methods that an address
+    takes, with 405.
     """
 
     def __init__(
@@ -41,10 +43,11 @@ class Refused(KaratError):  # noqa: N818 - an answer, which nobody sees as an ex
         param: str | None = None,
         retry_after_s: float | None = None,
         again: bool | None = None,
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.status, self.kind, self.code, self.param = status, kind, code, param
-        self.retry_after_s, self.again = retry_after_s, again
+        self.retry_after_s, self.again, self.allow = retry_after_s, again, allow
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> Refused:

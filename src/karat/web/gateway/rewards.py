@@ -23,7 +23,7 @@ from karat.web.gateway.refusals import bad_request, check_tree
 MOST_RESPONSES = 1000
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class Body(msgspec.Struct, forbid_unknown_fields=True):
     """`messages` end with the prompt, or with the one response to be graded. `meta` are the fields
     of a row that a reward may look at, such as a reference answer."""
 
@@ -35,7 +35,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     meta: dict[str, Any] = {}
 
 
-_read = reader(_Body)
+_read = reader(Body)
 
 
 async def serve(asked: Asked, data: bytes, scope: Scope) -> Reply:
@@ -58,7 +58,7 @@ async def serve(asked: Asked, data: bytes, scope: Scope) -> Reply:
     return Reply(dumps(answer), headers(asked, figures, body.model))
 
 
-def _job(body: _Body) -> Candidates:
+def _job(body: Body) -> Candidates:
     """What is to be graded. Raises: Refused."""
     if bool(body.messages) == bool(body.prompt):
         raise bad_request("send messages or prompt, one of the two", "messages")

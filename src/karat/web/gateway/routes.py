@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from starlette.routing import Route
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from karat.web.gateway import anthropic, chat, completions, embeddings, rewards
@@ -18,18 +19,40 @@ from karat.web.gateway.models import Models
 from karat.web.gateway.openai_words import WIRE
 
 
+class _Rest(Convertor[str]):
+    """The rest of a path, whatever it is. Starlette's own `path` ends at a line break, and behind
+    one would be nobody who asks who calls."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", _Rest())
+
+
 def routes(gateway: Gateway) -> list[Route]:
     """For the application that serves them."""
     models = Models()
-    return [
+    served = [
         Route("/v1/chat/completions", Door(gateway, chat.serve, WIRE), methods=["POST"]),
         Route("/v1/completions", Door(gateway, completions.serve, WIRE), methods=["POST"]),
         Route("/v1/embeddings", Door(gateway, embeddings.serve, WIRE), methods=["POST"]),
         Route("/v1/rewards", Door(gateway, rewards.serve, WIRE), methods=["POST"]),
         Route("/v1/messages", Door(gateway, anthropic.serve, anthropic.WIRE), methods=["POST"]),
         Route("/v1/models", Door(gateway, models.serve, WIRE), methods=["GET"]),
-        Route("/v1/models/{name:path}", Door(gateway, models.serve_one, WIRE), methods=["GET"]),
-        Route("/v1/{rest:path}", Door(gateway, _nothing, WIRE)),
+        Route("/v1/models/{name:rest}", Door(gateway, models.serve_one, WIRE), methods=["GET"]),
+    ]
+    nothing = _Nothing(served).serve
+    return [
+        *served,
+        Route("/v1/messages", Door(gateway, nothing, anthropic.WIRE)),
+        Route("/v1/messages/{rest:rest}", Door(gateway, nothing, anthropic.WIRE)),
+        Route("/v1/{rest:rest}", Door(gateway, nothing, WIRE)),
     ]
 
 
@@ -53,9 +76,22 @@ class Gate:
         await door(scope, receive, send)
 
 
-async def _nothing(asked: Asked, body: bytes, scope: Scope) -> NoReturn:
-    """Raises: Refused, in words that clients understand."""
-    raise Refused(
-        404, "invalid_request_error", f"{scope['method']} {scope['path'][:200]} is not served here",
-        code="unknown_url",
-    )  # fmt: skip
+class _Nothing:
+    """What is said where nothing is `served`."""
+
+    def __init__(self, served: Sequence[Route]) -> None:
+        self._served = served
+
+    async def serve(self, asked: Asked, body: bytes, scope: Scope) -> NoReturn:
+        """Raises: Refused, in words that clients understand."""
+        allowed = {
+            method for route in self._served if route.matches(scope)[0] == Match.PARTIAL
+            for method in route.methods or ()
+        }  # fmt: skip
+        what = f"{scope['method']} {scope['path'][:200]} is not served here"
+        if allowed:
+            raise Refused(
+                405, "invalid_request_error", f"{what}, but {', '.join(sorted(allowed))}",
+                code="method_not_supported", allow=sorted(allowed),
+            )  # fmt: skip
+        raise Refused(404, "invalid_request_error", what, code="unknown_url")

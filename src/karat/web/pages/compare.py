@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from karat.report.visible import visible
+from karat.visible import visible
 from karat.web import respond
 from karat.web.desk import desk
 from karat.web.sides import figures, pairs, scores

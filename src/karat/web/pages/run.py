@@ -31,7 +31,7 @@ from karat.report.run_parts import cost_rows, fault_rows, flow_charts, model_row
 from karat.report.run_report import ODD
 from karat.report.run_report import page as report_page
 from karat.report.run_scores import score_charts
-from karat.report.visible import visible
+from karat.visible import visible
 from karat.web import respond
 from karat.web.addresses import calls_page, run_page
 from karat.web.desk import desk

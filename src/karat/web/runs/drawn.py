@@ -11,7 +11,7 @@ from karat.report.run_best_of import curves_of
 from karat.report.run_parts import section
 from karat.report.run_report import ODD
 from karat.report.run_sample import prompt_map
-from karat.report.visible import visible
+from karat.visible import visible
 from karat.web.addresses import row_page, run_page
 from karat.web.runs.view import Seen
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from karat import parquet, places
 from karat.errors import KaratError
 from karat.report.cells import size
-from karat.report.visible import visible
 from karat.rundir import CLUSTER_LOG, Run
+from karat.visible import visible
 
 LOG_LINES, LOG_BYTES = 12, 8192  # of the end of cluster.log
 PLAIN = ("accepted.parquet", "dropped.parquet", "report.json", "recipe.yaml")

@@ -22,7 +22,7 @@ from karat.report.run_ledger import paid_usd
 from karat.report.run_parts import attempts
 from karat.report.run_parts import facts as report_facts
 from karat.report.run_report import ODD
-from karat.report.visible import visible
+from karat.visible import visible
 from karat.web.addresses import run_page
 from karat.web.runs.summary import PILLS, progress
 from karat.web.shelf import Place

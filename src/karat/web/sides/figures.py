@@ -18,7 +18,7 @@ from karat.report.run_charts import drawn
 from karat.report.run_flow import NARROW, Flow, steps_of, told
 from karat.report.run_parts import duration
 from karat.report.side import WORDS
-from karat.report.visible import visible
+from karat.visible import visible
 from karat.web import figures
 from karat.web.addresses import run_page
 from karat.web.runs.view import rows_of_step

@@ -19,8 +19,8 @@ from karat.report.run_charts import drawn
 from karat.report.run_scores import stairs
 from karat.report.side import WORDS, Floats
 from karat.report.svg import Panel
-from karat.report.visible import visible
 from karat.report.whiskers import whisker
+from karat.visible import visible
 from karat.web.addresses import run_page
 from karat.web.sides.data import Data, seen
 from karat.web.sides.reading import Compared

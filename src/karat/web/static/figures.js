@@ -1,5 +1,5 @@
 // Figures and others' texts as scripts write them: the forms are those of the server's own pages
-// (karat.report.cells, karat.report.run_parts, karat.report.visible), so that a figure does not change
+// (karat.report.cells, karat.report.run_parts, karat.visible), so that a figure does not change
 // its looks where a script writes it.
 
 // Dollars with as many digits as matter, and never an exponent.
