@@ -164,7 +164,7 @@ def test_a_run_of_one_machine_goes_on_where_its_stages_are_in_parts(tmp_path, ma
         {"read": {"path": "prompts.jsonl"}}, {"dedupe": {"on": "prompt", "threshold": 1.0}},
     ])  # fmt: skip
     made = run_recipe(recipe, tmp_path / "out")
-    before = made.accepted
+    before = made.accepted.to_arrow()
     for path in (made.accepted_file, *parquet.tables(made.stages)):
         fold(path)
     again = run_recipe(recipe, tmp_path / "out")

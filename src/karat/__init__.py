@@ -2,6 +2,8 @@
 
 Names load on first use, so that `import karat` costs next to nothing. `step` alone is bound at
 once: a submodule has the same name, and importing it later would put the module in its place.
+Of errors the two a person raises or reads most are here; `karat.errors` has the whole tree, and its
+KaratError and RunError are found under `karat` as well.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from karat.api import plan, preview, run
     from karat.columns import Decision, Table
     from karat.context import Context
-    from karat.errors import KaratError, RecipeError, RowError
+    from karat.errors import KaratError as KaratError
+    from karat.errors import RecipeError, RowError
+    from karat.errors import RunError as RunError
+    from karat.grades import grade
     from karat.recipe import Recipe
     from karat.row import Message, Response, Row
     from karat.rundir import Run
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Context",
     "Decision",
-    "KaratError",
     "Message",
     "Recipe",
     "RecipeError",
@@ -33,6 +37,7 @@ __all__ = [
     "RowError",
     "Run",
     "Table",
+    "grade",
     "plan",
     "preview",
     "run",
@@ -42,6 +47,7 @@ _HOME = {
     "api": ("plan", "preview", "run"),
     "columns": ("Decision", "Table"),
     "context": ("Context",),
+    "grades": ("grade",),
     "errors": ("KaratError", "RecipeError", "RowError", "RunError"),
     "recipe": ("Recipe",),
     "row": ("Message", "Response", "Row"),
@@ -58,7 +64,10 @@ def __getattr__(name: str) -> Any:
         return importlib.metadata.version("karat")
     home = next((module for module, names in _HOME.items() if name in names), None)
     if home is None:
-        raise AttributeError(f"module 'karat' has no attribute '{name}'")
+        from karat.errors import did_you_mean
+
+        words = did_you_mean(name, __all__)
+        raise AttributeError(f"module 'karat' has no attribute '{name}'; {words}")
     value = getattr(importlib.import_module(f"karat.{home}"), name)
     globals()[name] = value
     return value

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karat import shown
 from karat.grading import Desk
 from karat.models.asks import (
     CompleteRequest,
@@ -96,6 +97,10 @@ class Context:
         self.label = label
         self._row = "" if row is None else row.id
         self._asker = Asker(label, self._row, services.scopes.get(label, ""))
+
+    def __repr__(self) -> str:
+        of = f", row {shown.line(self._row)}" if self._row else ""
+        return f"<context of {shown.line(self.label)}{of}>"
 
     def seed(self, index: int = 0) -> int:
         """A seed in 0 … 2**31-2 that depends on run seed, step, row and index only."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from karat import shown
 from karat.errors import RecipeError
 from karat.forecast import CallForecast, Forecast
 from karat.journal import Address, look_up
@@ -49,13 +50,68 @@ class StepPlan(msgspec.Struct):
     rounds: int = 1  # that this line is for; see karat.rounds
 
 
+class Plan(list[StepPlan]):
+    """What a run would do: a list of StepPlan, one for each step and model it asks."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars still to pay; None where a price, or what a step asks, is not known."""
+        costs = [line.cost_usd for line in self]
+        return None if None in costs else sum(cost or 0.0 for cost in costs)
+
+    @property
+    def calls(self) -> int:
+        """Calls still to make, as far as steps can say."""
+        return sum(line.calls for line in self)
+
+    @property
+    def seconds(self) -> float:
+        """How long they take, with every model at its own concurrency, one after the other."""
+        return sum(line.seconds for line in self)
+
+    def __repr__(self) -> str:
+        steps = len({line.label for line in self})
+        cost = "cost unknown" if self.cost_usd is None else shown.money(self.cost_usd)
+        calls = shown.count(self.calls, "call")
+        return f"<plan: {shown.count(steps, 'step')}, {calls}, {cost}, about {self.seconds:,.0f} s>"
+
+    def _repr_html_(self) -> str:
+        head = ["step", "rows in", "out", "model", "held", "calls left", "tokens in", "out", "cost",
+                "seconds"]  # fmt: skip
+        rows = [_shown(line) for line in self]
+        measured = all(line.measured for line in self if line.model)
+        said = (
+            "lengths and times were measured on the answers in the journal" if measured
+            else "lengths and times are assumed where nothing was measured: probe=5 measures them"
+        )  # fmt: skip
+        parts = [
+            shown.paragraph(shown.bold(repr(self)[1:-1])),
+            shown.table(head, rows, "-nn-nnnnnn"),
+        ]
+        if self.calls:
+            parts.append(shown.paragraph(shown.small(said)))
+        return shown.fragment(*parts)
+
+
+def _shown(line: StepPlan) -> list[object]:
+    """A line of a plan as cells."""
+    ends = ["?" if rows is None else f"{rows:,}" for rows in (line.rows_in, line.rows_out)]
+    if not line.model:
+        return [line.label, *ends, *[""] * 5, "" if line.cost_usd is not None else "unknown", ""]
+    return [
+        line.label, *ends, line.model, f"{line.recorded:,}", f"{line.calls:,}",
+        f"{line.prompt_tokens:,}", f"{line.completion_tokens:,}", shown.money(line.cost_usd),
+        f"{line.seconds:,.0f}",
+    ]  # fmt: skip
+
+
 class _Measured(msgspec.Struct):
     prompt_tokens: float
     completion_tokens: float
     latency_s: float
 
 
-def plan(recipe: Recipe, journal: Address, stages: Path) -> list[StepPlan]:
+def plan(recipe: Recipe, journal: Address, stages: Path) -> Plan:
     """One line per step and model; rows are None after a step that cannot say.
 
     Nor can a step of the user's own say what it asks of the models it names, unless it has a
@@ -66,9 +122,9 @@ def plan(recipe: Recipe, journal: Address, stages: Path) -> list[StepPlan]:
     made = lines[-1].rows_out
     target = recipe.exactly
     if target is None or not made or target.per or made >= target.rows:
-        return lines
+        return Plan(lines)
     # At the least: as if every row were accepted.
-    return _lines(recipe, journal, {}, -(-target.rows // made))
+    return Plan(_lines(recipe, journal, {}, -(-target.rows // made)))
 
 
 def check_reachable(recipe: Recipe) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from karat import places
+from karat.arguments import suggesting
 from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
 from karat.modelchecks import (
@@ -46,7 +47,8 @@ from karat.recipefile import (
 )
 from karat.rewards.base import Reward
 from karat.row import canonical, digest
-from karat.step import StepCall
+from karat.shownrecipe import recipe_html
+from karat.step import Step, StepCall
 from karat.target import parse_target
 
 EXPORTS = Path(__file__).with_name("exporters")
@@ -58,12 +60,19 @@ Scales = dict[str, tuple[float, float]]  # of every score graded so far
 class Recipe:
     """What to make. Steps are called with their parameters: `Recipe(steps=[respond(n=4)], …)`.
 
+    `name` names the run's folder too, `seed` decides every draw. `exactly` is how many rows are to
+    be accepted (see karat.target), `budget_usd` the most that may be spent, `models` and `rewards`
+    what the steps' names stand for, `providers` services of one's own, `export` the formats at the
+    end. `rights` says what to do about models that forbid training on their output: flag, or
+    refuse. `origin` is what messages call it.
+
     `folder` is where relative paths, prompt templates and the user's own modules are looked for:
     the working directory, or for a recipe file its own folder unless it says another. With
     `keyless`, keys that are not set are told in `lacking`: it can be planned then, and not be run.
     Raises: RecipeError for anything that could not run.
     """
 
+    @suggesting
     def __init__(
         self,
         steps: Sequence[StepCall],
@@ -87,6 +96,11 @@ class Recipe:
         self.budget_usd = budget_usd
         self.lacking: list[str] | None = [] if keyless else None
         self.folder = (folder or Path.cwd()).absolute()
+        if isinstance(steps, StepCall | Step | str | dict):
+            raise RecipeError(
+                f"{self.origin}: steps is a list of steps, such as [respond(models=['small'])]; "
+                f"got {steps!r:.80}"
+            )
         self.steps = list(steps)
         self.export = [export] if isinstance(export, str) else list(export)
         with at(self.origin):
@@ -112,6 +126,9 @@ class Recipe:
 
     def __repr__(self) -> str:
         return f"<recipe {self.name}: {' → '.join(self.labels)}>"
+
+    def _repr_html_(self) -> str:
+        return recipe_html(self)
 
     # --- what the steps name -------------------------------------------------------------------
 
@@ -295,10 +312,10 @@ class Recipe:
     def load(
         cls, source: str | Path, overrides: Sequence[str] = (), *, keyless: bool = False
     ) -> Recipe:
-        """Reads a recipe file, or one karat ships by its name.
+        """Reads a recipe file, or one karat ships by its name: `source`.
 
-        `overrides` are `key=value`: `seed=3`, `models.teacher.concurrency=8`, `respond.n=2`.
-        Raises: RecipeError.
+        `overrides` are `key=value`: `seed=3`, `models.teacher.concurrency=8`, `respond.n=2`. With
+        `keyless` it need not be able to run yet, only to be planned. Raises: RecipeError.
         """
         path = find_recipe(source)
         where = str(path)

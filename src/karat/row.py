@@ -46,6 +46,14 @@ class Response(msgspec.Struct):
     scores: dict[str, float] = {}
     kept: bool | None = None
 
+    def __repr__(self) -> str:
+        from karat import shown
+
+        marks = {True: ", kept", False: ", not kept", None: ""}
+        scores = "".join(f", {shown.line(k)} {shown.score(v)}" for k, v in self.scores.items())
+        by = f" by {shown.line(self.model)}" if self.model else ""
+        return f"<response '{shown.line(self.content)}'{by}{scores}{marks[self.kept]}>"
+
 
 class Row(msgspec.Struct):
     """One prompt and its candidate responses.
@@ -79,6 +87,21 @@ class Row(msgspec.Struct):
         if all(response.kept is None for response in self.responses):
             return self.responses
         return [response for response in self.responses if response.kept]
+
+    def __repr__(self) -> str:
+        from karat import shown
+
+        said = [f"'{shown.line(self.prompt)}'", shown.count(len(self.responses), "response")]
+        if any(response.kept is not None for response in self.responses):
+            said.append(f"{len(self.kept()):,} kept")
+        if self.dropped is not None:
+            said.append(f"dropped: {shown.line(self.dropped)}")
+        return f"<row {shown.line(self.id)}: {', '.join(said)}>"
+
+    def _repr_html_(self) -> str:
+        from karat.shownrow import row_parts  # what a notebook alone needs
+
+        return row_parts(self)
 
 
 def canonical(value: object) -> bytes:

@@ -14,20 +14,20 @@ places.json      where stages/, accepted.parquet and dropped.parquet, or the jou
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
-from karat import parquet, places
+from karat import places
 from karat.elsewhere import PLACES, Elsewhere, data_at, in_schema, moved, read_places, settle
 from karat.errors import RecipeError, RunError
 from karat.journal import Address, parse_address
 from karat.row import Row
+from karat.rowset import Rows, damaged, opened_rows
+from karat.shownrun import run_html
 from karat.table import SCHEMA, from_batch
 
 STAGES, JOURNAL = "stages", "journal.sqlite"
@@ -57,12 +57,15 @@ class Run:
     def __repr__(self) -> str:
         return f"<run {self.path}>"
 
+    def _repr_html_(self) -> str:
+        return run_html(self)
+
     @classmethod
     def at(
         cls, out: str | Path | None, name: str, data: str | Path | None = None,
         journal: str | None = None, *, option: str = "--out",
     ) -> Run:  # fmt: skip
-        """The run in `out`, by default in runs/NAME; it need not exist yet.
+        """The run called `name` in `out`, by default in runs/NAME; it need not exist yet.
 
         `data` is where its rows are to be, `journal` where its journal: URLs, by default in the
         directory, which is named with `option`. Nothing is written before `settle`.
@@ -110,6 +113,7 @@ class Run:
 
     @property
     def stages(self) -> Path:
+        """The folder of the rows between steps. Raises: RecipeError."""
         return self.data / STAGES
 
     @property
@@ -130,22 +134,23 @@ class Run:
         except FileNotFoundError:
             raise RecipeError(f"{self.path} has no report yet: run it to the end first") from None
         except (OSError, ValueError) as error:
-            raise _damaged(self.report_file, error) from error
+            raise damaged(self.report_file, error) from error
         if missing := REPORT_KEYS - set(found if isinstance(found, dict) else ()):
-            raise _damaged(self.report_file, f"no {min(missing)}")
+            raise damaged(self.report_file, f"no {min(missing)}")
         return found
 
     @property
-    def accepted(self) -> pa.Table:
-        """The accepted rows: `.to_pandas()`, or polars.from_arrow(…)."""
-        with _opened(self.accepted_file) as file:
-            return file.read()
+    def accepted(self) -> Rows:
+        """The accepted rows: `run.accepted[0]`, `.to_pandas()`, `.to_polars()`, `.to_hf()`.
+
+        Raises: RecipeError while there are none yet, or they cannot be read.
+        """
+        return Rows(self.accepted_file, "accepted")
 
     @property
-    def dropped(self) -> pa.Table:
-        """The dropped rows with their reasons."""
-        with _opened(self.dropped_file) as file:
-            return file.read()
+    def dropped(self) -> Rows:
+        """The dropped rows with their reasons, as `accepted` has its own. Raises: RecipeError."""
+        return Rows(self.dropped_file, "dropped")
 
 
 def _instead(path: Path) -> str:
@@ -155,29 +160,6 @@ def _instead(path: Path) -> str:
     if (path / "plan.json").is_file():
         return f"it is a lift; open {path / 'lift.html'}"
     return "it has no recipe.yaml (`karat run` makes one)"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[parquet.Parts]:
-    """A result of a run. Raises: RecipeError when it is not there, or not whole."""
-    try:
-        with parquet.Parts(path) as file:
-            if missing := set(SCHEMA.names) - set(file.schema_arrow.names):
-                raise _damaged(path, f"no column {min(missing)}")
-            yield file
-    except FileNotFoundError:
-        raise RecipeError(
-            f"{path.parent} has no {path.name}: run it to the end; nothing is paid for twice"
-        ) from None
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, reason: object) -> RecipeError:
-    return RecipeError(
-        f"{path} cannot be read ({reason}): remove it and run the recipe again into the same "
-        "directory; nothing is paid for twice"
-    )
 
 
 class Lock:
@@ -242,14 +224,14 @@ def write_atomic(path: Path, data: bytes) -> None:
         places.write_whole(path, data)
     except OSError as error:
         raise RunError(
-            f"cannot write {path}: {places.shown(error)}; make room and run again"
+            f"cannot write {path}: {places.shown(error)}; {places.remedy(error)} and run again"
         ) from error
 
 
 def first_rows(path: Path, count: int) -> list[Row]:
     """The first rows of accepted.parquet or dropped.parquet. Raises: RecipeError."""
     found: list[Row] = []
-    with _opened(path) as file:
+    with opened_rows(path) as file:
         for batch in file.iter_batches(max(count, 1), columns=SCHEMA.names):
             found += from_batch(batch)
             if len(found) >= count:

@@ -232,7 +232,7 @@ def _renamed(info: Any, value: Any, changes: Mapping[str, Callable[[str], Any]])
 
 
 def step(function: Callable[..., Any]) -> Step:
-    """Makes a function a step. See the module's first lines for the four shapes.
+    """Makes a function a step. See the first lines of `karat.step` for the five shapes.
 
     Raises: RecipeError when the signature is none of them.
     """

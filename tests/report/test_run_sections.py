@@ -27,10 +27,10 @@ from karat.report.run_parts import section
 from karat.report.run_rows import ANSWER, shown_row
 from karat.report.run_sample import drawn, prompt_map, random_rows
 from karat.report.run_scores import in_order, score_charts
-from karat.report.visible import visible
 from karat.row import Message, Response, Row
 from karat.scoring.best_of import curves
 from karat.table import to_batch
+from karat.visible import visible
 
 # --- a fair part of a large file -----------------------------------------------------------------
 

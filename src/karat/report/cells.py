@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from rich.table import Table
 from rich.text import Text
+
+from karat.shown import money as money
 
 # What moves the cursor, turns the direction of text, or no terminal can encode.
 CONTROL = re.compile(
@@ -14,17 +15,6 @@ CONTROL = re.compile(
 )
 SHOWN = 600  # characters of one text
 LINE = 200  # of a name
-
-
-def money(usd: float | None) -> str:
-    """Dollars with as many digits as matter; unknown is said, never shown as 0."""
-    if usd is None:
-        return "price unknown"
-    if usd == 0 or usd >= 1:
-        return f"${usd:.2f}" if usd else "$0"
-    # Four digits from the first that counts, and never an exponent.
-    places = min(30, max(1, 3 - math.floor(math.log10(abs(usd)))))
-    return f"${usd:.{places}f}".rstrip("0").rstrip(".")
 
 
 def clock(seconds: float) -> str:

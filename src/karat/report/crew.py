@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from karat.live import State
 from karat.report.cells import clock
-from karat.report.visible import visible
+from karat.visible import visible
 from karat.workers import UNHAPPY, Crew, crew_of, notable
 
 MOST = 50  # workers of a table

@@ -78,7 +78,12 @@ class Progress:
                 table.add_row(step.label, f"{step.rows_in:,}", f"{step.rows_out:,}", style="dim")
             else:
                 table.add_row(step.label, style="dim")
-        return Group(table, Text(f"{self._title}{_noted(state)}{_crew(state)}{_spending(state)}"))
+        return Group(table, Text(f"{self._title}{standing(state)}"))
+
+
+def standing(state: State) -> str:
+    """Where a run stands beside its steps: its round, workers, calls, tokens and money."""
+    return f"{_noted(state)}{_crew(state)}{_spending(state)}"
 
 
 def _line(state: State) -> str:

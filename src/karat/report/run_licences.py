@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from karat.report.visible import visible
+from karat.visible import visible
 
 TEXT, NAME = 1_200, 120  # characters
 

@@ -16,8 +16,8 @@ from karat.report.recommendation import plain, rounded
 from karat.report.run_charts import Pair, pair
 from karat.report.run_flow import NARROW, WIDE, Flow, FlowStep, Link, told
 from karat.report.run_ledger import CostLine, Fault, ModelLine
-from karat.report.visible import visible
 from karat.report.whiskers import bar
+from karat.visible import visible
 
 NAME, SAID = 120, 300  # characters of others' names, and of their words
 

@@ -33,8 +33,8 @@ from karat.report.run_parts import facts as facts_of
 from karat.report.run_rows import shown_row
 from karat.report.run_sample import ROWS, prompt_map, random_rows
 from karat.report.run_scores import score_charts
-from karat.report.visible import visible
 from karat.rundir import Run, write_atomic
+from karat.visible import visible
 
 SEED = 0
 # What reading a report that is not as karat writes it comes to.

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from karat.report.recommendation import plain
 from karat.report.run_scores import in_order
-from karat.report.visible import visible
 from karat.row import Response, Row
+from karat.visible import visible
 
 PROMPT, ANSWER, NAME = 1_200, 900, 160  # characters
 MOST_ANSWERS, MOST_TURNS, MOST_SCORES = 8, 12, 12

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -48,14 +49,25 @@ def step_page(step: Step) -> RenderableType:
     table.add_column("parameter", no_wrap=True)
     for heading in ("takes", "default"):
         table.add_column(heading, overflow="fold")
-    given = inspect.signature(step.function).parameters
-    for field in step.fields:
-        info = msgspec.inspect.type_info(field.type)
-        default = "needed" if field.required else _default(given[field.name].default, info)
-        table.add_row(field.name, Text(described(info)), Text(default))
+    for name, takes, default in parameters(step.function, step.fields):
+        table.add_row(name, Text(takes), Text(default))
     return Group(
         Text(f"{step.path}: {KINDS[step.kind]}", style="bold"), table, Text(), Text(step.doc)
     )
+
+
+def parameters(
+    function: Callable[..., Any], fields: Iterable[msgspec.structs.FieldInfo]
+) -> list[tuple[str, str, str]]:
+    """(name, what it takes, its default) of a function's keyword parameters, whose types `fields`
+    are."""
+    given = inspect.signature(function).parameters
+    rows = []
+    for field in fields:
+        info = msgspec.inspect.type_info(field.type)
+        default = "needed" if field.required else _default(given[field.name].default, info)
+        rows.append((field.name, described(info), default))
+    return rows
 
 
 def _default(value: Any, info: Any) -> str:
