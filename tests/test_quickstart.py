@@ -12,8 +12,8 @@ import pytest
 import karat
 
 SMALL = [
-    "topics.given=[cooking, the night sky]", "prompts.per_topic=2", "prompts.max_tokens=80",
-    "respond.n=3", "respond.max_tokens=40",
+    "topics.given=[cooking, the night sky]", "prompts.per_topic=2", "prompts.max_tokens=56",
+    "respond.n=2", "respond.max_tokens=20",
 ]  # fmt: skip
 
 

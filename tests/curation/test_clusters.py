@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import slow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,6 +122,7 @@ def test_stop_words_are_plain_words():
     assert all(word.islower() and word.isalpha() and len(word) > 2 for word in words)
 
 
+@slow
 def test_twenty_thousand_texts_are_no_matter():
     some = vectors(20_000, 256, 1)
     start = time.process_time()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,7 @@ def test_splits_of_the_same_human_texts_raise_no_alarm() -> None:
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="shared data is not here")
+@slow
 def test_splits_of_real_human_texts_raise_no_alarm() -> None:
     records = [json.loads(line) for line in GSM8K.read_text("utf-8").splitlines()]
     answers = [record["answer"] for record in records]

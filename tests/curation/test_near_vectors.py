@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import slow
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ def test_no_pair_above_the_threshold_is_missed(count: int, seed: int, least: flo
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 12, 700, 6000])
+@slow
 def test_the_nearest_few(count: int) -> None:
     vectors = grouped(count, 160, 40) if count else np.zeros((0, 160), np.float32)
     places, found = nearest_few(vectors, 10)

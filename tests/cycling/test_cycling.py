@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from conftest import environment, rows_of
+from conftest import environment, rows_of, slow
 from tiny_gguf import tiny_gguf
 
 from karat.cycling.lineage import Cycle, Round
@@ -202,6 +202,7 @@ def test_a_directory_holds_one_cycle(made: Made, tmp_path: Path) -> None:
         cycle(made.folder / "recipe.yaml", options_of(made.options), made.out, ["respond.n=3"])
 
 
+@slow
 def test_killed_anywhere_it_ends_with_the_same_lineage(made: Made) -> None:
     lots = random.Random()
     delays = [lots.uniform(0.1, 2.5) for _ in range(2)]
@@ -223,6 +224,7 @@ def test_killed_anywhere_it_ends_with_the_same_lineage(made: Made) -> None:
         shutil.move(kept, made.out)
 
 
+@slow
 def test_students_behind_a_server_of_their_own(made: Made, tmp_path: Path) -> None:
     command = f"{sys.executable} {HERE / 'toy_server.py'} {{model}} {{port}} parent"
     options = options_of({**made.options, "serve": command, "rounds": 1})

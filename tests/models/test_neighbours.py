@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import slow
 from test_limits import run_fast
 from test_limits_pace import Bucket
 
@@ -188,6 +189,7 @@ PROCESS = """
 """
 
 
+@slow
 def test_two_real_processes_halve_a_stated_limit(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(PROCESS), str(tmp_path), "7"]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]

@@ -10,8 +10,8 @@ from conftest import rows_of
 import karat
 
 SMALL = [
-    "topics.given=[cooking]", "prompts.per_topic=2", "prompts.max_tokens=60", "dialogue.turns=2",
-    "dialogue.max_tokens=24", "dialogue.user_max_tokens=24", "reject.minimum=0",
+    "topics.given=[cooking]", "prompts.per_topic=2", "prompts.max_tokens=40", "dialogue.turns=2",
+    "dialogue.max_tokens=12", "dialogue.user_max_tokens=24", "reject.minimum=0",
 ]  # fmt: skip
 
 

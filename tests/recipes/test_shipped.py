@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import rows_of
+from conftest import rows_of, slow
 
 import karat
 from karat.recipefile import SHIPPED
 
-FEW = ["prompts.per_topic=2", "prompts.max_tokens=60", "prompts.tries=1", "respond.n=2",
+FEW = ["prompts.per_topic=1", "prompts.max_tokens=40", "prompts.tries=1", "respond.n=2",
        "respond.max_tokens=8"]  # fmt: skip
 TALK = ["dialogue.max_tokens=8", "dialogue.user_max_tokens=16", "dialogue.share=0.9",
         "dialogue.tries=1"]  # fmt: skip
@@ -34,7 +34,12 @@ def test_no_recipe_is_forgotten():
         assert Path(__file__).with_name(f"test_{name.replace('-', '_')}.py").is_file()
 
 
-@pytest.mark.parametrize("name", SMALL)
+OFTEN = ("nemotron-preference", "code")  # the others add no step to these and to those ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in OFTEN else [slow]) for name in SMALL]
+)
 def test_it_runs_with_the_embedded_model(tmp_path, name):
     run = karat.run(karat.Recipe.load(name, SMALL[name]), tmp_path / "out")
     report = run.report

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 from attacked import PRICE, ROW, scored, vllm, wanted, write
-from conftest import rows_of, start_karat, wait_for
+from conftest import rows_of, slow, start_karat, wait_for
 from judging import graded
 from server import Server
 from servers import VllmServer
@@ -206,6 +206,7 @@ def test_what_a_judge_could_not_be_read_in_is_asked_again_by_the_next_run(writte
         assert len(server.requests) == asked
 
 
+@slow
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(written, tmp_path):
     rewards = {
         "judge": "judge/m", "duel": {"reward": "judge/m", "ask": "pairwise"},

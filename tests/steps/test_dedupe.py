@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from conftest import slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -123,6 +124,7 @@ def test_by_meaning(tmp_path: Path) -> None:
     assert len(decision.drop) == 2
 
 
+@slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was signed before a kill is not signed again, and the answer is the same."""
     monkeypatch.setattr("karat.steps.dedupe.SPOOLED", 1)

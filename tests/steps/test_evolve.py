@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 
 import pytest
-from conftest import rows_of
+from conftest import rows_of, slow
 from server import Server, text_for
 
 import karat
@@ -365,6 +365,7 @@ def test_a_forecast_counts_rows_and_calls(make_recipe, keep, rows):
 
 
 @pytest.mark.timeout(170)
+@slow
 def test_a_small_model_hardens_a_task(make_recipe, tmp_path):
     pytest.importorskip("xllamacpp")
     (tmp_path / "own.jsonl").write_text(

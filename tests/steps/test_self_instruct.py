@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import rows_of
+from conftest import rows_of, slow
 from server import Server
 
 import karat
@@ -346,6 +346,7 @@ def test_a_forecast_counts_rows_and_calls(make_recipe, keep, rows):
 
 @pytest.mark.skipif(not DATA.exists(), reason="shared data is not here")
 @pytest.mark.timeout(170)
+@slow
 def test_a_small_model_writes_after_human_seeds(make_recipe, tmp_path):
     pytest.importorskip("xllamacpp")
     steps = [

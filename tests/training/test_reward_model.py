@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 import yaml
-from conftest import environment
+from conftest import environment, slow
 from marked import quick, write_rated
 from safetensors.numpy import load_file
 from tiny_model import CHATML, tiny_model, tiny_tokenizer
@@ -143,6 +143,7 @@ train_reward_model([{data!r}], {base!r}, Path({out!r}), quick(objective="bt"), s
 """
 
 
+@slow
 def test_a_killed_training_goes_on_to_the_same_weights(place):
     here = Path(__file__).parent
     code = KILLED.format(

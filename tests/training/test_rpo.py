@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import slow
 from tiny_model import tiny_model
 
 from karat.errors import RecipeError
@@ -86,6 +87,7 @@ def test_the_trainer_reports_numpys_loss_of_the_student_it_made(base: Path, tmp_
     assert moved < still
 
 
+@slow
 def test_rpo_stops_where_the_reward_does_and_dpo_goes_on(base: Path, tmp_path: Path) -> None:
     alone = [lines()[1]] * 4
     alone[0] = {**alone[0], "score_chosen": 9.0, "score_rejected": -9.0}  # so that σ is large
