@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types layers pytest long cluster faults fuzz audit smoke lock clean
+.PHONY: demo test lint types layers pytest long cluster faults fuzz docs audit smoke lock clean
 
 demo: .venv/demo.stamp
 	$(BIN)/karat run quickstart
@@ -42,6 +42,11 @@ faults: .venv/test.stamp
 # What `make test` tries of each parser and of the gateway, many times over; fuzz/README.md has more.
 fuzz: .venv/test.stamp
 	KARAT_FUZZ=all $(BIN)/python -m pytest tests/fuzz tests/web/gateway/test_gateway_schemathesis.py -n 2 --dist loadfile
+	for t in $(patsubst fuzz/fuzz_%.py,%,$(wildcard fuzz/fuzz_*.py)); do $(BIN)/python fuzz/run.py $$t --seconds 60 || exit 1; done
+
+# The documentation as a site, in site/.
+docs: .venv/test.stamp
+	$(BIN)/python tools/docs_site.py
 
 # What is known to be wrong with anything that is installed. It asks the advisory database.
 audit: .venv/test.stamp
