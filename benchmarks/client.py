@@ -13,32 +13,29 @@ CPU seconds are the operating system's, of the client's process alone: whole, an
 whole less the median process that makes one call. Wall times mean little on a shared machine.
 
 The peers get an environment of their own under the user's cache, made on first use from
-client_peers/requirements.txt.
+peers/requirements/litellm.txt.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-import venv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+
+from peers.environments import python_of
+from peers.servers import serving, stats
 
 from karat.journal import look_up
 
 HERE = Path(__file__).parent
-PEERS = HERE / "client_peers"
-PINNED = PEERS / "requirements.txt"
+PEERS = HERE / "peers" / "client"
 LATENCY_MS, WIDTH = 50, 256
 PRICE_NANO = (200, 600)  # of a prompt and of a completion token, as karat_client.py says
 PEER_SCRIPTS = {
@@ -115,48 +112,6 @@ def check(journal: Path, n: int) -> None:
         )
 
 
-def stats(base: str) -> dict[str, int]:
-    with urllib.request.urlopen(f"{base}/stats") as reply:
-        return json.load(reply)
-
-
-@contextmanager
-def serving(file: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = ["node"] if file.endswith(".mjs") else [sys.executable]
-    command = [*program, file, str(port), str(LATENCY_MS)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    base = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            try:
-                stats(base)
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield base
-    finally:
-        child.terminate()
-        child.wait()
-
-
-def peers_python() -> str:
-    """The interpreter of the peers' own environment, made where it is missing."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    mark = hashlib.sha256(PINNED.read_bytes()).hexdigest()[:12]
-    home = cache / "karat" / "bench" / f"client-peers-{mark}"
-    python = home / "bin" / "python"
-    if not (home / "ready").exists():
-        print(f"installing the peers into {home} …", file=sys.stderr, flush=True)
-        venv.create(home, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-qq"]
-        subprocess.run([*pip, "--no-deps", "-r", PINNED], check=True)
-        (home / "ready").touch()
-    return str(python)
-
-
 def contenders(names: list[str]) -> list[Contender]:
     here = sys.executable
     width = str(WIDTH)
@@ -170,7 +125,7 @@ def contenders(names: list[str]) -> list[Contender]:
 
     def peer(name: str) -> Callable[[str, int, Path], list[str]]:
         script, *more = PEER_SCRIPTS[name]
-        python = peers_python()
+        python = python_of("litellm")
         return lambda base, n, folder: [python, str(PEERS / script), base, str(n), width, *more]
 
     own = {"raw": raw, "karat": karat}
@@ -248,7 +203,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME")
     options = parser.parse_args()
     clients = contenders(options.only)
-    with serving(options.server) as base:
+    with serving(options.server, LATENCY_MS) as base:
         measure(clients, base, options.requests, options.pairs)
     found = figures(clients, options.requests)
     table(found, options.only)

@@ -6,7 +6,7 @@
 Without a name all parts run, one after another, each in a process of its own; each is a file that
 can be run alone and says in its first lines what it measures. `--corpus` names a folder with
 corpus.jsonl and truth.jsonl (see curation_dedupe.py); without it the texts are made here. `--peers`
-names a folder of environments, one a tool: near (dedupe_peers/requirements.txt), and those that
+names a folder of environments, one a tool: near (peers/requirements/curation.txt), and those that
 curation_decontaminate.py and curation_filters.py name. A tool without an environment is left out.
 """
 

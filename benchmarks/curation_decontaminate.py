@@ -241,7 +241,7 @@ def main() -> None:
             rows = min(given.rows, given.peer_rows) if slow else given.rows
             data = folder / ("corpus.jsonl" if name == "datatrove" else "corpus.parquet")
             out = folder / f"{home}.ids"
-            command = [str(python), str(HERE / "decontaminate_peers" / script), str(data),
+            command = [str(python), str(HERE / "peers" / "decontaminate" / script), str(data),
                        str(folder / "items.jsonl"), str(out), str(N)]  # fmt: skip
             try:
                 cpu, peak = measured([*command, str(rows)])

@@ -11,7 +11,7 @@ file, through the step with its defaults. A drop is right if it repeats a row of
 
 Each runs in a process of its own, on one thread. CPU seconds and memory are those beyond start-up,
 which includes one small run. `--peers` is the python of an environment with what
-dedupe_peers/requirements.txt names. `floor` reads the texts and hashes them, and nothing else.
+peers/requirements/curation.txt names. `floor` reads the texts and hashes them, and nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from karat.steps.dedupe import dedupe
 from karat.table import SCHEMA
 
 HERE = Path(__file__).parent
-PEERS = HERE / "dedupe_peers"
+PEERS = HERE / "peers" / "dedupe"
 RATES = (0.02, 0.05, 0.10, 0.15)
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
 ONE_THREAD = dict.fromkeys(THREADS, "1")

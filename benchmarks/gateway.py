@@ -1,6 +1,6 @@
 """What one chat costs in karat's gateway, beside a bare passthrough and litellm's proxy.
 
-python benchmarks/gateway.py [--requests 2000] [--rounds 5] [--upstream FILE] [--litellm PYTHON]
+python benchmarks/gateway.py [--requests 2000] [--rounds 5] [--upstream FILE] [--litellm [PYTHON]]
 
 Each contender is a server of its own in front of one loopback upstream of 50 ms; the same load
 generator, a process of its own, keeps 128 requests in flight at each. `passthrough` is Starlette on
@@ -8,7 +8,8 @@ uvicorn with aiohttp, which looks at nothing. `karat` is `karat serve` with all 
 default and a virtual key with a budget: authentication, the guard, prices, budgets and the ledger;
 afterwards its ledger must hold every request with its cost. `litellm` is its proxy on one worker,
 with a master key and neither database nor callbacks, from the environment whose interpreter
---litellm names (pip install 'litellm[proxy]'); it is left out where none is named.
+--litellm names, or without a name from one made of peers/requirements/litellm.txt; without
+--litellm it is left out.
 
 A round drives each once, every other round in reverse order; each is warmed up first. CPU seconds
 are the system's (user and kernel, /proc/PID/stat, children counted once they end), of the server's
@@ -23,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -35,10 +35,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from peers.environments import python_of
+from peers.servers import free_port
+
 from karat.journal import look_up
 
 HERE = Path(__file__).parent
-PEERS = HERE / "gateway_peers"
+PEERS = HERE / "peers" / "gateway"
 LATENCY_MS, WIDTH, PACED = 50, 128, 8
 TICKS = os.sysconf("SC_CLK_TCK")
 PRICE = {"input": 0.2, "output": 0.6}
@@ -98,12 +101,6 @@ def load(contender: Contender, n: int, width: int) -> list[float]:
     if len(found) != n:
         raise SystemExit(f"{contender.name}: {len(found)} answers to {n} requests")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -172,7 +169,8 @@ def contenders(stack: ExitStack, options: argparse.Namespace, folder: Path) -> l
     if options.litellm:
         port, config = free_port(), folder / "litellm.yaml"
         config.write_text(LITELLM.format(base=base, master=MASTER))
-        program = str(Path(options.litellm).parent / "litellm")
+        python = python_of("litellm") if options.litellm is True else options.litellm
+        program = str(Path(python).parent / "litellm")
         command = [program, "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
         url = f"http://127.0.0.1:{port}/health/liveliness"
         pid = stack.enter_context(process([*command, "--num_workers", "1"], url, folder))
@@ -191,6 +189,10 @@ def check(journal: Path, n: int) -> None:
     if (calls, row_names, cost) != (n, n, due):
         raise SystemExit(f"the ledger holds {calls} calls of {row_names} requests for {cost} "
                          f"nano-dollars where {n} and {due} were due")  # fmt: skip
+
+
+def three(values: list[float]) -> list[float]:
+    return [round(f(values), 3) for f in (min, statistics.median, max)]
 
 
 def spread(values: list[float]) -> str:
@@ -213,7 +215,8 @@ def tell(found: list[Contender], n: int, width: int) -> dict[str, object]:
               f"{one.memory_mb():>6.0f}  {spread(over)}")  # fmt: skip
         tree[one.name] = {
             "cpu_s_per_1000": round(middle(cpu), 3), "added_p50_ms": round(middle(p50), 2),
-            "added_p95_ms": round(middle(p95), 2), "cpu_over_karat": round(middle(over), 3),
+            "added_p95_ms": round(middle(p95), 2), "cpu_over_karat": three(over),
+            "mb": round(one.memory_mb()),
         }  # fmt: skip
     return tree
 
@@ -225,7 +228,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--upstream", default=str(HERE / "loopback.py"))
-    parser.add_argument("--litellm", metavar="PYTHON")
+    parser.add_argument("--litellm", metavar="PYTHON", nargs="?", const=True)
     parser.add_argument("--paced", action="store_true")
     options = parser.parse_args()
     width, warm = PACED if options.paced else WIDTH, 200

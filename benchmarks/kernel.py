@@ -13,17 +13,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
+
+from peers.servers import serving, stats
 
 HERE = Path(__file__).parent
 KARAT = [sys.executable, "-m", "karat"]
@@ -51,27 +50,8 @@ class Bench:
     def __init__(self, folder: Path, server: str) -> None:
         self.folder, self.server_file = folder, server
 
-    @contextmanager
-    def server(self, *settings: object) -> Iterator[str]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        program = ["node"] if self.server_file.endswith(".mjs") else [sys.executable]
-        child = subprocess.Popen(
-            [*program, self.server_file, str(port), *map(str, settings)], stdout=subprocess.DEVNULL
-        )
-        base = f"http://127.0.0.1:{port}"
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"{base}/stats").close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        try:
-            yield base
-        finally:
-            child.terminate()
-            child.wait()
+    def server(self, *settings: object) -> AbstractContextManager[str]:
+        return serving(self.server_file, *settings)
 
     def recipe(self, base: str, rows: int, width: int = WIDTH) -> Path:
         prompts = self.folder / f"prompts-{rows}.jsonl"
@@ -93,11 +73,6 @@ class Bench:
         if fresh:
             shutil.rmtree(out, ignore_errors=True)
         return Done([*KARAT, "run", str(recipe), "--out", str(out)]), out
-
-
-def stats(base: str) -> dict[str, int]:
-    with urllib.request.urlopen(f"{base}/stats") as reply:
-        return json.load(reply)
 
 
 def fingerprint(out: Path) -> str:

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 WORDS = ["time", "people", "water", "light", "energy", "value", "model", "city", "river", "hill"]
+CREATED = 1_767_225_600  # the same in every run
 
 
 class Loopback:
@@ -68,9 +69,16 @@ class Loopback:
             text = " ".join(WORDS[b % len(WORDS)] for b in noise)
             message = {"role": "assistant", "content": text}
             choices.append({"index": place, "finish_reason": "stop", "message": message})
-        usage = {"prompt_tokens": len(key) // 4, "completion_tokens": self.words * len(choices)}
+        asked, written = len(key) // 4, self.words * len(choices)
+        usage = {
+            "prompt_tokens": asked,
+            "completion_tokens": written,
+            "total_tokens": asked + written,
+        }
         return {
+            "id": "chatcmpl-loopback",
             "object": "chat.completion",
+            "created": CREATED,
             "model": body["model"],
             "choices": choices,
             "usage": usage,

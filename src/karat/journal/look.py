@@ -99,7 +99,7 @@ def told(error: RunError, address: Address, name: str) -> str:
     know."""
     if isinstance(address, PostgresAddress):
         return f"the database of {name} could not be asked"
-    return str(error).replace(str(address), name)
+    return str(error).replace(str(address), name).replace(f"{address.parent}/", "")
 
 
 def changed_at(address: Address) -> float:
