@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line has it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # three workers on two cores: more would only spin
 
 import gc
 import json
@@ -35,6 +36,16 @@ settings.load_profile("karat")
 
 # What takes many seconds and shows again, larger, what a shorter one shows: `make long` runs it.
 slow = pytest.mark.skipif(os.environ.get("KARAT_TESTS") != "all", reason="make long runs it")
+
+
+def mostly_slow(values: Sequence[Any], step: int) -> list[Any]:
+    """Values to try: each `step`-th always, the others with `make long`."""
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)),
+                     marks=[slow] if place % step else [])
+        for place, value in enumerate(values)
+    ]  # fmt: skip
+
 
 MakeRecipe = Callable[..., Path]
 MakeModule = Callable[[str, str], str]

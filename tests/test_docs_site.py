@@ -15,6 +15,7 @@ from threading import Thread
 
 import markdown
 import pytest
+from conftest import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,7 +195,7 @@ def browser():
 PAGES = ("index", "tutorial", "reference/steps", "reference/python", "training")
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", mostly_slow([400, 1280], 2))
 def test_pages_fit_and_fetch_nothing_from_elsewhere(browser, address, width):
     faults = []
     context = browser.new_context(viewport={"width": width, "height": 800})
@@ -213,7 +214,7 @@ def test_pages_fit_and_fetch_nothing_from_elsewhere(browser, address, width):
     assert not faults
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", mostly_slow(["light", "dark"], 2))
 def test_everybody_can_read_a_page(browser, address, scheme):
     """What we write into the theme; its own search box and menus are not ours to mend."""
     from axe_playwright_python.sync_playwright import Axe

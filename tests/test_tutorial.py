@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from conftest import environment, slow
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
@@ -64,6 +64,7 @@ def said(tmp_path_factory) -> tuple[Path, list[str]]:
 
 
 @pytest.mark.timeout(900)
+@slow
 def test_it_ends_with_a_student(said):
     folder, _ = said
     (student,) = (folder / "runs/tutorial/students").iterdir()
@@ -72,6 +73,7 @@ def test_it_ends_with_a_student(said):
     assert (student / "adapter_model.safetensors").stat().st_size > 100_000
 
 
+@slow
 def test_base_and_student_answer_the_same_questions(said):
     folder, printed = said
     questions = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import slow
 from fault_run import ALL, Case, Ended, Forks, bought_twice, fresh, undisturbed
 from fault_run import teacher as teacher
 from server import Server
@@ -76,6 +77,7 @@ def reason(ended: Ended) -> str:
     return next(Path(word).name for word in words if word.startswith("/"))
 
 
+@slow
 def test_a_disk_that_grows_a_little_at_a_time(forks, case, teacher, tmp_path):
     room, step, failures = 16, 16 if ALL else 64, 0
     disk = Disk(forks, tmp_path, f"size={room}k")
@@ -144,6 +146,7 @@ def test_a_disk_without_room_for_another_file(forks, case, teacher, tmp_path):
     assert failures > 2
 
 
+@slow
 def test_files_that_may_grow_a_little_more_each_time(forks, case, teacher, tmp_path):
     """A limit on file size stands for a quota: EFBIG instead of ENOSPC, and no root."""
     out, size, failures = tmp_path / "out", 3 * KIB, 0

@@ -8,6 +8,7 @@ import random
 from collections import deque
 
 import pytest
+from conftest import mostly_slow
 from test_limits import run_fast
 
 from karat.models.limits import Limiter
@@ -237,10 +238,19 @@ def test_a_pause_is_bounded_whatever_the_service_asks():
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("burst_s", [0.1, 1.0])
-@pytest.mark.parametrize("retry_after", [1.0, None])
-@pytest.mark.parametrize(("rate", "width"), [(50, 64), (200, 64), (200, 256)])
-@pytest.mark.parametrize("latency_s", [0.02, 0.2, 0.5])
+@pytest.mark.parametrize(
+    ("burst_s", "retry_after", "rate", "width", "latency_s"),
+    mostly_slow(
+        [
+            (burst_s, retry_after, *speed, latency_s)
+            for burst_s in (0.1, 1.0)
+            for retry_after in (1.0, None)
+            for speed in ((50, 64), (200, 64), (200, 256))
+            for latency_s in (0.02, 0.2, 0.5)
+        ],
+        4,
+    ),
+)
 def test_a_minute_at_a_limit_uses_97_percent_of_it_the_search_included(
     rate, width, latency_s, burst_s, retry_after
 ):

@@ -8,6 +8,7 @@ import math
 import random
 
 import pytest
+from conftest import mostly_slow
 from test_limits import run_fast
 
 from karat.models.limits import Limiter
@@ -119,8 +120,12 @@ def thrashing(peak, rate):
     return speed
 
 
-@pytest.mark.parametrize("width", [16, 64, 256])
-@pytest.mark.parametrize(("latency_s", "spread"), [(0.2, 0.0), (0.2, 0.5), (0.5, 0.8)])
+@pytest.mark.parametrize(
+    ("latency_s", "spread", "width"),
+    mostly_slow(
+        [(*shape, n) for shape in ((0.2, 0.0), (0.2, 0.5), (0.5, 0.8)) for n in (16, 64, 256)], 4
+    ),
+)
 def test_a_server_of_constant_latency_gets_the_whole_width(width, latency_s, spread):
     def server(seed):
         return OnArrival(lambda _: latency_s, spread, seed)

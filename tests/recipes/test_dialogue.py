@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import rows_of
+from conftest import rows_of, slow
 
 import karat
 
@@ -21,6 +21,7 @@ def run(tmp_path_factory):
     return karat.run(recipe, tmp_path_factory.mktemp("dialogue") / "out")
 
 
+@slow
 def test_it_ends_with_graded_dialogues(run):
     rows = rows_of(run.accepted_file)
     assert rows
@@ -38,6 +39,7 @@ def test_it_ends_with_graded_dialogues(run):
                                      if "user_turns" in r.meta])  # fmt: skip
 
 
+@slow
 def test_a_dialogue_is_one_training_example(run):
     (file,) = run.report["exports"]["trl-sft"]["files"].values()
     lines = [json.loads(line) for line in (run.path / file).read_text("utf-8").splitlines()]

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import mostly_slow
 from numpy.typing import NDArray
 
 from karat.intervals import Interval, Resamples
@@ -48,7 +49,7 @@ def all_of(scores_RG: NDArray[np.float64], levels_RG: Ints, prompt_R: Ints, n: i
 NAMES = ["cohen", "fleiss", "alpha", "tau", "pairs", "slope", "slope over all", "family", "share"]
 
 
-@pytest.mark.parametrize("which", range(len(NAMES)), ids=NAMES)
+@pytest.mark.parametrize("which", mostly_slow(range(len(NAMES)), 3))
 def test_an_interval_is_that_of_drawing_prompts_and_starting_again(which: int) -> None:
     """What adds up over prompts is not only fast: it is the same."""
     prompts = 80

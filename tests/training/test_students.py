@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import mostly_slow, slow
 from tiny_model import tiny_model, tiny_tokenizer
 
 from karat.errors import RecipeError, RunError
@@ -86,6 +87,7 @@ def test_a_student_learns_and_says_where_it_comes_from(base: Path, tmp_path: Pat
     assert json.loads((out / "adapter_config.json").read_bytes())["r"] == 16
 
 
+@slow
 def test_the_same_command_gives_the_same_adapter_and_then_says_so(
     base: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +104,7 @@ def test_the_same_command_gives_the_same_adapter_and_then_says_so(
         train_sft(sft_lines(9), str(base), tmp_path / "one", quick(), print)
 
 
+@slow
 def test_a_killed_training_goes_on_where_it_was(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +136,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(base: Path, tmp_path: 
         train(base, tmp_path / "README.md")
 
 
-@pytest.mark.parametrize("pad", ["<|pad|>", "<|im_end|>"])
+@pytest.mark.parametrize("pad", mostly_slow(["<|im_end|>", "<|pad|>"], 2))
 def test_a_student_learns_to_stop_even_where_the_pad_token_ends_turns(
     tmp_path: Path, pad: str
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "reviewing"))
 
+from conftest import mostly_slow
 from reviewed import rows, run_of
 from saying import get, send
 
@@ -233,7 +234,7 @@ def test_hostile_answers_are_texts(
     assert not any("edited" in one for one in said(run))  # opened, and left as it was
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", mostly_slow([False, True], 2))
 def test_it_works_by_touch_at_400_pixels_and_nothing_moves(
     served: Callable[..., str], page: Callable[..., Any], axe: Callable[[Any], None], run: Run,
     dark: bool,
