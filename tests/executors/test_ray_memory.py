@@ -1,0 +1,80 @@
+"""A worker that takes more memory than its machine has: Ray's own monitor ends it, for real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from clusters import many, plain
+from conftest import start_karat
+from server import Server
+
+import karat
+from karat.rundir import Run
+
+ROOM = 1 << 30  # bytes beyond what is used now, from which on Ray ends somebody
+SMALL = "from karat.executors.ray import units; units.ROWS = (16, 65_536)"
+HUNGRY = """
+import time
+from pathlib import Path
+
+
+@step
+async def eat_once(row: Row, ctx: Context, *, mark: str) -> Row:
+    if row.meta["number"] == 37:
+        try:
+            Path(mark).touch(exist_ok=False)
+        except FileExistsError:
+            return row
+        held = [b"x" * (64 << 20) for _ in range(48)]
+        time.sleep(30)
+        raise RowError(f"nobody minded {len(held)} pieces")
+    return row
+"""
+
+
+@pytest.fixture
+def tight() -> Iterator[Any]:
+    """A cluster that may use little more memory than is used now."""
+    from ray.cluster_utils import Cluster
+
+    memory = psutil.virtual_memory()
+    most = (memory.total - memory.available + ROOM) / memory.total
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False,
+            "_system_config": {"memory_usage_threshold": most, "memory_monitor_refresh_ms": 100},
+        },
+        shutdown_at_exit=True,
+    )  # fmt: skip
+    yield made
+    made.shutdown()
+
+
+@many
+def test_a_worker_out_of_memory_is_replaced(make_recipe, tmp_path, user_module, tight):
+    user_module("hungry", HUNGRY)
+    steps = [
+        {"read": {"path": "prompts.jsonl"}},
+        {"respond": {"models": ["teacher"]}},
+        {"hungry:eat_once": {"mark": str(tmp_path / "mark")}},
+    ]
+    with Server() as server:
+        path = make_recipe(server.model(concurrency=8), 120, steps)
+        (tmp_path / "mark").touch()
+        karat.run(path, tmp_path / "here")
+        (tmp_path / "mark").unlink()
+        server.requests.clear()
+        where = ["--executor", "ray", "--address", tight.address, "--workers", "2"]
+        with start_karat("run", path, "--out", tmp_path / "out", *where, prelude=SMALL) as child:
+            said, error = child.communicate(timeout=150)
+        assert child.returncode == 0, f"{said}\n{error}"
+        sent = len(server.requests)
+    assert plain(Run(tmp_path / "out").accepted_file) == plain(Run(tmp_path / "here").accepted_file)
+    assert 120 <= sent <= 120 + 16
+    log = (tmp_path / "out" / "cluster.log").read_text()
+    assert "was lost, another takes its rows" in log
+    assert "memory" in log
