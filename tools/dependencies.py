@@ -29,7 +29,7 @@ HEAD = """# What karat brings along
 `pip install karat` installs what the first table names and what those need, nothing else; each
 extra adds its own. Versions are those the tests ran with. `make demo` and `make test` install from
 files that pin every package, those that others need too, by version and by the SHA-256 of its
-files; pip refuses any other file. `make audit` asks the advisory database about all of them.
+files; pip and uv refuse any other file. `make audit` asks the advisory database about all of them.
 `python tools/dependencies.py --write` writes this page.
 
 Two licences ask for more than their notices to be kept, each of changes to the package itself:
