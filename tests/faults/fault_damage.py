@@ -33,10 +33,20 @@ def runs(forks: Forks, teacher: Server, tmp_path_factory) -> Runs:
     folder = tmp_path_factory.mktemp("damaged")
     case, out = undisturbed(forks, folder, "plain", teacher), folder / "killed"
     commits = [n for n, name in enumerate(case.events, 1) if name == COMMIT]
-    order = {"at": commits[len(commits) // 3], "signal": int(signal.SIGTERM)}
-    assert forks.run(case.recipe, out, WIDTH, **order).status == 130
-    order = {"at": commits[len(commits) // 3], "signal": int(signal.SIGKILL)}
-    assert forks.run(case.recipe, out, WIDTH, **order).status == -signal.SIGKILL
+    for share in (
+        3,
+        4,
+        6,
+        9,
+    ):  # how many answers a commit brings depends on how busy the machine is
+        teacher.requests.clear()
+        at = commits[len(commits) // share]
+        stopped = forks.run(case.recipe, out, WIDTH, at=at, signal=int(signal.SIGTERM))
+        assert stopped.status == 130
+        killed = forks.run(case.recipe, out, WIDTH, at=at, signal=int(signal.SIGKILL))
+        if killed.status == -signal.SIGKILL and not any((out / "stages").glob("*.parquet")):
+            break  # no stage holds what the journal will be made to lose
+        shutil.rmtree(out)
     assert (out / "journal.sqlite").stat().st_size > PAGE
     assert (out / "journal.sqlite-wal").stat().st_size > PAGE
     sent = list(teacher.requests)

@@ -135,6 +135,7 @@ def test_login_and_errors_are_sound(
         opened.set_viewport_size({"width": 1280, "height": 800})
         opened.get_by_role("button", name="Log out").click()
         opened.wait_for_url("**/login")
+        opened.wait_for_load_state("networkidle")  # its picture, before the server ends
 
 
 def test_the_empty_list_says_how_to_begin(
