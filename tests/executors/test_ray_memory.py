@@ -14,7 +14,7 @@ from server import Server
 import karat
 from karat.rundir import Run
 
-ROOM = 1 << 30  # bytes beyond what is used now, from which on Ray ends somebody
+ROOM = 3 << 30  # bytes beyond what is used now, which has room for the processes of a run
 SMALL = "from karat.executors.ray import units; units.ROWS = (16, 65_536)"
 HUNGRY = """
 import time
@@ -28,7 +28,7 @@ async def eat_once(row: Row, ctx: Context, *, mark: str) -> Row:
             Path(mark).touch(exist_ok=False)
         except FileExistsError:
             return row
-        held = [b"x" * (64 << 20) for _ in range(48)]
+        held = [b"x" * (64 << 20) for _ in range(96)]
         time.sleep(30)
         raise RowError(f"nobody minded {len(held)} pieces")
     return row
@@ -55,7 +55,9 @@ def tight() -> Iterator[Any]:
 
 
 @many
-def test_a_worker_out_of_memory_is_replaced(make_recipe, tmp_path, user_module, tight):
+def test_what_is_out_of_memory_costs_nothing_that_was_paid_for(
+    make_recipe, tmp_path, user_module, tight
+):
     user_module("hungry", HUNGRY)
     steps = [
         {"read": {"path": "prompts.jsonl"}},
@@ -69,12 +71,18 @@ def test_a_worker_out_of_memory_is_replaced(make_recipe, tmp_path, user_module, 
         (tmp_path / "mark").unlink()
         server.requests.clear()
         where = ["--executor", "ray", "--address", tight.address, "--workers", "2"]
-        with start_karat("run", path, "--out", tmp_path / "out", *where, prelude=SMALL) as child:
-            said, error = child.communicate(timeout=150)
-        assert child.returncode == 0, f"{said}\n{error}"
+        code, said = 1, ""
+        for _ in range(2):  # Ray may end the run's tasks instead, as long as the memory is held
+            with start_karat("run", path, "--out", tmp_path / "out", *where, prelude=SMALL) as one:
+                said, error = one.communicate(timeout=150)
+            code, said = one.returncode, said + error
+            if code == 0:
+                break
+            assert "ran out of memory, and Ray ended it" in error, error
+            assert "run again to go on" in error
+        assert code == 0, said
         sent = len(server.requests)
     assert plain(Run(tmp_path / "out").accepted_file) == plain(Run(tmp_path / "here").accepted_file)
     assert 120 <= sent <= 120 + 16
     log = (tmp_path / "out" / "cluster.log").read_text()
-    assert "was lost, another takes its rows" in log
-    assert "memory" in log
+    assert "memory" in log + said

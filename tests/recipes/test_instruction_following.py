@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import rows_of
+from conftest import rows_of, slow
 
 import karat
 from karat.verifiers.instructions import check_all
@@ -25,6 +25,7 @@ def run(tmp_path_factory):
     return karat.run(recipe, tmp_path_factory.mktemp("following") / "out")
 
 
+@slow
 def test_prompts_are_constrained_and_every_answer_is_checked(run):
     rows = rows_of(run.accepted_file) + rows_of(run.dropped_file)
     assert rows
@@ -37,6 +38,7 @@ def test_prompts_are_constrained_and_every_answer_is_checked(run):
             assert "helpsteer2.reward" in response.scores
 
 
+@slow
 def test_what_is_kept_follows_everything_and_what_is_dropped_nothing_could_save(run):
     for row in rows_of(run.accepted_file):
         assert all(
@@ -47,6 +49,7 @@ def test_what_is_kept_follows_everything_and_what_is_dropped_nothing_could_save(
         assert all(any(r.scores[f"verifier.{one}"] == 0 for one in FLOORS) for r in row.responses)
 
 
+@slow
 def test_every_export_is_written_and_knows_what_was_asked(run):
     accepted = run.report["rows"]["accepted"]
     (name,) = run.report["exports"]["jsonl"]["files"].values()
@@ -55,6 +58,7 @@ def test_every_export_is_written_and_knows_what_was_asked(run):
     assert all(json.loads(line["meta"])["task"] == "instruction" for line in lines)
 
 
+@slow
 def test_a_second_run_calls_no_model(run):
     again = karat.run(karat.Recipe.load("instruction-following", SMALL), run.path)
     assert again.report["this_run"]["calls"] == 0

@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from conftest import rows_of
+from conftest import rows_of, slow
 from pdf import pdf
 from rich.console import Console
 
@@ -49,6 +49,7 @@ def run(folder):
         return karat.run(karat.Recipe.load("rag-closed-qa", SMALL), folder / "out")
 
 
+@slow
 def test_it_ends_with_questions_that_say_where_they_come_from(run, folder):
     rows = rows_of(run.accepted_file)
     assert rows
@@ -65,6 +66,7 @@ def test_it_ends_with_questions_that_say_where_they_come_from(run, folder):
     assert read[0]["rows_out"] == 3
 
 
+@slow
 def test_every_export_is_there(run):
     exports = run.report["exports"]
     assert set(exports) == {"jsonl", "trl-sft", "retrieval", "beir"}
@@ -74,6 +76,7 @@ def test_every_export_is_there(run):
     assert len((run.export / "beir/corpus.jsonl").read_text().splitlines()) == 3
 
 
+@slow
 def test_the_terminal_says_which_answer_was_written_with_the_question(run):
     for row in rows_of(run.accepted_file):
         stream = io.StringIO()
@@ -83,6 +86,7 @@ def test_the_terminal_says_which_answer_was_written_with_the_question(run):
         assert "response by" in marked[0] or "response 1 by" in marked[0]
 
 
+@slow
 def test_a_second_run_calls_no_model(run, folder, monkeypatch):
     monkeypatch.chdir(folder)
     before = run.accepted_file.read_bytes()
