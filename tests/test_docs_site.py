@@ -233,7 +233,8 @@ def test_a_search_finds_a_parameter(browser, address):
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.goto(f"{address}/index.html")
+    page.wait_for_load_state("networkidle")  # the search is there once its script is
     page.keyboard.press("/")
     page.keyboard.type("margin_sigma")
-    page.wait_for_selector('a[href*="reference/steps.html"] >> visible=true', timeout=10_000)
+    page.wait_for_selector('a[href*="reference/steps.html"] >> visible=true', timeout=60_000)
     context.close()

@@ -32,7 +32,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WIDTHS = (1280, 400)
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 # Said by the browser itself when a page is left while it still asks for something.
 _LEFT = ("net::ERR_ABORTED", "NS_BINDING_ABORTED")
 _VIOLATIONS = """document.addEventListener("securitypolicyviolation",
