@@ -14,19 +14,16 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
+from peers.servers import serving
 
 HERE = Path(__file__).parent
 FEW = 2048  # rows of a run that shows what starting takes: units for all workers, and their tasks
@@ -94,29 +91,6 @@ def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
-
-
-@contextmanager
-def server(file: str, latency_ms: float) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = ["node"] if file.endswith(".mjs") else [sys.executable]
-    child = subprocess.Popen(
-        [*program, file, str(port), str(latency_ms)], stdout=subprocess.DEVNULL
-    )
-    base = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"{base}/stats").close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield base
-    finally:
-        child.terminate()
-        child.wait()
 
 
 class Bench:
@@ -215,7 +189,7 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=1.0)
     parser.add_argument("--out", type=Path, default=Path("scale.json"))
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, server(given.server, given.latency_ms) as base:
+    with tempfile.TemporaryDirectory() as folder, serving(given.server, given.latency_ms) as base:
         bench = Bench(Path(folder), given, base)
         lines = [one for n in given.workers for one in measure(bench, n, given.rows)]
     given.out.write_text(json.dumps(lines, indent=1))

@@ -15,6 +15,7 @@ from karat.errors import ProviderError
 from karat.models.chat import ChatReply, Choice, Delta, ToolCall, Usage
 from karat.models.providers._anthropic_turns import ANSWER
 from karat.models.providers._http import count, json_text, parse
+from karat.models.providers._text import text
 
 FINISH = {
     "end_turn": "stop",
@@ -55,13 +56,6 @@ def read_message(body: Any) -> ChatReply:
         tool_calls=tuple(calls),
     )
     return ChatReply([choice], usage(body.get("usage")), text(body.get("model") or ""))
-
-
-def text(value: object) -> str:
-    """Raises: TypeError for anything but text."""
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return value
 
 
 def finish(reason: object, answered: bool = False) -> str:

@@ -15,6 +15,7 @@ from karat.errors import ProviderError
 from karat.models.chat import ChatReply, Choice, Delta, TokenLogprob, ToolCall, Usage
 from karat.models.providers._gemini_turns import read_call
 from karat.models.providers._http import count, parse
+from karat.models.providers._text import text
 
 FINISH = {
     "STOP": "stop",
@@ -68,13 +69,6 @@ def _parts(candidate: Any) -> list[Any]:
     if not isinstance(found, list):
         raise TypeError("parts are no list")
     return found
-
-
-def text(value: object) -> str:
-    """Raises: TypeError for anything but text."""
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return value
 
 
 def finish(reason: object, called: bool) -> str:

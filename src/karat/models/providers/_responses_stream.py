@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from karat.models.chat import Delta
 from karat.models.providers._http import parse
 from karat.models.providers._openai_asks import read_usage
+from karat.models.providers._text import text
 
 if TYPE_CHECKING:
     from karat.models.providers.responses import Responses
@@ -78,13 +79,6 @@ class Reader:
             usage=read_usage(response.get("usage"), self._provider.service),
             served_model=str(response.get("model") or ""),
         )
-
-
-def text(value: object) -> str:
-    """Raises: TypeError for anything but text."""
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return value
 
 
 def finish_reason(body: Any, refused: bool, called: bool) -> str:

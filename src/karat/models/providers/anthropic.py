@@ -20,7 +20,7 @@ from karat.errors import ProviderError
 from karat.models.chat import ChatReply, ChatRequest
 from karat.models.faults import fault
 from karat.models.providers._anthropic_models import Claude, claude, sampling, thinking
-from karat.models.providers._anthropic_read import WRONG, Reader, read_message, text
+from karat.models.providers._anthropic_read import WRONG, Reader, read_message
 from karat.models.providers._anthropic_schema import closed
 from karat.models.providers._anthropic_turns import answer_tool, conversation, tools
 from karat.models.providers._http import (
@@ -31,6 +31,7 @@ from karat.models.providers._http import (
     refused,
 )
 from karat.models.providers._openai_body import with_schema
+from karat.models.providers._text import text
 from karat.models.services import Service
 from karat.models.spec import ModelSpec
 from karat.models.takes import service_of

@@ -20,7 +20,7 @@ from karat.models.asks import EmbedReply, EmbedRequest
 from karat.models.chat import ChatReply, ChatRequest, Usage
 from karat.models.faults import fault
 from karat.models.providers._gemini_models import Takes, gemini, sampling, thinking
-from karat.models.providers._gemini_read import WRONG, BlockedError, Reader, read_reply, text
+from karat.models.providers._gemini_read import WRONG, BlockedError, Reader, read_reply
 from karat.models.providers._gemini_turns import conversation, tools
 from karat.models.providers._http import (
     HttpProvider,
@@ -30,6 +30,7 @@ from karat.models.providers._http import (
     parse,
 )
 from karat.models.providers._openai_body import with_schema
+from karat.models.providers._text import text
 from karat.models.services import Service
 from karat.models.spec import ModelSpec
 from karat.models.takes import service_of

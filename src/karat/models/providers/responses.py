@@ -33,7 +33,8 @@ from karat.models.providers._http import (
 )
 from karat.models.providers._openai_body import CHOICES, is_strict, with_schema
 from karat.models.providers._openai_shapes import log_probability
-from karat.models.providers._responses_stream import Reader, finish_reason, text
+from karat.models.providers._responses_stream import Reader, finish_reason
+from karat.models.providers._text import text
 from karat.models.spec import ModelSpec
 from karat.models.transport import HttpReply, Transport
 from karat.models.wire import EventReader, Post
