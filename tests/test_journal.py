@@ -12,14 +12,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import pytest
 from conftest import environment
 
 from karat import RunError
 from karat.journal import look_up, looking, open_journal
+from karat.journal.base import held_of
 from karat.journal.sqlite import SqliteJournal
-from karat.ledger import Attempt, Record, new_id
+from karat.ledger import Attempt, Record, line_of, new_id
 from karat.row import digest
 
 
@@ -73,7 +73,7 @@ def test_records_come_back_whole(tmp_path):
         return found
 
     stored = with_journal(tmp_path / "j", work)
-    assert stored == msgspec.structs.astuple(full)
+    assert stored == line_of(full)
 
 
 def test_get_finds_what_is_recorded_and_nothing_else(tmp_path):
@@ -221,6 +221,74 @@ def test_a_journal_of_a_newer_karat_is_left_alone(tmp_path):
     base.close()
     with pytest.raises(RunError, match=r"another version of karat \(format 99, this one reads"):
         opened(tmp_path / "j")
+
+
+def test_a_journal_of_the_format_without_checksums_is_taken(tmp_path):
+    path = tmp_path / "j"
+
+    async def put(journal):
+        await journal.put([record(1), record(2)], attempt())
+
+    with_journal(path, put)
+    with closing(sqlite3.connect(path)) as base:
+        base.executescript("ALTER TABLE calls DROP COLUMN crc; PRAGMA user_version = 3")
+    assert look_up(path, "SELECT count(*) FROM calls") == [(2,)]  # as it is
+
+    async def more(journal):
+        await journal.put([record(3)], attempt())
+        return await journal.get([record(n).key for n in (1, 2, 3)])
+
+    assert with_journal(path, more) == {record(n).key: held_of(record(n)) for n in (1, 2, 3)}
+    assert look_up(path, "SELECT count(*) FROM calls WHERE crc IS NULL") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "damage", ["content = 'other'", "content = x'00'", "content = 3", "sample = 'x'", "more = '{}'",
+               "finish_reason = x'ff'", "content = CAST(x'ff' AS TEXT)"]
+)  # fmt: skip
+def test_what_is_not_as_it_was_written_counts_as_missing_and_is_replaced(tmp_path, damage):
+    path, told = tmp_path / "j", []
+
+    async def put(journal):
+        await journal.put([record(1), record(2)], attempt())
+
+    with_journal(path, put)
+    with closing(sqlite3.connect(path)) as base:
+        base.execute(f"UPDATE calls SET {damage} WHERE key = ?", (record(1).key,))
+        base.commit()
+
+    async def again(journal):
+        journal.say = told.append
+        keys = [record(1).key, record(2).key]
+        assert list(await journal.get(keys)) == keys[1:]
+        assert list(await journal.get(keys)) == keys[1:]
+        assert await journal.put([record(1)], attempt()) == {}
+        return await journal.get(keys)
+
+    assert with_journal(path, again) == {record(n).key: held_of(record(n)) for n in (1, 2)}
+    (said,) = told
+    assert str(path) in said
+    assert "bought again" in said
+
+
+def test_of_thousands_of_damaged_answers_five_are_told(tmp_path):
+    path, told = tmp_path / "j", []
+
+    async def put(journal):
+        await journal.put([record(n) for n in range(50)], attempt())
+
+    with_journal(path, put)
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("UPDATE calls SET crc = crc + 1")
+        base.commit()
+
+    async def again(journal):
+        journal.say = told.append
+        return await journal.get([record(n).key for n in range(50)])
+
+    assert with_journal(path, again) == {}
+    assert len(told) == 5
+    assert told[-1].endswith("(more are not told)")
 
 
 def test_somebody_elses_database_is_left_alone(tmp_path):

@@ -5,6 +5,7 @@ one row an HTTP request, failed ones too: who was asked, how long it took, what 
 `minutes` and `latencies` are sums of the attempts, written in the same transaction, so that a page
 or a query over a million of them reads a few hundred rows. Cost is counted on attempts; an answer's
 share of it is there so that a row of data can say what it cost, and the shares add up exactly.
+`crc` is of what an answer says: SQLite keeps no checksum of its file.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
-VERSION = 3
+VERSION = 4
 NANO = 1_000_000_000  # of a dollar: money is counted in whole ones
 PER_OCTAVE = 8  # latency buckets: each 9% wider than the one before
 
@@ -157,7 +159,7 @@ def _columns(names: Iterable[str]) -> str:
 
 
 SCHEMA = f"""
-CREATE TABLE calls ({_columns(CALLS)}, UNIQUE (key));
+CREATE TABLE calls ({_columns(CALLS)}, crc INTEGER, UNIQUE (key));
 CREATE TABLE attempts ({_columns(ATTEMPTS)});
 CREATE TABLE minutes (
     minute INTEGER, model TEXT, step TEXT, role TEXT, kind TEXT, error TEXT,
@@ -172,7 +174,11 @@ CREATE TABLE batches (
 );
 PRAGMA user_version = {VERSION};
 """
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(CALLS))})"
+ADD_CRC = "ALTER TABLE calls ADD COLUMN crc INTEGER"  # to a file of format 3
+INSERT_CALL = (
+    f"INSERT OR IGNORE INTO calls ({', '.join(CALLS)}, crc) "
+    f"VALUES ({', '.join('?' * (len(CALLS) + 1))})"
+)
 REPLACE_CALL = INSERT_CALL.replace("IGNORE", "REPLACE")
 INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * len(ATTEMPTS))})"
 PUT_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)"
@@ -217,6 +223,20 @@ def quantile(counts: Iterable[tuple[int, int]], share: float) -> float:
     return 0.0
 
 
+def crc_of(sample: int, content: str | bytes, finish_reason: str, more: str | None) -> int:
+    """The CRC-32 of an answer."""
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    return crc32(
+        f"\0{sample}\0{finish_reason}\0{more}".encode("utf-8", "surrogatepass"), crc32(data)
+    )
+
+
+def line_of(record: Record) -> tuple[Any, ...]:
+    """The values of INSERT_CALL."""
+    crc = crc_of(record.sample, record.content, record.finish_reason, record.more)
+    return (*msgspec.structs.astuple(record), crc)
+
+
 class Batch:
     """What will be committed together."""
 
@@ -229,9 +249,9 @@ class Batch:
     def write(self, base: sqlite3.Connection) -> int:
         """Everything, inside the caller's transaction. Returns how many of `records` were new."""
         values = msgspec.structs.astuple
-        made = base.executemany(INSERT_CALL, map(values, self.records)).rowcount
+        made = base.executemany(INSERT_CALL, map(line_of, self.records)).rowcount
         if self.replacing:
-            base.executemany(REPLACE_CALL, map(values, self.replacing))
+            base.executemany(REPLACE_CALL, map(line_of, self.replacing))
         base.executemany(INSERT_ATTEMPT, map(values, self.attempts))
         minutes, latencies = rolled_up(self.attempts, self.replays)
         base.executemany(_ADD_MINUTE, ((*by, *sums) for by, sums in minutes.items()))

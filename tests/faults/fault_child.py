@@ -129,9 +129,9 @@ def _command(order: dict[str, Any]) -> int:
 
         text.print_report = lambda *_: None
     if "busy_s" in order:
-        from karat.journal import sqlite
+        from karat.journal import sqlite_connect
 
-        sqlite.BUSY_S = order["busy_s"]
+        sqlite_connect.BUSY_S = order["busy_s"]
     if "file_bytes" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"],) * 2)
     if order.get("ordinary"):

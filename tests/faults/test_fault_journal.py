@@ -33,7 +33,7 @@ from fault_damage import (
     restore,
 )
 from fault_damage import runs as runs
-from fault_run import ALL, bought_twice, fresh
+from fault_run import ALL, Case, bought_twice, fresh
 from fault_run import forks as forks
 from fault_run import teacher as teacher
 
@@ -134,6 +134,13 @@ def test_what_a_log_has_lost_is_bought_again_and_nothing_else(forks, runs, teach
         assert len(teacher.requests) == runs.case.asked - held // 2  # each brought two answers
 
 
+def assert_same_rows(case: Case, out: Path) -> None:
+    """But not the sums of the ledger, where something was bought again."""
+    for name in ("accepted.parquet", "dropped.parquet", "data.jsonl"):
+        folder = out if name.endswith("parquet") else out / "export"
+        assert (folder / name).read_bytes() == case.want[name], name
+
+
 def test_what_recover_saves_is_not_paid_for_again(forks, runs, teacher, tmp_path):
     """The advice that a damaged journal's error gives, as a person would follow it."""
     tool = shutil.which("sqlite3")
@@ -155,10 +162,7 @@ def test_what_recover_saves_is_not_paid_for_again(forks, runs, teacher, tmp_path
         saved.unlink()
         assert forks.run(runs.case.recipe, out, WIDTH).status == 0
         assert 0 < len(teacher.requests) < runs.case.asked / 2
-        want = runs.case.want
-        for name in ("accepted.parquet", "dropped.parquet", "data.jsonl"):
-            folder = out if name.endswith("parquet") else out / "export"
-            assert (folder / name).read_bytes() == want[name]
+        assert_same_rows(runs.case, out)
 
 
 def test_a_journal_that_was_all_in_its_log_is_not_begun_anew(
@@ -183,21 +187,28 @@ def test_a_journal_that_was_all_in_its_log_is_not_begun_anew(
         runs.case.assert_same(out)
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite keeps no checksum of what its file holds")
-def test_a_wrong_letter_in_an_answer_is_found(forks, runs, teacher, tmp_path):
-    """Of a stage, a result and a -wal it is found; of the journal's own file it is not."""
+FLIPS = {"letter": (0, b"X"), "no text": (3, b"\xff")}
+
+
+@pytest.mark.parametrize("name", FLIPS)
+def test_a_wrong_bit_in_an_answer_is_found_and_the_answer_bought_again(
+    forks, runs, teacher, tmp_path, name
+):
+    """SQLite keeps no checksum of its own file; each answer has one."""
     out = copied(runs.whole, tmp_path)
     shutil.rmtree(out / "stages")
-    path = out / "journal.sqlite"
+    path, (ahead, wrong) = out / "journal.sqlite", FLIPS[name]
     with closing(sqlite3.connect(path)) as base:
         (text,) = base.execute("SELECT content FROM calls ORDER BY rowid LIMIT 1").fetchone()
-    data = path.read_bytes()
-    place = data.index(text.encode())
-    over(path, place, b"X")
+    over(path, path.read_bytes().index(text.encode()) + ahead, wrong)
     with fresh(teacher):
         ended = forks.run(runs.case.recipe, out, WIDTH)
-        if ended.status == 0:
-            runs.case.assert_same(out)
+        assert ended.status == 0, ended.text
+        assert "its checksum differs" in ended.text
+        assert_same_rows(runs.case, out)
+        assert len(teacher.requests) == 1
+        assert forks.run(runs.case.recipe, out, WIDTH).status == 0  # and is kept, this time
+        assert len(teacher.requests) == 1
 
 
 # --- locked --------------------------------------------------------------------------------------

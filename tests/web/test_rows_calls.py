@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from karat.ledger import INSERT_ATTEMPT, INSERT_CALL, SCHEMA, Attempt, Record
+from karat.ledger import INSERT_ATTEMPT, INSERT_CALL, SCHEMA, Attempt, Record, line_of
 from karat.web.rows.calls import ledger
 
 PROMPT, ANSWER, JUDGED, OTHER = (bytes([n]) * 16 for n in range(4))
@@ -41,7 +41,7 @@ def _put(
     base.execute(INSERT_ATTEMPT, msgspec.structs.astuple(attempt))
     for place, (key, content, nano) in enumerate(answers):
         record = Record(key, number, "chat", "p/m", step, row, place, content, cost_nano=nano)
-        base.execute(INSERT_CALL, msgspec.structs.astuple(record))
+        base.execute(INSERT_CALL, line_of(record))
 
 
 def test_all_calls_of_a_row_are_found_and_added_up(journal: Path) -> None:

@@ -58,7 +58,7 @@ def looking(address: Address, limit_s: float = LOOK_S) -> Iterator[Look | None]:
     than `limit_s` seconds from now. Raises: RunError."""
     opened: AbstractContextManager[Look | None]
     if not isinstance(address, PostgresAddress):
-        from karat.journal.sqlite import looking as of_file
+        from karat.journal.sqlite_look import looking as of_file
 
         opened = of_file(address, limit_s)
     else:
