@@ -41,7 +41,6 @@ BROKEN = {
     "an event of another shape": lambda x: _ill(x, event({"choices": [{"delta": {"content": 7}}]})),
     "a page instead": lambda x: [reply(b"<html>" + x.secret + b"</html>", kind="text/html")],
     "a page as a stream": lambda x: _streamed(b"<html>\n\n" + x.secret + b"</html>\n\n"),
-    "JSON instead": lambda x: [reply(x.json)],
     "an event of 2 MB": lambda x: _streamed(b"data: " + b"a" * 2_000_000 + b"\n\n"),
 }
 ERRORS = {
@@ -97,6 +96,7 @@ def _two_lines(x: Exchange) -> list[Part]:
 
 
 WHOLE = {
+    "JSON instead": lambda x: [reply(x.json)],
     "in single bytes": _in_bytes,
     "comments, ids and CRLF": _dressed,
     "data on several lines": _two_lines,

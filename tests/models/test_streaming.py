@@ -72,6 +72,19 @@ def test_a_model_read_as_a_stream_answers_the_same_and_says_when_it_began(journa
     assert 5 < attempt["ttft_ms"] < attempt["latency_ms"]
 
 
+def test_a_whole_answer_where_a_stream_was_asked_for_is_taken_and_not_bought_again(journal):
+    with Server() as server:  # knows of no streams
+        pieces = listen(journal, server.model(stream=True, price=PRICE))
+        ((answer,),) = ask(journal, server.model(stream=True, price=PRICE), request())
+        assert len(server.requests) == 1
+        assert server.requests[0]["body"]["stream"] is True
+    assert "".join(piece.content for piece in pieces) == answer.content != ""
+    assert pieces[-1].usage is not None
+    (attempt,) = ledger(journal, table="attempts")
+    assert attempt["outcome"] == "answered"
+    assert attempt["cost_nano"] > 0
+
+
 def listen(journal, model, **more):
     async def work(client):
         return [piece async for piece in client.stream("m", request(**more), ASKER)]

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from karat.errors import ProviderError
-from karat.models.chat import ChatReply, Choice, Delta, ToolCall, Usage
+from karat.models.chat import ChatReply, Choice, Completion, Delta, ToolCall, Usage
 from karat.models.connection import MAX_REPLY_BYTES, too_large
 from karat.models.orders import Bought, chat_answers
 from karat.models.rate_headers import retry_after
@@ -111,6 +111,14 @@ async def deltas(
         going = _Going(stream, timeout_s)
         if stream.status != 200:
             raise sorted_fault(provider, await read_all(going))
+        if stream.headers.get("content-type", "").startswith("application/json"):
+            # It has not heard that a stream was wanted. The answer is paid for and whole.
+            reply = provider.read_chat(await read_all(going))
+            if not reply.choices:
+                raise ProviderError("the reply has no answer", 200, kind="unreadable")
+            for delta in in_pieces(reply.choices[0], reply.usage, reply.served_model):
+                yield delta
+            return
         try:
             async for name, data in events(going.pieces()):
                 for delta in read(name, data):
@@ -122,6 +130,17 @@ async def deltas(
                 raise  # else nothing is missing but what was used
     if not finished:
         raise ProviderError("the streamed answer broke off", 200, kind="unreadable")
+
+
+def in_pieces(answer: Choice | Completion, usage: Usage, served: str = "") -> list[Delta]:
+    """A whole answer as the pieces of a stream."""
+    tools = [
+        Delta(tool=(place, call.id, call.name, call.arguments))
+        for place, call in enumerate(answer.tool_calls)
+    ]
+    text = Delta(answer.content, answer.reasoning)
+    end = Delta(finish_reason=answer.finish_reason, usage=usage, served_model=served)
+    return [text, *tools, end]
 
 
 def sorted_fault(provider: Provider, reply: HttpReply) -> ProviderError:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from karat.errors import ProviderError
 from karat.journal import Journal
-from karat.models.answer import Hear
+from karat.models.answer import Hear, in_pieces
 from karat.models.asks import (
     MOST_QUESTIONS,
     CompleteRequest,
@@ -151,7 +151,7 @@ class Client:
                 yield delta
             (got,) = await buying
             if not given:
-                for delta in pieces(_completion(got, 0)):
+                for delta in in_pieces(_completion(got, 0), Usage(0, output=0)):  # it used nothing
                     yield delta
         finally:
             buying.cancel()  # whoever stops listening stops paying
@@ -242,14 +242,3 @@ def _completion(got: Got, index: int) -> Completion:
         made.reasoning, made.tool_calls = extras.reasoning, extras.tool_calls
         made.logprobs = extras.logprobs
     return made
-
-
-def pieces(answer: Completion) -> list[Delta]:
-    """A whole answer as the pieces of a stream; it used nothing."""
-    tools = [
-        Delta(tool=(place, call.id, call.name, call.arguments))
-        for place, call in enumerate(answer.tool_calls)
-    ]
-    text = Delta(answer.content, answer.reasoning)
-    end = Delta(finish_reason=answer.finish_reason, usage=Usage(0, output=0))
-    return [text, *tools, end]

@@ -13,8 +13,8 @@ from contextlib import aclosing
 import orjson
 from starlette.types import Scope
 
+from karat.models.answer import in_pieces
 from karat.models.chat import ChatRequest, Delta, Usage
-from karat.models.client import pieces
 from karat.web.gateway.anthropic_asks import Asked as Said
 from karat.web.gateway.anthropic_asks import read_request
 from karat.web.gateway.anthropic_replies import Events, error_body, event, message
@@ -62,7 +62,7 @@ async def _deltas(asked: Asked, request: ChatRequest, model: str) -> AsyncGenera
                 yield delta
         return
     (answer,) = await fitting(asked, model, request)
-    for delta in pieces(answer):
+    for delta in in_pieces(answer, Usage(0, output=0)):
         yield delta
 
 
