@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from karat.api import drive
+from karat.driving import drive
 from karat.journal import Address, open_journal, parse_address
 from karat.ledger import Attempt, Record, new_id
 

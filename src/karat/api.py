@@ -7,8 +7,8 @@ import importlib
 import pkgutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,14 @@ import orjson
 
 import karat.exporters
 from karat.arguments import suggesting
+from karat.claiming import claimed
 from karat.columns import Table
 from karat.context import Services
-from karat.driving import drive as drive
-from karat.driving import listen_again
-from karat.errors import RecipeError, RunError, did_you_mean
+from karat.driving import drive, listen_again
+from karat.errors import RecipeError, did_you_mean
 from karat.finish import forget_unfinished, write_results
-from karat.journal import Journal, look_up, open_journal
+from karat.journal import Journal, open_journal
 from karat.licensing.rows import Licences
-from karat.live import read as read_live
 from karat.live import written
 from karat.mill import Mill
 from karat.models.budget import Budget
@@ -38,7 +37,7 @@ from karat.report.build import build, ranking_of
 from karat.report.notebook import watcher
 from karat.rounds import Rounds
 from karat.row import Row
-from karat.rundir import CLUSTER_LOG, JOURNAL, STAGES, Lock, Run, write_atomic
+from karat.rundir import CLUSTER_LOG, Run, write_atomic
 from karat.stage import disk, read_rows, scopes
 from karat.telemetry import followed
 from karat.walk import Monitor
@@ -153,59 +152,6 @@ def _check_name(recipe: Recipe, place: Run) -> None:
                 f"{place.path} holds the run '{held}', which this one ('{recipe.name}') would "
                 "replace; name another directory in --out"
             )
-
-
-@contextmanager
-def claimed(place: Run) -> Iterator[None]:
-    """The directory, made and locked. Raises: RecipeError when it holds something else."""
-    begun = place.places_file.is_file() or (place.path / JOURNAL).exists() or _has_bought(place)
-    if place.path.is_dir() and not begun:
-        files = [place.recipe.name, place.live_file.name, place.places_file.name, CLUSTER_LOG]
-        own = {".lock", STAGES, *files, *(f".{name}.tmp" for name in files)}
-        others = [path.name for path in place.path.iterdir() if path.name not in own]
-        if others:
-            raise RecipeError(
-                f"{place.path} holds other files ({others[0]}, …) and is no run; name an empty or "
-                "new directory in --out"
-            )
-    with Lock(place):
-        _check_journal(place)
-        yield
-
-
-NEW_BYTES = 4096  # of a journal that holds nothing, at the most: SQLite's first page
-
-
-def _has_bought(place: Run) -> bool:
-    """Whether an earlier run said that it was given answers."""
-    before = read_live(place)
-    if before is not None and (before.answers or before.replayed or before.cost_usd):
-        return True
-    with suppress(RecipeError, KeyError, TypeError):  # no report, or one that is half there
-        return any(model["samples"] for model in place.report["models"])
-    return False
-
-
-def _check_journal(place: Run) -> None:
-    """Raises: RunError where a file that held answers is gone or begins anew. All would be paid for
-    again, and no ledger would know of the first time."""
-    file = place.journal
-    if not isinstance(file, Path):
-        return
-    size = file.stat().st_size if file.is_file() else 0
-    if size > NEW_BYTES or not _has_bought(place):
-        return
-    held: list[Any] = []
-    if size:  # of a file of no bytes nothing may be asked: SQLite would remove its -wal
-        try:
-            held = look_up(file, "SELECT 1 FROM calls LIMIT 1")
-        except RunError:
-            return  # damaged: opening it says so, and the run is seen to have failed
-    if not held:
-        raise RunError(
-            f"{file} is gone or empty, and held answers that an earlier run paid for: put it back "
-            "with its -wal, or name another --out to start anew"
-        )
 
 
 @asynccontextmanager

@@ -15,8 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.api import claimed, drive, opened
+from karat.api import opened
+from karat.claiming import claimed
 from karat.context import Services
+from karat.driving import drive
 from karat.errors import ProviderError, RecipeError, RowError
 from karat.inquiry import main_attribute, written
 from karat.models.endpoint import Asker

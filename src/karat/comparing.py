@@ -18,10 +18,12 @@ import msgspec
 import numpy as np
 import orjson
 
-from karat.api import Watcher, claimed, drive, opened, watched
+from karat.api import Watcher, opened, watched
+from karat.claiming import claimed
 from karat.comparison.candidates import Comparison, Measured, judge
 from karat.comparison.paid import Paid, paid_answers, shared_cost
 from karat.comparison.trial import Trial
+from karat.driving import drive
 from karat.errors import RecipeError, RunError
 from karat.mill import Mill
 from karat.models.families import related

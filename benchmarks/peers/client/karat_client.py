@@ -2,7 +2,7 @@
 
 python benchmarks/peers/client/karat_client.py BASE_URL N CONCURRENCY JOURNAL
 
-uvloop and the calmer garbage collector are what `karat run` sets (api._on_fresh_loop,
+uvloop and the calmer garbage collector are what `karat run` sets (driving._on_fresh_loop,
 cli._base.calm_gc). As many workers as calls in flight each ask for one row after another.
 """
 

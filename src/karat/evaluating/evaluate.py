@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from karat.api import claimed, drive
+from karat.claiming import claimed
+from karat.driving import drive
 from karat.errors import RecipeError, did_you_mean
 from karat.evaluating.asking import Answers, Asked, Say, ask, forecast
 from karat.evaluating.figures import Bill, Compared, Evaluation, SetFigures

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from karat.api import drive
+from karat.driving import drive
 from karat.errors import ProviderError, RecipeError, RowError
 from karat.inquiry import Place, bench, find, main_attribute, written
 from karat.ledger import NANO

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.api import drive
+from karat.driving import drive
 from karat.errors import ProviderError, RecipeError, RowError
 from karat.inquiry import Place, bench, find, main_attribute, seen_share
 from karat.lifting.plan import now
