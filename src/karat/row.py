@@ -8,7 +8,7 @@ below it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from math import isfinite
@@ -139,8 +139,8 @@ def digest(*parts: bytes | str, size: int = 16) -> bytes:
     return state.digest()
 
 
-def source_digest(function: Callable[..., Any], shared: Sequence[Path] | None = None) -> bytes:
-    """A digest of what a function is written in: its file and the files it may share.
+def source_digest(function: Callable[..., Any], shared: Iterable[bytes] | None = None) -> bytes:
+    """A digest of what a function is written in: its file and the text of those it may share.
 
     Without `shared` those are the other modules in the same folder. Of a function that has no file
     (typed at a prompt or in a notebook) it is the text, or else the compiled code.
@@ -153,11 +153,12 @@ def source_digest(function: Callable[..., Any], shared: Sequence[Path] | None = 
             return digest(inspect.getsource(function))
         except (OSError, TypeError):
             return _code_digest(function.__code__)
-    if shared is None:
-        shared = [path for path in sorted(file.parent.glob("*.py")) if path.name != file.name]
-    for path in shared:
-        with suppress(OSError):  # one that cannot be read cannot be imported either
-            parts.append(path.read_bytes())
+    if shared is not None:
+        return digest(*parts, *shared)
+    for path in sorted(file.parent.glob("*.py")):
+        if path.name != file.name:
+            with suppress(OSError):  # one that cannot be read cannot be imported either
+                parts.append(path.read_bytes())
     return digest(*parts)
 
 

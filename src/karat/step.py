@@ -17,7 +17,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -77,10 +77,15 @@ class Step:
     def __repr__(self) -> str:
         return f"<step {self.name}({', '.join(f.name for f in self.fields)})>"
 
-    @property
+    @cached_property
     def fields(self) -> tuple[Any, ...]:
         """The parameters, as msgspec fields: name, type, default."""
         return msgspec.structs.fields(self.params)
+
+    @cached_property
+    def types(self) -> dict[str, Any]:
+        """What msgspec knows of each parameter's type."""
+        return {field.name: msgspec.inspect.type_info(field.type) for field in self.fields}
 
     @property
     def path(self) -> str:
@@ -161,10 +166,7 @@ class Step:
 
         For karat's own steps that is their file and what they share; for a user's, its folder's.
         """
-        own = self.path == self.name
-        files = [*STEPS.glob("_*.py")]
-        files += [file for name in SHARED for file in STEPS.with_name(name).rglob("*.py")]
-        return source_digest(self.function, sorted(files) if own else None)
+        return source_digest(self.function, _shared(SHARED) if self.path == self.name else None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find, (self.path,)
@@ -196,16 +198,23 @@ class StepCall:
 
     def named(self, kind: str) -> Iterator[tuple[str, str]]:
         """(parameter, value) of every model, reward, score or path the parameters name."""
-        for field in self.step.fields:
+        for field, info in self.step.types.items():
             found: list[str] = []
-            info = msgspec.inspect.type_info(field.type)
-            _renamed(info, self.params[field.name], {kind: found.append})
-            yield from ((field.name, name) for name in found)
+            _renamed(info, self.params[field], {kind: found.append})
+            yield from ((field, name) for name in found)
 
     def renamed(self, changes: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
         """The parameters with every name of a kind in `changes` changed; other text stays."""
-        types = {field.name: msgspec.inspect.type_info(field.type) for field in self.step.fields}
+        types = self.step.types
         return {name: _renamed(types[name], self.params[name], changes) for name in types}
+
+
+@cache
+def _shared(folders: tuple[str, ...]) -> tuple[bytes, ...]:
+    """What karat's own steps share, as this process has loaded it."""
+    files = [*STEPS.glob("_*.py")]
+    files += [file for name in folders for file in STEPS.with_name(name).rglob("*.py")]
+    return tuple(file.read_bytes() for file in sorted(files))
 
 
 def _renamed(info: Any, value: Any, changes: Mapping[str, Callable[[str], Any]]) -> Any:

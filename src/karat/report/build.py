@@ -7,6 +7,8 @@ come from the journal, which is the only place that knows them.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -251,7 +253,8 @@ def _scores(run: Run) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+@cache
+def _versions() -> Mapping[str, str]:
     found = {"python": platform.python_version()}
     for package in ("karat", "pyarrow", "numpy", "httptools", "xllamacpp"):
         try:
