@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from raw import ask
@@ -48,7 +49,7 @@ def test_a_session_can_be_neither_made_nor_kept_for_ever(
     assert Entry(TOKEN, closed.port).admits([(b"cookie", f"{name}={value}".encode())]) is False
     later = time.monotonic() + entry.SESSION_S + 5
     assert ask(closed.port, "/runs", cookie=f"{name}={value}").status == 200
-    monkeypatch.setattr(entry.time, "monotonic", lambda: later)
+    monkeypatch.setattr(entry, "time", SimpleNamespace(monotonic=lambda: later))
     assert closed.desk.entry is not None
     assert not closed.desk.entry.admits([(b"cookie", f"{name}={value}".encode())])
 
