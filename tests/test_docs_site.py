@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
-import os
 import re
-import shutil
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +13,7 @@ from threading import Thread
 
 import markdown
 import pytest
+from browsing import chromium
 from conftest import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +35,6 @@ from reference import variables  # noqa: E402
 from reference.commands import commands  # noqa: E402
 from reference.markdown import prose  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 TINY = '[project]\nsite_name = "tiny"\nuse_directory_urls = false\nnav = ["index.md", "a.md"]\n'
 TINY += "theme.font = false\n"
 
@@ -176,19 +174,8 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium. Skips where there is none, unless KARAT_BROWSER=required."""
-    if CHROMIUM is None:
-        missing = "no Chromium on the path: apt-get install chromium"
-        if os.environ.get("KARAT_BROWSER") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as started:
         yield started
-        started.close()
     asyncio._set_running_loop(None)
 
 
@@ -235,6 +222,7 @@ def test_a_search_finds_a_parameter(browser, address):
     page.goto(f"{address}/index.html")
     page.wait_for_load_state("networkidle")  # the search is there once its script is
     page.keyboard.press("/")
+    page.wait_for_selector("input:focus", timeout=60_000)  # it slides in
     page.keyboard.type("margin_sigma")
     page.wait_for_selector('a[href*="reference/steps.html"] >> visible=true', timeout=60_000)
     context.close()

@@ -12,7 +12,7 @@ import pytest
 import karat
 
 SMALL = [
-    "topics.given=[cooking, the night sky]", "prompts.per_topic=2", "prompts.max_tokens=56",
+    "topics.given=[cooking, the night sky]", "prompts.per_topic=1", "prompts.max_tokens=56",
     "respond.n=2", "respond.max_tokens=20",
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from conftest import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,7 +239,7 @@ SIZE = 100_000
 
 @pytest.mark.parametrize(
     "atom",
-    [
+    mostly_slow([
         "\n", " ", "\t", " \n", "thank you for the ", "thanks, ", "thanks\n", "*smiles ",
         "*smiles* ",
         "great, and ", "here is ", "here is a question ", "user (a", "User: ", "User:\n",
@@ -246,7 +247,7 @@ SIZE = 100_000
         "as a user ", "as a user, i would ask ", "why? ", "(smile", "(smiles) ", "_", "*", "#", ":",
         "```\n", "i'm here to help, ", "i will try it ", ". ", ".\nthanks", "☀️ ", " - ", ";-)",
         "very great, ", "q: ", "Q: what? ", "你",
-    ],
+    ], 4),
 )  # fmt: skip
 def test_a_hundred_kilobytes_of_anything_take_no_time(atom):
     many = atom * (SIZE // len(atom))

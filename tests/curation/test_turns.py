@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from conftest import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,10 +111,10 @@ def test_quotes_go_only_around_the_whole(text, bare):
 
 @pytest.mark.parametrize(
     "atom",
-    [
+    mostly_slow([
         "a. ", "?!", "1.", "\n", ":", " ", "*", "_", "a'", "``` ", "。", "」", '"', "a_", "你",
         ".)", "ﷺ",
-    ],
+    ], 3),
 )  # fmt: skip
 def test_a_hundred_kilobytes_of_anything_take_no_time(atom):
     many = atom * (100_000 // len(atom))

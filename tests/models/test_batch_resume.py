@@ -14,7 +14,7 @@ import pytest
 from asking import ask, ledger, request, with_client
 from batch_server import BatchServer
 from batching import FULL_NANO, KINDS, PRELUDE, hurry, numbered, states
-from conftest import environment, start_karat, wait_for
+from conftest import environment, mostly_slow, start_karat, wait_for
 
 import karat
 from karat.errors import RunError
@@ -53,7 +53,7 @@ STAGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "stage"), STAGES)
+@pytest.mark.parametrize(("kind", "stage"), mostly_slow(STAGES, 3))
 def test_kill_9_pays_for_nothing_twice(journal, kind, stage):
     first = "upload" if kind == "openai" else "create"
     before = {"intent": {first}}.get(stage, set())

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from conftest import ALL
 
 from karat.models.embedded import EmbeddedTransport, available
 from karat.models.llama import CONTEXT, SLOTS
@@ -46,7 +47,7 @@ def prompts():
             "prompt": (BEFORE if i % 2 else "") + " ".join(words[:length]),
             "seed": 1000 * i, "n": 4 if i % 5 == 0 else 1, "temperature": 1.0, "max_tokens": 8,
         }
-        for i, length in enumerate([1, 0, 2, 13, 61, 63, 64, 150])
+        for i, length in enumerate([1, 0, 2, 13, 61, 63, 64, 150] if ALL else [13, 0, 63, 64])
     ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def test_beside_chats_it_gives_the_same_bytes(smollm):
 
     async def beside():
         talk = [{"role": "user", "content": "Tell a long story about salt."}]
-        chats = [ask(smollm, CHAT, messages=talk, seed=i, max_tokens=30) for i in range(6)]
+        chats = [ask(smollm, CHAT, messages=talk, seed=i, max_tokens=16) for i in range(4)]
         (_, body), *_ = await asyncio.gather(ask(smollm, **fields), *chats)
         return body["choices"]
 

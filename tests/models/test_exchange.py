@@ -7,6 +7,7 @@ import time
 
 import pytest
 from asking import request
+from conftest import mostly_slow
 from hub_line import Near
 from server import Server
 from test_limits import run_fast
@@ -265,7 +266,9 @@ class Loaded:
         return sum(begin < at <= end for at in self.ends) / (end - begin)
 
 
-@pytest.mark.parametrize("stated", [False, True], ids=["found by refusals", "stated"])
+@pytest.mark.parametrize(
+    "stated", mostly_slow([False, True], 2), ids=["found by refusals", "stated"]
+)
 def test_three_clients_of_one_server_share_what_it_allows(tmp_path, stated):
     hub = Hub(lambda route: 0)
 

@@ -135,7 +135,9 @@ def test_a_server_of_constant_latency_gets_the_whole_width(width, latency_s, spr
     assert sum(settled) / len(settled) >= 0.97
 
 
-@pytest.mark.parametrize(("base_s", "each_s"), [(0.1, 0.002), (0.2, 0.02), (1.0, 0.01)])
+@pytest.mark.parametrize(
+    ("base_s", "each_s"), mostly_slow([(0.1, 0.002), (0.2, 0.02), (1.0, 0.01)], 3)
+)
 def test_a_queue_costs_at_most_a_tenth(base_s, each_s):
     def server(seed):
         return OnArrival(lambda count: base_s + each_s * count, 0.5, seed)

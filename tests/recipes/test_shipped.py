@@ -34,7 +34,7 @@ def test_no_recipe_is_forgotten():
         assert Path(__file__).with_name(f"test_{name.replace('-', '_')}.py").is_file()
 
 
-OFTEN = ("nemotron-preference", "code")  # the others add no step to these and to those ELSEWHERE
+OFTEN = ("nemotron-preference",)  # the others add a step or two, which have tests of their own
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from conftest import mostly_slow
 from page_reader import Reader
 
 from karat.errors import RecipeError, RunError
@@ -144,7 +145,7 @@ def boxes(svg):
     return found
 
 
-@pytest.mark.parametrize("width", [1160.0, 344.0])
+@pytest.mark.parametrize("width", mostly_slow([1160.0, 344.0], 2))
 def test_labels_do_not_overlap(width):
     rng = np.random.default_rng(0)
     names = [f"word{n}, other{n}, third{n}" for n in range(16)]

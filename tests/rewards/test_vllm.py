@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import rows_of
+from conftest import mostly_slow, rows_of
 from graded import ANSWERS, attempts, grade, load, recipe, scores, written
 from servers import VllmServer
 from toy import BOS, write_tokenizer
@@ -130,7 +130,7 @@ def test_whatever_changes_a_score_changes_the_identity(tmp_path):
     assert len(found) == len(trees)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", mostly_slow(SHAPES, 3))
 @pytest.mark.parametrize("fault", ["prose", "nan", "null", "missing", "count"])
 def test_a_bad_reply_is_asked_for_again_and_then_costs_its_row(tmp_path, fault, shape):
     def bad(number, body):

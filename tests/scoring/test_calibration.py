@@ -7,6 +7,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from conftest import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
@@ -146,7 +147,8 @@ def draw(random, pairs, sharpness):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "target", "sharpness"), [(120, 0.8, 4.0), (400, 0.8, 1.2), (400, 0.7, 1.2)]
+    ("pairs", "target", "sharpness"),
+    mostly_slow([(120, 0.8, 4.0), (400, 0.8, 1.2), (400, 0.7, 1.2)], 3),
 )
 def test_the_promise_holds_over_draws(pairs, target, sharpness):
     random = np.random.default_rng(pairs)

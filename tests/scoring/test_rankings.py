@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -97,7 +98,7 @@ def world(prompts: int, seed: int, each: int = 4) -> tuple[Floats, Floats, NDArr
     return x, y, prompt_R
 
 
-@pytest.mark.parametrize("prompts", [40, 150])
+@pytest.mark.parametrize("prompts", mostly_slow([40, 150], 2))
 def test_the_interval_of_tau_is_that_of_drawing_prompts_and_counting_again(prompts: int) -> None:
     x, y, prompt_R = world(prompts, 3)
     ours = kendall_tau(x, y, prompt_R, prompts).interval(Resamples(prompts, 1, 4_000))

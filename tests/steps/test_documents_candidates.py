@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import mostly_slow
 from reading import Ctx
 
 from karat.row import Row
@@ -120,7 +121,7 @@ def test_a_text_in_every_file_takes_the_place_of_none(tmp_path: Path) -> None:
     assert [row.meta["file"] for row in rows] == sorted(row.meta["file"] for row in rows)
 
 
-@pytest.mark.parametrize("candidates", [0, 4])
+@pytest.mark.parametrize("candidates", mostly_slow([0, 4], 2))
 @pytest.mark.usefixtures("embedder")
 def test_reading_many_files_holds_one_of_them(tmp_path: Path, candidates: int, monkeypatch) -> None:
     monkeypatch.setattr("karat.curation.nearest.ROWS", 64)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import mostly_slow
 
 from karat.steps import _nesting
 from karat.steps._documents import UnreadableError, read_document
@@ -65,7 +66,7 @@ DEEP = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("part", DEEP)
+@pytest.mark.parametrize("part", mostly_slow(DEEP, 3))
 def test_a_page_that_nests_without_end_is_read_in_linear_time(part):
     times = 600_000 // len(part)
     start = time.process_time()

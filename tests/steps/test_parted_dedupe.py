@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import mostly_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parted import Elsewhere, applied, in_one_file, in_parts
@@ -99,7 +100,7 @@ CASES = [
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("params", CASES)
+@pytest.mark.parametrize("params", mostly_slow(CASES, 2))
 def test_any_parts_and_any_ways_give_the_rows_of_one_file(
     tmp_path: Path, params: dict[str, Any]
 ) -> None:

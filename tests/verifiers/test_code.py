@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import mostly_slow
 
 from karat.errors import RecipeError, RunError
 from karat.row import Message
@@ -48,7 +49,7 @@ def human_eval():
 
 
 @pytest.mark.skipif(not HUMAN_EVAL.exists(), reason="shared data is not here")
-@pytest.mark.parametrize(("shape", "stride"), [("completion", 3), ("fenced", 8)])
+@pytest.mark.parametrize(("shape", "stride"), mostly_slow([("completion", 3), ("fenced", 8)], 2))
 def test_every_canonical_solution_of_human_eval_passes_and_a_stub_fails(shape, stride):
     def verdicts(row):
         meta = {"test": row["test"], "entry_point": row["entry_point"]}

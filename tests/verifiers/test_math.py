@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,11 +151,14 @@ def test_whole_numbers_are_compared_as_numbers(one, two):
 
 @pytest.mark.parametrize(
     ("gold", "response"),
-    [
-        ("3", "\\boxed{9^{9^{9^{9}}}}"),
-        ("9^{9^{9^{9}}}", "\\boxed{3}"),
-        ("3.5", "\\boxed{10000000!}"),
-    ],
+    mostly_slow(
+        [
+            ("3", "\\boxed{9^{9^{9^{9}}}}"),
+            ("9^{9^{9^{9}}}", "\\boxed{3}"),
+            ("3.5", "\\boxed{10000000!}"),
+        ],
+        3,
+    ),
 )
 def test_what_would_take_for_ever_is_stopped_without_a_verdict(gold, response):
     start = time.monotonic()

@@ -6,6 +6,7 @@ import random
 import time
 
 import pytest
+from conftest import mostly_slow
 
 from karat.row import Message
 from karat.steps._transcript import _TURN, transcript
@@ -58,7 +59,7 @@ def seconds(work, *args, **kwargs):
     return time.process_time() - started
 
 
-@pytest.mark.parametrize("atom", ATOMS)
+@pytest.mark.parametrize("atom", mostly_slow(ATOMS, 4))
 def test_every_check_reads_a_hundred_kilobytes_at_once(atom):
     text = texts(atom)[ATOMS.index(atom) % 3]
     for kind, check in CHECKS.items():
@@ -68,7 +69,7 @@ def test_every_check_reads_a_hundred_kilobytes_at_once(atom):
         assert seconds(count, text) < 1, count
 
 
-@pytest.mark.parametrize("atom", ATOMS)
+@pytest.mark.parametrize("atom", mostly_slow(ATOMS, 4))
 def test_every_draw_reads_a_hundred_kilobytes_at_once(atom):
     text = texts(atom)[ATOMS.index(atom) % 3]
     for kind, draw in DRAWS.items():
@@ -77,7 +78,7 @@ def test_every_draw_reads_a_hundred_kilobytes_at_once(atom):
     assert seconds(compose, random.Random(0), text, 5) < 2
 
 
-@pytest.mark.parametrize("atom", ATOMS)
+@pytest.mark.parametrize("atom", mostly_slow(ATOMS, 4))
 def test_a_transcript_takes_a_hundred_kilobytes_at_once(atom):
     for text in texts(atom):
         assert seconds(transcript, [Message("user", text)]) < 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,16 +20,12 @@ import pytest
 sys.path.append(str(Path(__file__).parent))  # helpers beside the tests, by name, as elsewhere
 
 import standing as standing_runs
+from browsing import chromium
 from serving import TOKEN, Serving
 
 from karat.rundir import Run
 from karat.web.gateway.engine import Gateway
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 WIDTHS = (1280, 400)
 WAIT_MS = 30_000
 # Said by the browser itself when a page is left while it still asks for something.
@@ -91,23 +86,12 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Chromium. Skips where there is none, unless KARAT_BROWSER=required."""
-    if CHROMIUM is None:
-        missing = "no Chromium on the path: apt-get install chromium"
-        if os.environ.get("KARAT_BROWSER") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    driver = sync_playwright().start()
-    loop = asyncio.get_running_loop()
-    started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    started.karat_loop = loop
-    asyncio._set_running_loop(None)
-    yield started
-    asyncio._set_running_loop(loop)
-    started.close()
-    driver.stop()
+    """Chromium, for all pages of a process."""
+    with chromium() as started:
+        started.karat_loop = loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+        yield started
+        asyncio._set_running_loop(loop)
     asyncio._set_running_loop(None)
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 import yaml
+from conftest import mostly_slow
 from ran import rewards
 from rows_made import write_run
 from seen_run import answer, fault, seen_run, write_recipe
@@ -336,7 +337,7 @@ def test_a_page_comes_at_once_and_its_rows_follow(site, root, page, monkeypatch)
     shutil.rmtree(root / "slow")
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, True), (400, False)])
+@pytest.mark.parametrize(("width", "dark"), mostly_slow([(1280, True), (400, False)], 2))
 def test_the_page_fits_is_accessible_and_works_by_keyboard(page, axe, site, width, dark):
     get(f"{site}/compare?{PAIR}")
     opened = page(f"{site}/compare?{PAIR}", width=width, dark=dark)

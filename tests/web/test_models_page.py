@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pyarrow.parquet as pq
 import pytest
 import requests
+from conftest import mostly_slow
 from ledgers_made import DAY_S, EVIL, NOON, attempt, compared, failed, ledger
 from raw import ask
 from serving import Serving
@@ -315,7 +316,7 @@ def test_a_link_out_of_the_folder_is_no_comparison(tmp_path):
 # --- in a browser --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), mostly_slow([(1280, False), (400, True)], 2))
 def test_the_pages_fit_are_accessible_and_work_by_keyboard(page, axe, site, width, dark):
     opened = page(f"{site}/models", width=width, dark=dark)
     for path in ("/models", "/models/calls"):

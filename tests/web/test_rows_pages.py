@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import ran
 import requests
-from conftest import wait_for
+from conftest import mostly_slow, wait_for
 from ran import PRICE
 from rows_made import make_rows, write_run
 from server import Server, text_for
@@ -308,7 +308,7 @@ def test_rows_by_keys_alone(url: str, page: Callable[..., Any]) -> None:
     assert "min=" not in opened.url
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), mostly_slow([(1280, False), (400, True)], 2))
 def test_everybody_can_use_them(
     url: str, page: Callable[..., Any], axe: Callable[[Any], None], width: int, dark: bool
 ) -> None:

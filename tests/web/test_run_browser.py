@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
+from conftest import mostly_slow, wait_for
 from seen_run import answer, fault, seen_run, write_recipe
 from server import Server
 
@@ -96,7 +96,7 @@ def test_numbers_move_while_a_run_works_and_its_results_come_by_themselves(
         axe(opened)
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), mostly_slow([(1280, False), (400, True)], 2))
 def test_the_page_fits_is_accessible_and_works_by_keyboard(served, page, axe, root, width, dark):
     opened = page(f"{served(root)}/run/whole", width=width, dark=dark)
     opened.wait_for_selector("#plot-cost canvas")

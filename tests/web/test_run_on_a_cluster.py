@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import requests
+from conftest import mostly_slow
 from seen_run import EVIL
 from standing import copied
 
@@ -74,7 +75,7 @@ def get(url, **more):
     return found
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), mostly_slow([(1280, False), (400, True)], 2))
 def test_workers_are_seen_while_they_work(served, page, axe, root, width, dark):
     site, run = served(root), Run(root / "there")
     opened = page(f"{site}/run/there", width=width, dark=dark)
