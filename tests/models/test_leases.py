@@ -8,7 +8,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_limits import run_fast
 
@@ -119,6 +119,10 @@ calls_drawn = st.lists(
 
 
 @settings(max_examples=40)
+@example(  # a worker whose call costs more than its worst case, and that dies before it says so
+    [(0, 1, 0, 1.0, 0.0), (0, 1, 0, 1.5, 0.5), (3, 9, 112, 1.0, 1.0), *[(0, 1, 0, 1.0, 0.0)] * 3],
+    200, ["live", "live", "live", "die"], True, 0.0,
+)  # fmt: skip
 @given(
     calls_drawn,
     st.integers(200, 4000),

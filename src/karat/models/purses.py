@@ -131,7 +131,9 @@ class Purse:
             found = self._ledger() - self._known()
         except KaratError:
             return False
-        self._lost_most = max(min(found, self._lost_most), self._lost_least)
+        if self.lent_nano:  # some may have paid for what they have not said yet
+            found = min(found, self._lost_most)  # else exact: a call may cost more than was lent
+        self._lost_most = max(found, self._lost_least)
         return True
 
     def _known(self) -> int:
