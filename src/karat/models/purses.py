@@ -128,7 +128,7 @@ class Purse:
     def reckon(self) -> bool:
         """Looks into the ledger for what the dead spent; False where that cannot be read now."""
         try:
-            found = self._ledger() - self._known()
+            found: float = self._ledger() - self._known()
         except KaratError:
             return False
         if self.lent_nano:  # some may have paid for what they have not said yet
