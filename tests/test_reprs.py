@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from seen_run import EVIL, seen_run
 
 import karat
-from karat import Message, Recipe, Response, Row, Run, shown
+from karat import Message, Recipe, Response, Row, Run
 from karat.columns import Table
+from karat.display import shown
 
 PRICE = {"input": 1, "output": 1}
 

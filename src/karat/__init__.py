@@ -9,7 +9,6 @@ KaratError and RunError are found under `karat` as well.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from karat.step import step
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from karat.errors import KaratError as KaratError
     from karat.errors import RecipeError, RowError
     from karat.errors import RunError as RunError
-    from karat.grades import grade
+    from karat.oneline import grade
     from karat.recipe import Recipe
     from karat.row import Message, Response, Row
     from karat.rundir import Run
@@ -47,7 +46,7 @@ _HOME = {
     "api": ("plan", "preview", "run"),
     "columns": ("Decision", "Table"),
     "context": ("Context",),
-    "grades": ("grade",),
+    "oneline": ("grade",),
     "errors": ("KaratError", "RecipeError", "RowError", "RunError"),
     "recipe": ("Recipe",),
     "row": ("Message", "Response", "Row"),
@@ -61,7 +60,9 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.metadata.version("karat")
+        from importlib.metadata import version  # half of what `import karat` would take
+
+        return version("karat")
     home = next((module for module, names in _HOME.items() if name in names), None)
     if home is None:
         from karat.errors import did_you_mean

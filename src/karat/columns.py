@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from karat import parquet, shown
+from karat import parquet
+from karat.display import shown
 from karat.row import Row
 from karat.spread import Here, Spread
 

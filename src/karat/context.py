@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karat import shown
+from karat.display import shown
 from karat.grading import Desk
 from karat.models.asks import (
     CompleteRequest,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from karat import shown
+from karat.display import shown
 from karat.row import Message
 from karat.rowset import needed
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from karat import shown
+from karat.display import shown
 from karat.errors import RecipeError
 from karat.forecast import CallForecast, Forecast
 from karat.journal import Address, look_up

@@ -15,6 +15,7 @@ from typing import Any
 
 from karat import places
 from karat.arguments import suggesting
+from karat.display.recipe import recipe_html
 from karat.errors import RecipeError, did_you_mean
 from karat.graders import Graders
 from karat.modelchecks import (
@@ -47,7 +48,6 @@ from karat.recipefile import (
 )
 from karat.rewards.base import Reward
 from karat.row import canonical, digest
-from karat.shownrecipe import recipe_html
 from karat.step import Step, StepCall
 from karat.target import parse_target
 

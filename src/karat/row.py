@@ -47,7 +47,7 @@ class Response(msgspec.Struct):
     kept: bool | None = None
 
     def __repr__(self) -> str:
-        from karat import shown
+        from karat.display import shown
 
         marks = {True: ", kept", False: ", not kept", None: ""}
         scores = "".join(f", {shown.line(k)} {shown.score(v)}" for k, v in self.scores.items())
@@ -89,7 +89,7 @@ class Row(msgspec.Struct):
         return [response for response in self.responses if response.kept]
 
     def __repr__(self) -> str:
-        from karat import shown
+        from karat.display import shown
 
         said = [f"'{shown.line(self.prompt)}'", shown.count(len(self.responses), "response")]
         if any(response.kept is not None for response in self.responses):
@@ -99,7 +99,7 @@ class Row(msgspec.Struct):
         return f"<row {shown.line(self.id)}: {', '.join(said)}>"
 
     def _repr_html_(self) -> str:
-        from karat.shownrow import row_parts  # what a notebook alone needs
+        from karat.display.row import row_parts  # what a notebook alone needs
 
         return row_parts(self)
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
 
-from karat import parquet, shown
+from karat import parquet
+from karat.display import shown
 from karat.errors import RecipeError, did_you_mean
 from karat.flat import flat_table
 from karat.row import Row

@@ -22,12 +22,12 @@ from typing import Any
 import orjson
 
 from karat import places
+from karat.display.run import run_html
 from karat.elsewhere import PLACES, Elsewhere, data_at, in_schema, moved, read_places, settle
 from karat.errors import RecipeError, RunError
 from karat.journal import Address, parse_address
 from karat.row import Row
 from karat.rowset import Rows, damaged, opened_rows
-from karat.shownrun import run_html
 from karat.table import SCHEMA, from_batch
 
 STAGES, JOURNAL = "stages", "journal.sqlite"

@@ -7,7 +7,7 @@ import re
 from rich.table import Table
 from rich.text import Text
 
-from karat.shown import money as money
+from karat.display.shown import money as money
 
 # What moves the cursor, turns the direction of text, or no terminal can encode.
 CONTROL = re.compile(

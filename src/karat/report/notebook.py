@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from karat import shown
+from karat.display import shown
 from karat.live import Pace, State, StepState, snapshot
 from karat.report.cells import clock
 from karat.report.progress import Progress, standing

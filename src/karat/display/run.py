@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from karat import shown
+from karat.display import shown
 from karat.errors import RecipeError
 
 if TYPE_CHECKING:

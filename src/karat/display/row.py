@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from karat import shown
+from karat.display import shown
 
 if TYPE_CHECKING:
     from karat.row import Row

@@ -1,0 +1,1 @@
+"""What a notebook, and a prompt, show of karat's objects."""
