@@ -2,14 +2,15 @@
 
     python tools/smoke.py [PYTHON …]
 
-By default every Python from 3.11 to 3.14 that is on the path. An environment has the wheel and what
-it asks for, from the package index; the recipe asks a model on loopback, so nothing is spent. Each
-Python is one line; the exit status is 1 if one of them failed.
+By default every Python from 3.11 to 3.14 that is on the path, or that pyenv has. An environment has
+the wheel and what it asks for, from the package index; the recipe asks a model on loopback, so
+nothing is spent. Each Python is one line; the exit status is 1 if one of them failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 KNOWN = [f"python3.{minor}" for minor in (11, 12, 13, 14)]
 PROGRAM = Path(__file__).with_name("smoke_run.py")
+
+
+def find(name: str) -> str | None:
+    """A Python of this name that runs: pyenv leaves names on the path that do not."""
+    versions = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    places = [shutil.which(name), *map(str, sorted(versions.glob(f"*/bin/{name}"), reverse=True))]
+    for place in filter(None, places):
+        if subprocess.run([place, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return place
+    return None
 
 
 def build(place: Path) -> Path:
@@ -60,7 +71,7 @@ def tried(python: str, wheel: Path, place: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pythons", nargs="*", metavar="PYTHON")
-    pythons = parser.parse_args().pythons or [name for name in KNOWN if shutil.which(name)]
+    pythons = parser.parse_args().pythons or list(filter(None, map(find, KNOWN)))
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         wheel = build(Path(folder))
