@@ -53,6 +53,17 @@ class Window:
         return False
 
 
+class Luck:
+    """Refuses a share of all calls, however slowly they come, and where there is one by a limit."""
+
+    def __init__(self, share, limit=None):
+        self.share, self.limit, self.random = share, limit, random.Random(1)
+        self.rate, self.retry_after = (limit.rate if limit else 1.0), 0.5
+
+    def take(self):
+        return self.random.random() >= self.share and (self.limit is None or self.limit.take())
+
+
 async def serve(service, *, seconds, learning_s=0.0, width=64, latency_s=0.05, change=None):
     """Calls without end; returns the share of the permitted rate used and the share refused.
 
@@ -303,4 +314,32 @@ def test_a_very_low_limit_that_rises_is_found_within_90_seconds():
 
     share, refused = run_fast(main())
     assert share >= 0.95
+    assert refused <= 0.03
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.03, 12), (0.1, 14), (0.3, 2.5), (0.5, 2)])
+def test_who_is_refused_by_chance_is_not_slowed_down_for_ever(share, least):
+    """32 calls of half a second at a time would be 64 a second."""
+
+    async def main():
+        return await serve(Luck(share), seconds=300, learning_s=60, width=32, latency_s=0.5)
+
+    delivered, refused = run_fast(main())
+    assert delivered >= least
+    assert abs(refused - share) < 0.05
+
+
+def test_a_limit_counts_again_once_nothing_is_refused_by_chance():
+    async def main():
+        luck = Luck(0.3, Bucket(50, 12, 0.5))
+
+        def settle():
+            luck.share = 0.0
+
+        return await serve(
+            luck, seconds=200, learning_s=120, width=64, latency_s=0.2, change=(60, settle)
+        )
+
+    used, refused = run_fast(main())
+    assert used >= 0.97
     assert refused <= 0.03

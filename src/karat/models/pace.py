@@ -13,6 +13,8 @@ hundred is used up, one that refuses none may be idle, and no pause is needed to
 3. Where nearly all is refused the door is shut (a used-up window, a limit far lower): everyone
    pauses, and the pace falls to what got through since the last pause, by half at the most. Where
    nothing got through (an outage, a spent quota), the search of (1) begins again.
+4. Where slower is not refused less (chance.py), refusals are no limit's: the pace goes back up, and
+   aims at their share and a little more. Now and then it finds out whether that still holds.
 
 Source: Robbins & Monro 1951, "A Stochastic Approximation Method" (2); Jacobson 1988, "Congestion
 Avoidance and Control" (the search, a gain that falls with the round trip).
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import math
 
+from karat.models.chance import Chance
 from karat.models.rate_headers import MAX_PAUSE_S
 
 REFUSED_SHARE = 0.01  # of calls, once settled
@@ -34,6 +37,8 @@ LARGEST_STEP = 0.1
 LOWEST_RATE = 0.2  # slower limits are met by waiting as told; below it recovery takes too long
 SHUT_SHARE = 0.65  # refused, of about the last `_shut_after` calls: the door is shut
 LONG_WAIT_S = 5.0  # who asks for so long has a window that is used up
+MORE = 1.3  # times the share refused by chance is aimed at: the pace rises where no limit is
+BELIEVED_CALLS = 1_000  # for which chance is taken for granted
 CATCH_UP_S = 0.05  # turns missed while the loop was busy may be made good this far back
 DEFAULT_PAUSE_S = 0.5  # a refusal that does not say how long
 SHORT_PAUSE_S = 0.2  # everyone's, where a second was asked: services round a moment up to that
@@ -55,6 +60,9 @@ class Pace:
         self._shut = 0.0  # refused share of the last calls
         self._shut_after = 10.0
         self._round_trip = 0.0  # of the last refusal
+        self._counted = Chance()
+        self.chance = 0.0  # share refused however slow the pace is
+        self._believed = 0  # calls since that was found
 
     def started(self, now: float, held: bool) -> None:
         """A call starts. `held`: the pace alone had held it back."""
@@ -65,6 +73,7 @@ class Pace:
         self._accepted += 1
         if self.rate is not None:
             self._shut *= 1 - 1 / self._shut_after
+            self._count(self.rate)
             if held:
                 self._raise(self.rate)
             self.next_start = max(self.next_start, now - CATCH_UP_S) + 1 / self.rate
@@ -84,10 +93,10 @@ class Pace:
         self._shut += 1 / self._shut_after
         first = self.rate is None
         if self.rate is not None:
-            self.rate = max(LOWEST_RATE, self.rate * (1 - self._step(self.rate)))
+            self._lower(self.rate)
             if self._searching and self._accepted > 0:
                 self._land(started, self.rate)
-        if first or self._shut > SHUT_SHARE:
+        if first or self._shut > (1 - (1 - self.chance) / 5 if self.chance else SHUT_SHARE):
             pause = min(wait, SHORT_PAUSE_S) if first and wait <= 1 else wait
             # at least a round trip, so that the other refusals under way are counted by its end
             self._resume_at = self.next_start = now + max(pause, self._round_trip)
@@ -104,6 +113,21 @@ class Pace:
         self.rate = max(LOWEST_RATE, rate)
         self._searching = False
 
+    def _count(self, rate: float) -> None:
+        self._counted.started(rate)
+        self._believed += 1
+        if self.chance and self._believed > BELIEVED_CALLS:
+            self.chance = 0.0
+            self._counted.clear()
+
+    def _lower(self, rate: float) -> None:
+        self._counted.refused(rate)
+        self.rate = max(LOWEST_RATE, rate * (1 - self._step(rate)))
+        found = None if self.chance or self._searching else self._counted.found(self.rate)
+        if found is not None:
+            self.chance, before = found
+            self.rate, self._believed = max(self.rate, before), 0
+
     def _step(self, rate: float) -> float:
         """What one refusal takes off: all of the excess in SETTLE_S, or four round trips."""
         return min(LARGEST_STEP, 1 / (rate * max(SETTLE_S, 4 * self._round_trip)))
@@ -115,9 +139,10 @@ class Pace:
         else:
             calls = QUIET_CALLS + 2 * rate * self._round_trip
             share = REFUSED_SHARE * max(1.0, self._quiet / calls) ** 2
-            gain = max(SETTLE_S, 4 * self._round_trip) * rate
             quickest = 3 * QUICKEST if self._landed else QUICKEST
-            self.rate = rate * (1 + min(quickest, share) * min(0.4, 1 / gain))
+            share = max(min(quickest, share), MORE * self.chance)
+            gain = max(SETTLE_S, 4 * self._round_trip) * rate
+            self.rate = rate * (1 + share * min(0.4, 1 / gain))
 
     def _land(self, started: float, rate: float) -> None:
         """The search ends with the refusal of a call that started at `started`."""
@@ -137,5 +162,8 @@ class Pace:
         else:
             self.rate = min(self.rate, max(goodput, self.rate / 2, LOWEST_RATE))
             self._searching = self._accepted <= 0
+            if self._searching:
+                self.chance = 0.0
+                self._counted.clear()
         self._cycle_start, self._resume_at = resumed, None
         self._accepted, self._shut = 0, 0.0
