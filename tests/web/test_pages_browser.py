@@ -242,7 +242,7 @@ def test_the_list_follows_a_real_run(
     """From an empty page on: the run appears, grows and ends while nobody touches the page."""
     monkeypatch.setattr("karat.graders.load_reward", lambda *_: LengthReward())
     (tmp_path / "runs").mkdir()
-    with Serving(tmp_path / "runs") as server, Server(latency_s=0.25) as model:
+    with Serving(tmp_path / "runs") as server, Server(latency_s=0.8) as model:
         opened = page(f"{server.url}/runs")
         assert "No runs here yet" in opened.locator("main").inner_text()
         slow = recipe(tmp_path / "work", model, rows=30)
