@@ -227,8 +227,8 @@ def _with_recipe(folder: Run) -> Run:
     return folder
 
 
-def test_a_hundred_thousand_rows_take_less_than_a_second_of_cpu(tmp_path):
-    """So a million take some four."""
+def test_rows_are_counted_in_a_fraction_of_the_time_it_takes_to_make_objects_of_them(tmp_path):
+    """A hundred thousand take less than a second where the machine is not busy."""
     answers = [Response(f"An answer {j}.", "vllm/qwen3-8b", j, "stop", "ab" * 16) for j in range(4)]
     rows = [Row(f"{i}", [Message("user", f"q {i}")], answers, calls=[f"{i:032x}"],
                 source="human" if i % 3 == 0 else "synthetic",
@@ -239,7 +239,11 @@ def test_a_hundred_thousand_rows_take_less_than_a_second_of_cpu(tmp_path):
     table = pq.read_table(folder.accepted_file)
     pq.write_table(pa.concat_tables([table] * 10), folder.accepted_file)
     started = time.process_time()
+    objects = pq.read_table(folder.accepted_file).to_pylist()
+    plain, started = time.process_time() - started, time.process_time()
     counted = count(folder)
-    assert time.process_time() - started < 1.0
+    took = time.process_time() - started
+    assert took < plain / 2
+    assert len(objects) == 100_000
     assert counted.rows == counted.models["vllm/qwen3-8b"] == 100_000
     assert counted.given["human", "cc-by-4.0"] == 33_340
