@@ -117,8 +117,12 @@ class Pace:
         self._counted.started(rate)
         self._believed += 1
         if self.chance and self._believed > BELIEVED_CALLS:
-            self.chance = 0.0
-            self._counted.clear()
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """From here on each refusal may be a limit's again."""
+        self.chance = 0.0
+        self._counted.clear()
 
     def _lower(self, rate: float) -> None:
         self._counted.refused(rate)
@@ -163,7 +167,6 @@ class Pace:
             self.rate = min(self.rate, max(goodput, self.rate / 2, LOWEST_RATE))
             self._searching = self._accepted <= 0
             if self._searching:
-                self.chance = 0.0
-                self._counted.clear()
+                self._doubt()
         self._cycle_start, self._resume_at = resumed, None
         self._accepted, self._shut = 0, 0.0
