@@ -205,6 +205,15 @@ LONG = (
     "test_run_on_a_cluster.py", "test_fault_disk.py", "test_playground_page.py",
     "test_ray_two_nodes.py", "test_tutorial.py",
 )  # fmt: skip
+# What one worker does alone: it imports torch, or starts Ray, for all of them.
+TOGETHER = {
+    "ray": ("executors/test_ray",),
+    "torch": (
+        "training/", "lifting/", "cycling/", "rewards/test_transformers", "exporters/test_trl",
+        "exporters/test_nemo_rl", "models/test_adapters", "models/test_gguf_heads",
+    ),
+    "gateway": ("web/gateway/",),
+}  # fmt: skip
 LAST = "test_public_names.py"  # asks mypy, which has by then read all of karat in `make types`
 
 
@@ -229,8 +238,14 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts long files first, and says which tests are for the same worker: a file's at least."""
+
     def turn(item: pytest.Item) -> int:
         name = item.path.name
         return LONG.index(name) if name in LONG else len(LONG) + (name == LAST)
 
     items.sort(key=turn)
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        groups = [group for group, starts in TOGETHER.items() if path.startswith(starts)]
+        item.add_marker(pytest.mark.xdist_group((groups or [path])[0]))

@@ -28,7 +28,8 @@ from karat.rewards.base import Candidates
 from karat.row import digest
 from karat.rundir import Run, write_atomic
 from karat.scoring.calibration import RISK, TARGET, Calibration, cascade
-from karat.step import find, verifier_names
+from karat.signature import verifier_names
+from karat.step import find
 from karat.steps._route import Calibrations, Trusted
 from karat.together import all_of
 from karat.training.ratings import HumanData, Pair, read_human

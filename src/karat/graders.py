@@ -19,7 +19,7 @@ from karat.recipefile import at
 from karat.rewards.base import Reward, Scale, is_asking, is_remote
 from karat.rewards.load import load_reward
 from karat.row import canonical
-from karat.step import verifier_names
+from karat.signature import verifier_names
 
 # What the keys of scores begin with that no reward gives.
 RESERVED = ("verifier", "route", "weighted")

@@ -11,7 +11,8 @@ from karat.models.rights import Rights
 from karat.models.spec import DEFAULTS, ModelSpec
 from karat.models.takes import refusals
 from karat.row import Message
-from karat.step import StepCall, verifier_names
+from karat.signature import verifier_names
+from karat.step import StepCall
 from karat.target import Target
 
 Models = Mapping[str, ModelSpec]

@@ -7,8 +7,10 @@ checked before anything runs, wherever in a list or a mapping the name stands.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
@@ -75,3 +77,33 @@ def _default(value: Any) -> Any:
     if isinstance(value, list | dict):
         return msgspec.field(default_factory=lambda: deepcopy(value))
     return value
+
+
+def renamed(info: Any, value: Any, changes: Mapping[str, Callable[[str], Any]]) -> Any:
+    """`value` with the strings changed whose type is marked as naming one of these kinds."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        kind = (info.extra or {}).get("names", "")
+        if kind == "grader":  # a reward, where it is not a verifier
+            kind = "" if value in verifier_names() else "reward"
+        change = changes.get(kind)
+        if change is not None and isinstance(value, str):
+            return change(value)
+        return renamed(info.type, value, changes)
+    if isinstance(info, msgspec.inspect.UnionType):
+        for option in info.types:  # at most one of them fits: msgspec sees to that
+            value = renamed(option, value, changes)
+    elif isinstance(info, msgspec.inspect.CollectionType) and isinstance(value, list | tuple):
+        return [renamed(info.item_type, item, changes) for item in value]
+    elif isinstance(info, msgspec.inspect.DictType) and isinstance(value, dict):
+        return {
+            renamed(info.key_type, key, changes): renamed(info.value_type, item, changes)
+            for key, item in value.items()
+        }
+    return value
+
+
+@cache
+def verifier_names() -> tuple[str, ...]:
+    """Names of the verifiers karat ships; what a list of graders does not take for a reward."""
+    folder = Path(__file__).with_name("verifiers")
+    return tuple(sorted(p.stem for p in folder.glob("[!_]*.py") if p.stem != "base"))

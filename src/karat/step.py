@@ -37,7 +37,7 @@ from karat.signature import Scale as Scale
 from karat.signature import ScoreKey as ScoreKey
 from karat.signature import Share as Share
 from karat.signature import Temperature as Temperature
-from karat.signature import read_signature
+from karat.signature import read_signature, renamed
 from karat.wording import explain
 
 if TYPE_CHECKING:
@@ -200,13 +200,13 @@ class StepCall:
         """(parameter, value) of every model, reward, score or path the parameters name."""
         for field, info in self.step.types.items():
             found: list[str] = []
-            _renamed(info, self.params[field], {kind: found.append})
+            renamed(info, self.params[field], {kind: found.append})
             yield from ((field, name) for name in found)
 
     def renamed(self, changes: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
         """The parameters with every name of a kind in `changes` changed; other text stays."""
         types = self.step.types
-        return {name: _renamed(types[name], self.params[name], changes) for name in types}
+        return {name: renamed(types[name], self.params[name], changes) for name in types}
 
 
 @cache
@@ -217,42 +217,12 @@ def _shared(folders: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(file.read_bytes() for file in sorted(files))
 
 
-def _renamed(info: Any, value: Any, changes: Mapping[str, Callable[[str], Any]]) -> Any:
-    """`value` with the strings changed whose type is marked as naming one of these kinds."""
-    if isinstance(info, msgspec.inspect.Metadata):
-        kind = (info.extra or {}).get("names", "")
-        if kind == "grader":  # a reward, where it is not a verifier
-            kind = "" if value in verifier_names() else "reward"
-        change = changes.get(kind)
-        if change is not None and isinstance(value, str):
-            return change(value)
-        return _renamed(info.type, value, changes)
-    if isinstance(info, msgspec.inspect.UnionType):
-        for option in info.types:  # at most one of them fits: msgspec sees to that
-            value = _renamed(option, value, changes)
-    elif isinstance(info, msgspec.inspect.CollectionType) and isinstance(value, list | tuple):
-        return [_renamed(info.item_type, item, changes) for item in value]
-    elif isinstance(info, msgspec.inspect.DictType) and isinstance(value, dict):
-        return {
-            _renamed(info.key_type, key, changes): _renamed(info.value_type, item, changes)
-            for key, item in value.items()
-        }
-    return value
-
-
 def step(function: Callable[..., Any]) -> Step:
     """Makes a function a step. See the first lines of `karat.step` for the five shapes.
 
     Raises: RecipeError when the signature is none of them.
     """
     return Step(function)
-
-
-@cache
-def verifier_names() -> tuple[str, ...]:
-    """Names of the verifiers karat ships; what a list of graders does not take for a reward."""
-    folder = STEPS.with_name("verifiers")
-    return tuple(sorted(p.stem for p in folder.glob("[!_]*.py") if p.stem != "base"))
 
 
 @cache

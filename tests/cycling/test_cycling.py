@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from conftest import environment, rows_of, slow
+from later import later
 from tiny_gguf import tiny_gguf
 
 from karat.cycling.lineage import Cycle, Round
@@ -26,8 +27,7 @@ from karat.models.adapters import Adapter
 from karat.models.embedded import available
 from karat.recipe import Recipe
 
-for needed in ("trl", "peft", "gguf", "datasets"):
-    pytest.importorskip(needed)
+later("trl", "peft", "gguf", "datasets")
 pytestmark = [
     pytest.mark.skipif(available() is not None, reason=str(available())),
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from conftest import LengthReward, MakeRecipe
 from kept import lines
+from later import later
+from tiny_model import tiny_model
 
 import karat
 
-pytest.importorskip("trl")
-from tiny_model import tiny_model
+later("trl")
 
 # TRL 1.16 itself uses options that transformers 5.23 calls by a new name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")

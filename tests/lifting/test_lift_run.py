@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from later import later
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("trl")
+torch, _ = later("torch", "trl")
 
 from lifted import WORDS, lift_run  # noqa: E402
 from tiny_model import tiny_model  # noqa: E402

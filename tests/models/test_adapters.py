@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from later import later
 from tiny_gguf import tiny_adapter, tiny_gguf, turned
 
 from karat.errors import RecipeError, RunError
@@ -20,8 +21,8 @@ from karat.models.gguf_files import LocalFile, head
 from karat.models.spec import parse_model
 from karat.recipe import Recipe
 
-pytest.importorskip("peft")
-pytest.importorskip("gguf")
+later("peft")
+later("gguf")
 pytestmark = [
     pytest.mark.skipif(available() is not None, reason=str(available())),
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),

@@ -7,6 +7,7 @@ import asyncio
 import json
 
 import pytest
+from later import later
 from native import WIRES, joined, last, read, recorded, reply, served
 from test_anthropic import GRADE, KEY, TIDE, ask, body, provider
 
@@ -14,7 +15,7 @@ from karat.models.chat import ToolCall, Turn
 from karat.models.providers._anthropic_schema import closed
 from karat.row import Message
 
-anthropic = pytest.importorskip("anthropic")
+anthropic = later("anthropic")
 pydantic = pytest.importorskip("pydantic")
 
 CONVERSATION = (

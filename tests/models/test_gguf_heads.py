@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from later import later
 from tiny_gguf import tiny_gguf
 
 from karat.models.gguf_files import head, matrix_types
 
-pytest.importorskip("gguf")
-pytest.importorskip("transformers")
+later("gguf")
+later("transformers")
 
 
 @pytest.fixture(scope="module")

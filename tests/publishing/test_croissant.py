@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from later import later
 
 from karat import RecipeError, Run
 from karat.publishing.croissant import _At, _field, croissant
@@ -29,7 +30,7 @@ from karat.publishing.files import (
     without_folders,
 )  # fmt: skip
 
-mlcroissant = pytest.importorskip("mlcroissant")
+mlcroissant = later("mlcroissant")
 # Its own library's, for a class of a third one.
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
 

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-import torch
 from conftest import environment
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from later import later
 
 from karat.errors import RecipeError, RowError, RunError
 from karat.rewards.base import UNBOUNDED, Candidates
 from karat.rewards.load import load_reward
 from karat.rewards.transformers import HELPSTEER, TransformersReward
 from karat.row import Message
+
+torch, transformers = later("torch", "transformers")
 
 PROMPT = (Message("user", "Name a colour."), Message("assistant", "Red."), Message("user", "More."))
 TEXTS = (
@@ -43,10 +44,11 @@ def reward(folder: Path, **options: Any) -> TransformersReward:
     return found
 
 
-def bare(folder: Path, prompt=PROMPT, texts=TEXTS, dtype=torch.float32) -> np.ndarray:
+def bare(folder: Path, prompt=PROMPT, texts=TEXTS, dtype="float32") -> np.ndarray:
     """logits_NA as a model card has it: one text at a time, nothing padded."""
-    cutter = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype).eval()
+    cutter = transformers.AutoTokenizer.from_pretrained(folder)
+    kind = transformers.AutoModelForSequenceClassification
+    model = kind.from_pretrained(folder, dtype=dtype).eval()
     found = []
     for text in texts:
         turns = [{"role": m.role, "content": m.content} for m in prompt]

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from later import later
 
 from karat.errors import RecipeError, RowError, RunError
 from karat.rewards.base import UNBOUNDED, Candidates
 from karat.rewards.load import load_reward
 from karat.rewards.transformers import ARMORM, HELPSTEER, TransformersReward
 from karat.row import Message
+
+torch, transformers = later("torch", "transformers")
 
 TURNS = (Message("user", "Name a colour."),)
 TEXTS = ("Blue.", "Green, and then some more of it. " * 5, "é" * 30, "B" * 70, "Grey")
@@ -115,8 +116,9 @@ def test_objectives_and_their_sum(gated, batch_tokens):
     assert found.attributes["reward"] == UNBOUNDED
     assert found.within_prompt == {"reward"}
     scores_NA = found.score(TURNS, TEXTS)
-    cutter = AutoTokenizer.from_pretrained(gated)
-    model = AutoModelForSequenceClassification.from_pretrained(gated, trust_remote_code=True).eval()
+    cutter = transformers.AutoTokenizer.from_pretrained(gated)
+    kind = transformers.AutoModelForSequenceClassification
+    model = kind.from_pretrained(gated, trust_remote_code=True).eval()
     for text, scores_A in zip(TEXTS, scores_NA, strict=True):
         turns = [
             {"role": "user", "content": TURNS[0].content},

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
+from later import later
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+torch, transformers = later("torch", "transformers")
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 WITH_BOS = "{{ bos_token }}" + CHATML
@@ -30,7 +31,7 @@ SPECIAL = ("<s>", "<|im_start|>", "<|im_end|>")
 LONGEST = 512
 
 
-def tokenizer(template: str | None, *, adds_bos: bool = False) -> PreTrainedTokenizerFast:
+def tokenizer(template: str | None, *, adds_bos: bool = False) -> Any:
     """One token a byte, and three special ones."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     made = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, merges=[]))
@@ -40,15 +41,15 @@ def tokenizer(template: str | None, *, adds_bos: bool = False) -> PreTrainedToke
     if adds_bos:
         bos = ("<s>", made.token_to_id("<s>"))
         made.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [bos])
-    found = PreTrainedTokenizerFast(
+    found = transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, bos_token="<s>", eos_token="<|im_end|>", model_max_length=10**30
     )
     found.chat_template = template
     return found
 
 
-def config(**more: Any) -> LlamaConfig:
-    return LlamaConfig(**{
+def config(**more: Any) -> Any:
+    return transformers.LlamaConfig(**{
         "vocab_size": 256 + len(SPECIAL), "hidden_size": 32, "intermediate_size": 64,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": LONGEST, "initializer_range": 0.3, "num_labels": 1,
@@ -62,7 +63,7 @@ def save(
 ) -> Path:  # fmt: skip
     """A reward model with random weights, from `seed`, in `folder`."""
     torch.manual_seed(seed)
-    model = LlamaForSequenceClassification(config(**more))
+    model = transformers.LlamaForSequenceClassification(config(**more))
     model.save_pretrained(folder)
     tokenizer(template, adds_bos=adds_bos).save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import MakeRecipe, rows_of
+from later import later
 from staged import settled
 
 import karat
@@ -25,6 +25,8 @@ from karat.steps._evaluation_sets import Columns, load_sets
 from karat.steps._known_sets import KNOWN, known
 from karat.steps.decontaminate import decontaminate
 from karat.table import from_batch
+
+datasets = later("datasets")
 
 DATA = Path(__file__).parents[3] / "shared/data"
 DUCKS = (
@@ -266,7 +268,7 @@ def test_a_set_that_cannot_be_had_stops_the_run(
     def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    monkeypatch.setattr("datasets.load_dataset", refuse)
     with pytest.raises(RunError, match=r"'gsm8k' cannot be had.*no route.*run again"):
         run(folder, [asks(0, "Hi")], against=["gsm8k"])
 
@@ -276,13 +278,13 @@ def test_known_sets_are_asked_for_as_the_table_says(
 ) -> None:
     asked: list[Any] = []
 
-    def hub(*args: Any, **kwargs: Any) -> datasets.Dataset:
+    def hub(*args: Any, **kwargs: Any) -> Any:
         asked.append((args, kwargs))
         rows = [{"question": DUCKS, "choices": {"text": [PIGS, "no"], "label": ["A", "B"]},
                  "id": "Mercury_7", "input": PIGS, "output_1": "x", "output_2": "y"}]  # fmt: skip
         return datasets.Dataset.from_list(rows)
 
-    monkeypatch.setattr(datasets, "load_dataset", hub)
+    monkeypatch.setattr("datasets.load_dataset", hub)
     rows = [asks(0, DUCKS), asks(1, PIGS), asks(2, "no")]
     decision, _ = run(folder, rows, against=["ARC", "llmbar"])
     assert [args for args, _ in asked[:2]] == [

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from later import later
 
 from karat.training.objectives import bradley_terry, masked_mse, rpo, sigmoid
 
-torch = pytest.importorskip("torch")
+torch = later("torch")
 NUMBERS = st.floats(-30, 30, allow_nan=False)
 SEVEN = arrays(np.float64, 7, elements=NUMBERS)
 STRENGTH = arrays(np.float64, 7, elements=st.sampled_from([1.0, 2.0, 3.0]))

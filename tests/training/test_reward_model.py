@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import transformers
 import yaml
 from conftest import environment, slow
+from later import later
 from marked import quick, write_rated
 from safetensors.numpy import load_file
 from tiny_model import CHATML, tiny_model, tiny_tokenizer
@@ -24,6 +23,8 @@ from karat.rewards.load import load_reward
 from karat.row import Message
 from karat.training.finetune.settings import RewardSettings, settings_of
 from karat.training.finetune.train import train_reward_model
+
+torch, transformers = later("torch", "transformers")
 
 BETTER, WORSE = "++++--", "-----+"
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-import transformers
+from later import later
 from tiny_model import tiny_model, tiny_tokenizer
 
 from karat.training.finetune.examples import Example, micro_batches
 from karat.training.finetune.losses import count, loss_sum
 from karat.training.finetune.trainer import scores_of, target_of
 from karat.training.objectives import bradley_terry, masked_mse
+
+torch, transformers = later("torch", "transformers")
 
 RNG = np.random.default_rng(3)
 

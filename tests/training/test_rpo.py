@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import slow
+from later import later
 from tiny_model import tiny_model
 
 from karat.errors import RecipeError
@@ -18,6 +18,8 @@ from karat.training.rpo import rpo_loss
 from karat.training.student_settings import Settings
 from karat.training.students import train_preference
 from karat.training.writing import Writer
+
+torch = later("torch")
 
 SCORES = [(3.0, 1.0), (2.5, 2.0), (4.0, 0.0), (1.0, 0.5)]
 SPREAD = float(np.std(SCORES))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+from later import later
 from tiny_model import CHATML, tiny_model, tiny_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from karat.errors import RunError
 from karat.training._gguf_base import converted
+
+transformers = later("transformers")
 
 WIDTH, HEADS, KV_HEADS, LAYERS = 64, 4, 2, 2
 PARTS = {
@@ -22,6 +25,10 @@ PARTS = {
 }  # fmt: skip
 
 
+def weights(model: Path) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(model).state_dict()
+
+
 def pairs_first(matrix: np.ndarray, heads: int) -> np.ndarray:
     """Query and key rows as llama.cpp stores them."""
     halves = matrix.reshape(heads, 2, -1, matrix.shape[1])
@@ -30,10 +37,7 @@ def pairs_first(matrix: np.ndarray, heads: int) -> np.ndarray:
 
 def write_gguf(file: Path, model: Path) -> None:
     """The tiny model as llama.cpp's converter would write it, with SmolLM's kind of vocabulary."""
-    state = {
-        name: value.numpy()
-        for name, value in AutoModelForCausalLM.from_pretrained(model).state_dict().items()
-    }
+    state = {name: value.numpy() for name, value in weights(model).items()}
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_block_count(LAYERS)
     writer.add_context_length(1024)
@@ -81,12 +85,12 @@ def test_weights_template_and_tokens_are_the_files(tmp_path: Path) -> None:
     said: list[str] = []
     folder = converted(file, "embedded/tiny", "ab" * 32, said.append)
     assert len(said) == 2
-    made = AutoModelForCausalLM.from_pretrained(folder)
-    for name, value in AutoModelForCausalLM.from_pretrained(model).state_dict().items():
+    made = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    for name, value in weights(model).items():
         assert np.array_equal(made.state_dict()[name].numpy(), value.numpy()), name
     assert not hasattr(made.config, "quantization_config")
     assert made.config.pad_token_id == 258
-    cutter = AutoTokenizer.from_pretrained(folder)
+    cutter = transformers.AutoTokenizer.from_pretrained(folder)
     assert (cutter.eos_token, cutter.pad_token) == ("<|im_end|>", "<|pad|>")
     turns = [{"role": "system", "content": "a "}, {"role": "user", "content": "\n\nb é"}]
     for opened in (True, False):

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from later import later
 from tiny_model import tiny_model
 
 from karat.row import Message
 from karat.training.writing import Writer
+
+torch = later("torch")
 
 PROMPTS = [[Message("user", text)] for text in ("Hi", "A longer question, about colours?", "é")]
 

@@ -21,7 +21,8 @@ from karat.mill import Mill
 from karat.recipe import Recipe
 from karat.report.cells import LINE, clean, grid, money
 from karat.report.recommendation import plain
-from karat.step import StepCall, verifier_names
+from karat.signature import verifier_names
+from karat.step import StepCall
 
 DECIDED, ASKED = "decided by ", "asked "  # how a route counts; see steps/_route
 DRAWN, ON = "answers_drawn", "rows_drawn_on"  # how best_of does

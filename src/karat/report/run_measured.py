@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from karat.recipefile import written_steps
-from karat.step import verifier_names
+from karat.signature import verifier_names
 
 State = Literal["yes", "partly", "no"]
 

@@ -15,7 +15,7 @@ from karat.models.call import PASSING
 from karat.row import Row
 from karat.scoring.calibration import Calibration
 from karat.scoring.standing import standing
-from karat.step import verifier_names
+from karat.signature import verifier_names
 from karat.steps.verify import verdicts_of
 from karat.verifiers.base import find
 

@@ -9,7 +9,8 @@ from karat.context import Context
 from karat.errors import did_you_mean
 from karat.forecast import CallForecast, Forecast
 from karat.row import Row
-from karat.step import GraderName, InputPath, RewardName, Scale, step, verifier_names
+from karat.signature import verifier_names
+from karat.step import GraderName, InputPath, RewardName, Scale, step
 from karat.steps._route import VALUE, Route, read_calibrations
 
 if TYPE_CHECKING:

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import openai
 import pytest
+from later import later
 from wired import Upstream, Wired
 
 from karat.web.gateway import keys
+
+openai = later("openai")
 
 PRICE = {"input": 1, "output": 10}  # of 10 and 7 tokens: 80 microdollars
 COST_NANO = 80_000

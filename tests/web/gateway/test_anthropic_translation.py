@@ -10,6 +10,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from later import later
 
 from karat import RecipeError
 from karat.models.chat import Completion, Delta, Tool, ToolCall, Turn, Usage
@@ -17,7 +18,7 @@ from karat.row import Message
 from karat.web.gateway.anthropic_asks import read_request
 from karat.web.gateway.anthropic_replies import Events, error_body, message, stop_reason
 
-anthropic = pytest.importorskip("anthropic")
+anthropic = later("anthropic")
 
 SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}}
 TIDE = {"name": "tide", "description": "High water", "input_schema": SCHEMA}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anthropic
 import orjson
 import pytest
+from later import later
 from raw import JSON, ask
 from serving import Serving
 from wired import Upstream, Wired
+
+anthropic = later("anthropic")
 
 SERVED = {
     "/v1/chat/completions": "POST", "/v1/completions": "POST", "/v1/embeddings": "POST",

@@ -6,13 +6,15 @@ import asyncio
 import json
 import time
 
-import openai
 import pytest
 from gated import ASK, COST_NANO, PRICE, ask, gated, made, refusal
+from later import later
 from wired import Upstream, Wired
 
 from karat.costs import costs
 from karat.web.gateway import keys
+
+openai = later("openai")
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import asyncio
 import sqlite3
 import time
 
-import openai
 import pytest
 from conftest import wait_for
 from gated import ASK, COST_NANO, gated
+from later import later
+
+openai = later("openai")
 
 USE, REFRESH = {"x-karat-cache": "use"}, {"x-karat-cache": "refresh"}
 SECRET = "the heron nests at dawn"

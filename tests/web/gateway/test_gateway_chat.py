@@ -7,10 +7,11 @@ import json
 import pytest
 import requests
 from gated import ASK, PRICE, gated, using
+from later import later
 from server import text_for
 from wired import Upstream, Wired
 
-openai = pytest.importorskip("openai")
+openai = later("openai")
 
 TOOL = {
     "type": "function",
@@ -218,16 +219,16 @@ def test_what_is_no_json_is_refused(wired):
 @pytest.mark.parametrize(
     ("text", "kind", "status", "code"),
     [
-        ("refuse", openai.BadRequestError, 400, None),
-        ("too long", openai.BadRequestError, 400, "context_length_exceeded"),
-        ("break", openai.InternalServerError, 502, "upstream_error"),
-        ("unknown", openai.NotFoundError, 404, "model_not_found"),
-        ("move", openai.InternalServerError, 502, "upstream_unavailable"),
+        ("refuse", "BadRequestError", 400, None),
+        ("too long", "BadRequestError", 400, "context_length_exceeded"),
+        ("break", "InternalServerError", 502, "upstream_error"),
+        ("unknown", "NotFoundError", 404, "model_not_found"),
+        ("move", "InternalServerError", 502, "upstream_unavailable"),
     ],
 )
 def test_a_services_errors_as_the_clients_own(client, text, kind, status, code):
     for stream in (False, True):
-        error = refused(client, kind, **user(text, model="plain", stream=stream))
+        error = refused(client, getattr(openai, kind), **user(text, model="plain", stream=stream))
         assert (error.status_code, error.code) == (status, code)
 
 

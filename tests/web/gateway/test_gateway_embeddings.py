@@ -6,9 +6,10 @@ import struct
 
 import pytest
 from conftest import wait_for
+from later import later
 from wired import Upstream, Wired, vector_of
 
-openai = pytest.importorskip("openai")
+openai = later("openai")
 
 TEXTS = ["high water", "low water"]
 

@@ -7,11 +7,11 @@ import hashlib
 import json
 import threading
 
-import openai
 import pytest
 from click.testing import CliRunner
 from conftest import wait_for
 from gated import ASK, PRICE, ask, gated, made, refusal, using
+from later import later
 from wired import Upstream, Wired
 
 from karat.cli import main
@@ -20,6 +20,8 @@ from karat.models.spec import parse_model
 from karat.web.gateway import keys
 from karat.web.gateway.config import Config, KeyTerms, load
 from karat.web.gateway.engine import Gateway
+
+openai = later("openai")
 
 TOKEN = "t" * 32
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-import openai
 import pytest
 from conftest import wait_for
 from gated import ASK, ask, gated, made, refusal, using
+from later import later
 from wired import Upstream, Wired
 
 from karat.models.services import parse_service
 from karat.web.gateway.listing import MOST, instead
+
+openai = later("openai")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import requests
 import yaml
 from conftest import rows_of, wait_for
+from later import later
 from wired import Upstream, Wired
 
 import karat
@@ -16,7 +17,7 @@ from karat.rewards.head import HeadReward, with_reward
 from karat.row import Message
 from karat.web.gateway.keys import FOLDER, add
 
-openai = pytest.importorskip("openai")
+openai = later("openai")
 
 HEAD = "embedded/helpsteer2"
 PROMPT = "Why does the tide turn?"

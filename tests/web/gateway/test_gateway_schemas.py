@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import requests
 from gated import ASK, COST_NANO, Gated, gated
+from later import later
+
+openai = later("openai")
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 FORM = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}

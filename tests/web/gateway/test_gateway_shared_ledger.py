@@ -9,11 +9,11 @@ import shutil
 import time
 from itertools import count
 
-import openai
 import pytest
 from click.testing import CliRunner
 from conftest import wait_for
 from gated import COST_NANO, PRICE, ask, made, refusal
+from later import later
 from postgres import PASSWORD
 from wired import Upstream, Wired
 
@@ -26,6 +26,8 @@ from karat.web import serve
 from karat.web.gateway import books, keys
 from karat.web.gateway.ledger import Ledger, place_of
 from karat.web.gateway.purse import QuotaError
+
+openai = later("openai")
 
 numbers = count(1)
 SHORT = {"max_tokens": 7}  # reserves about 120 microdollars and costs 80

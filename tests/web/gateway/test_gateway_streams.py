@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import time
 
-import openai
 import pytest
 import requests
 from conftest import wait_for
 from gated import ASK, gated
+from later import later
 from server import text_for
+
+openai = later("openai")
 
 TOOL = {"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}
 WHAT = "outcome, tokens_from, completion_tokens, cost_nano"
