@@ -237,6 +237,7 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()  # DuckDB counts what is left at the end, and tells of each
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts long files first, and says which tests are for the same worker: a file's at least."""
 
