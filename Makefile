@@ -28,12 +28,12 @@ layers: .venv/test.stamp
 
 # Three workers on two cores: many tests wait for a server's pace or for a process of their own.
 pytest: .venv/test.stamp
-	KARAT_BROWSER=required KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	KARAT_BROWSER=required KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # With the long ones of every kind: kills, faults, fuzz, Ray and what takes many seconds. Hours.
 long: .venv/test.stamp
 	KARAT_TESTS=all KARAT_CLUSTER=all KARAT_FAULTS=all KARAT_FUZZ=all KARAT_DOCS=all KARAT_BROWSER=required \
-	  KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --timeout 3600
+	  KARAT_POSTGRES=required $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 3600
 
 # All on Ray, of which `make test` has a part: more runs and faults, two nodes, Slurm's script.
 cluster: .venv/test.stamp
@@ -41,11 +41,11 @@ cluster: .venv/test.stamp
 
 # Every fault there is a name for, and 150 seeded kills, of which `make test` has a part.
 faults: .venv/test.stamp
-	KARAT_FAULTS=all KARAT_POSTGRES=required $(BIN)/python -m pytest tests/faults -n 3 --dist loadgroup
+	KARAT_FAULTS=all KARAT_POSTGRES=required $(BIN)/python -m pytest tests/faults -n 3 --dist loadfile
 
 # What `make test` tries of each parser and of the gateway, many times over; fuzz/README.md has more.
 fuzz: .venv/test.stamp
-	KARAT_FUZZ=all $(BIN)/python -m pytest tests/fuzz tests/web/gateway/test_gateway_schemathesis.py -n 2 --dist loadgroup
+	KARAT_FUZZ=all $(BIN)/python -m pytest tests/fuzz tests/web/gateway/test_gateway_schemathesis.py -n 2 --dist loadfile
 	for t in $(patsubst fuzz/fuzz_%.py,%,$(wildcard fuzz/fuzz_*.py)); do $(BIN)/python fuzz/run.py $$t --seconds 60 || exit 1; done
 
 # The documentation as a site, in site/.

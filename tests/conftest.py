@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from postgres import address as address
 from postgres import pg_place as pg_place
 from postgres import postgres as postgres
+from turns import pytest_collection_modifyitems as pytest_collection_modifyitems
+from turns import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
 import karat
 from karat.rewards.base import Candidates
@@ -191,32 +193,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-# Files that take ten seconds and more: begun first, so that all workers end at the same time.
-LONG = (
-    "test_ray_faults.py", "test_pages_browser.py", "test_fault_replies.py", "test_ray_runs.py",
-    "test_fault_kills.py", "test_code.py", "test_docs_site.py", "test_fault_journal.py",
-    "test_run_browser.py", "test_reward_head.py", "test_rows_pages.py", "test_shipped.py",
-    "test_rounds.py", "test_stores.py", "test_check.py", "test_embedded.py", "test_review_page.py",
-    "test_limits_width.py", "test_limits_pace.py", "test_embedded_complete.py", "test_how_to.py",
-    "test_reward_model.py", "test_lift_statistics.py", "test_kernel.py", "test_transformers.py",
-    "test_weights.py", "test_models_page.py", "test_compare_page.py", "test_fault_network.py",
-    "test_self_instruct.py", "test_gateway_schemathesis.py", "test_quickstart.py",
-    "test_prompts.py", "test_exchange.py", "test_evolve.py", "test_notebook.py",
-    "test_run_on_a_cluster.py", "test_fault_disk.py", "test_playground_page.py",
-    "test_ray_two_nodes.py", "test_tutorial.py",
-)  # fmt: skip
-# What one worker does alone: it imports torch, or starts Ray, for all of them.
-TOGETHER = {
-    "ray": ("executors/test_ray",),
-    "torch": (
-        "training/", "lifting/", "cycling/", "rewards/test_transformers", "exporters/test_trl",
-        "exporters/test_nemo_rl", "models/test_adapters", "models/test_gguf_heads",
-    ),
-    "gateway": ("web/gateway/",),
-}  # fmt: skip
-LAST = "test_public_names.py"  # asks mypy, which has by then read all of karat in `make types`
-
-
 @pytest.fixture(autouse=True, scope="module")
 def what_stays_is_not_searched_again() -> None:
     """What earlier tests have loaded (torch, a thousand modules) is walked by every collection of
@@ -235,18 +211,3 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     gc.unfreeze()  # DuckDB counts what is left at the end, and tells of each
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts long files first, and says which tests are for the same worker: a file's at least."""
-
-    def turn(item: pytest.Item) -> int:
-        name = item.path.name
-        return LONG.index(name) if name in LONG else len(LONG) + (name == LAST)
-
-    items.sort(key=turn)
-    for item in items:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        groups = [group for group, starts in TOGETHER.items() if path.startswith(starts)]
-        item.add_marker(pytest.mark.xdist_group((groups or [path])[0]))

@@ -7,32 +7,44 @@ from typing import Any
 
 import psutil
 import pytest
-from clusters import many, plain
+from clusters import plain
 from conftest import start_karat
 from server import Server
 
 import karat
 from karat.rundir import Run
 
+ROWS, HUNGRY_ROW = 60, 37
 ROOM = 3 << 30  # bytes beyond what is used now, which has room for the processes of a run
+PIECE = 64 << 20
 SMALL = "from karat.executors.ray import units; units.ROWS = (16, 65_536)"
-HUNGRY = """
+HUNGRY = f"""
 import time
 from pathlib import Path
 
+import psutil
+
 
 @step
-async def eat_once(row: Row, ctx: Context, *, mark: str) -> Row:
-    if row.meta["number"] == 37:
+async def eat_once(row: Row, ctx: Context, *, mark: str, until: int) -> Row:
+    if row.meta["number"] == {HUNGRY_ROW}:
         try:
             Path(mark).touch(exist_ok=False)
         except FileExistsError:
             return row
-        held = [b"x" * (64 << 20) for _ in range(96)]
+        held = []
+        while psutil.virtual_memory().total - psutil.virtual_memory().available < until:
+            held.append(b"x" * {PIECE})
         time.sleep(30)
-        raise RowError(f"nobody minded {len(held)} pieces")
+        raise RowError(f"nobody minded {{len(held)}} pieces")
     return row
 """
+
+
+def used() -> int:
+    """Bytes of this machine's memory."""
+    memory = psutil.virtual_memory()
+    return memory.total - memory.available
 
 
 @pytest.fixture
@@ -40,8 +52,7 @@ def tight() -> Iterator[Any]:
     """A cluster that may use little more memory than is used now."""
     from ray.cluster_utils import Cluster
 
-    memory = psutil.virtual_memory()
-    most = (memory.total - memory.available + ROOM) / memory.total
+    most = (used() + ROOM) / psutil.virtual_memory().total
     made = Cluster(
         initialize_head=True,
         head_node_args={
@@ -54,7 +65,6 @@ def tight() -> Iterator[Any]:
     made.shutdown()
 
 
-@many
 def test_what_is_out_of_memory_costs_nothing_that_was_paid_for(
     make_recipe, tmp_path, user_module, tight
 ):
@@ -62,10 +72,10 @@ def test_what_is_out_of_memory_costs_nothing_that_was_paid_for(
     steps = [
         {"read": {"path": "prompts.jsonl"}},
         {"respond": {"models": ["teacher"]}},
-        {"hungry:eat_once": {"mark": str(tmp_path / "mark")}},
+        {"hungry:eat_once": {"mark": str(tmp_path / "mark"), "until": used() + ROOM + (1 << 30)}},
     ]
     with Server() as server:
-        path = make_recipe(server.model(concurrency=8), 120, steps)
+        path = make_recipe(server.model(concurrency=8), ROWS, steps)
         (tmp_path / "mark").touch()
         karat.run(path, tmp_path / "here")
         (tmp_path / "mark").unlink()
@@ -83,6 +93,6 @@ def test_what_is_out_of_memory_costs_nothing_that_was_paid_for(
         assert code == 0, said
         sent = len(server.requests)
     assert plain(Run(tmp_path / "out").accepted_file) == plain(Run(tmp_path / "here").accepted_file)
-    assert 120 <= sent <= 120 + 16
+    assert ROWS <= sent <= ROWS + 16
     log = (tmp_path / "out" / "cluster.log").read_text()
     assert "memory" in log + said
