@@ -8,7 +8,7 @@ import pytest
 
 # Files that take ten seconds and more: begun first, so that all workers end at the same time.
 LONG = (
-    "test_ray_faults.py", "test_pages_browser.py", "test_fault_replies.py", "test_ray_runs.py",
+    "test_ray_faults.py", "test_ray_memory.py", "test_pages_browser.py", "test_fault_replies.py", "test_ray_runs.py",
     "test_fault_kills.py", "test_code.py", "test_docs_site.py", "test_fault_journal.py",
     "test_run_browser.py", "test_reward_head.py", "test_rows_pages.py", "test_shipped.py",
     "test_rounds.py", "test_stores.py", "test_check.py", "test_embedded.py", "test_review_page.py",
