@@ -8,13 +8,14 @@ import pytest
 
 # Files that take ten seconds and more: begun first, so that all workers end at the same time.
 LONG = (
-    "test_ray_faults.py", "test_ray_memory.py", "test_pages_browser.py", "test_fault_replies.py", "test_ray_runs.py",
-    "test_fault_kills.py", "test_code.py", "test_docs_site.py", "test_fault_journal.py",
-    "test_run_browser.py", "test_reward_head.py", "test_rows_pages.py", "test_shipped.py",
-    "test_rounds.py", "test_stores.py", "test_check.py", "test_embedded.py", "test_review_page.py",
-    "test_limits_width.py", "test_limits_pace.py", "test_embedded_complete.py", "test_how_to.py",
-    "test_reward_model.py", "test_lift_statistics.py", "test_kernel.py", "test_transformers.py",
-    "test_weights.py", "test_models_page.py", "test_compare_page.py", "test_fault_network.py",
+    "test_ray_faults.py", "test_ray_memory.py", "test_pages_browser.py", "test_fault_replies.py",
+    "test_ray_runs.py", "test_fault_kills.py", "test_code.py", "test_docs_site.py",
+    "test_fault_journal.py", "test_run_browser.py", "test_reward_head.py", "test_rows_pages.py",
+    "test_shipped.py", "test_rounds.py", "test_stores.py", "test_check.py", "test_embedded.py",
+    "test_review_page.py", "test_limits_width.py", "test_limits_pace.py",
+    "test_embedded_complete.py", "test_how_to.py", "test_reward_model.py",
+    "test_lift_statistics.py", "test_kernel.py", "test_transformers.py", "test_weights.py",
+    "test_models_page.py", "test_compare_page.py", "test_fault_network.py",
     "test_self_instruct.py", "test_gateway_schemathesis.py", "test_quickstart.py",
     "test_prompts.py", "test_exchange.py", "test_evolve.py", "test_notebook.py",
     "test_run_on_a_cluster.py", "test_fault_disk.py", "test_playground_page.py",
