@@ -11,11 +11,13 @@ from typing import Any
 
 from fuzz.promises import named, promise
 from karat.errors import KaratError, RecipeError
+from karat.overrides import override
 from karat.recipe import Recipe
-from karat.recipefile import checked, dump, name_of_file, override, parse
+from karat.recipefile import checked, name_of_file, parse
 from karat.row import Row
 from karat.steps.read import count_rows, read
 from karat.table import from_batch, to_batch
+from karat.yaml12 import dump
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".csv.gz", ".json.bz2", ".jsonl.xz",
            ".jsonl.zst")  # fmt: skip

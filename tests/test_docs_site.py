@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import karat
 from karat.cli import main
 from karat.models.services import shipped
-from karat.recipe import EXPORTS
+from karat.recipechecks import EXPORTS
 from karat.recipefile import KEYS, SHIPPED
 from karat.rewards.load import kinds
 from karat.step import builtin_steps, find

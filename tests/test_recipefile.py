@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from karat import Recipe, RecipeError
-from karat.recipefile import dump, parse
+from karat.recipefile import parse
+from karat.yaml12 import dump
 
 GOOD = """
 name: good

@@ -31,7 +31,7 @@ from karat.models.client import Client
 from karat.planning import Plan, check_reachable
 from karat.planning import plan as plan_recipe
 from karat.recipe import Recipe
-from karat.recipefile import dump, parse
+from karat.recipefile import parse
 from karat.report import grading_page
 from karat.report.build import build, ranking_of
 from karat.report.notebook import watcher
@@ -41,6 +41,7 @@ from karat.rundir import CLUSTER_LOG, Run, write_atomic
 from karat.stage import disk, read_rows, scopes
 from karat.telemetry import followed
 from karat.walk import Monitor
+from karat.yaml12 import dump
 
 if TYPE_CHECKING:
     from karat.executors.ray.cluster import Cluster

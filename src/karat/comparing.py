@@ -29,7 +29,6 @@ from karat.mill import Mill
 from karat.models.families import related
 from karat.models.spec import ModelSpec
 from karat.recipe import Recipe
-from karat.recipefile import dump
 from karat.report.compare import page
 from karat.report.frontier import picture
 from karat.report.png import as_png
@@ -37,6 +36,7 @@ from karat.report.recommendation import recommend
 from karat.row import Response, Row
 from karat.rundir import Run, write_atomic
 from karat.stage import read_rows
+from karat.yaml12 import dump
 
 MOST_ROWS = 10_000  # beyond, no interval gets narrower than what prompts were chosen by
 

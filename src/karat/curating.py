@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from karat.errors import RecipeError
+from karat.overrides import override
 from karat.recipe import Recipe
-from karat.recipefile import checked, find_recipe, name_of_file, override, parse, parse_step
+from karat.recipefile import checked, find_recipe, name_of_file, parse, parse_step
 from karat.report.survey_source import own_file, reading
 from karat.row import Row
 from karat.steps._mapping import NAME_ONE

@@ -25,7 +25,8 @@ from karat.models.budget import Budget
 from karat.models.client import Client
 from karat.models.services import Service, own_services, parse_service
 from karat.models.spec import ModelSpec, parse_model
-from karat.recipefile import at, checked, find_recipe, override, parse
+from karat.overrides import override
+from karat.recipefile import at, checked, find_recipe, parse
 from karat.rewards.base import Reward, is_asking
 from karat.rewards.head import BUILTIN
 from karat.training._items import prompt_marks

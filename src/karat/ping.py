@@ -27,8 +27,8 @@ from karat.models.client import Client
 from karat.models.endpoint import Asker
 from karat.models.rights import Rights
 from karat.models.spec import ModelSpec, parse_model
+from karat.overrides import override
 from karat.reachable import recipe_models
-from karat.recipefile import override
 from karat.row import Message
 
 PROMPT = "Say hello in five words."

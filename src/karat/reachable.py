@@ -30,7 +30,8 @@ from karat.models.services import Service, own_services, parse_service, shipped
 from karat.models.spec import ModelSpec, load_wire, parse_model, wires
 from karat.models.transport import read_all
 from karat.models.weights import path_of
-from karat.recipefile import at, checked, find_recipe, override, parse, parse_step
+from karat.overrides import override
+from karat.recipefile import at, checked, find_recipe, parse, parse_step
 
 LOCAL_S = 0.5  # for a server on this machine
 HOSTED_S = 15.0

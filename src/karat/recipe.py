@@ -9,39 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from math import inf
 from pathlib import Path
 from typing import Any
 
 from karat import places
 from karat.arguments import suggesting
 from karat.display.recipe import recipe_html
-from karat.errors import RecipeError, did_you_mean
+from karat.errors import RecipeError
 from karat.graders import Graders
-from karat.modelchecks import (
-    check_asked,
-    check_needs,
-    check_prices,
-    check_rights,
-    check_rounds,
-    check_sampling,
-    check_takes,
-    check_twins,
-    least_scores,
-    score_hint,
-)
+from karat.modelchecks import check_asked
 from karat.models.placing import placed
 from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
+from karat.overrides import override
+from karat.recipechecks import check_model, check_recipe
 from karat.recipefile import (
     at,
-    check_readable,
     checked,
     find_recipe,
     labelled,
     name_of,
     name_of_file,
-    override,
     parse,
     parse_step,
     typed,
@@ -50,11 +38,6 @@ from karat.rewards.base import Reward
 from karat.row import canonical, digest
 from karat.step import Step, StepCall
 from karat.target import parse_target
-
-EXPORTS = Path(__file__).with_name("exporters")
-MOST_USD = 1e9
-READS_URLS = ("read", "mix", "karat.cycling.rows:rounds")  # steps whose files may be at URLs
-Scales = dict[str, tuple[float, float]]  # of every score graded so far
 
 
 class Recipe:
@@ -122,7 +105,7 @@ class Recipe:
                     f"respond(models=['small']); got {call!r}"
                 )
         self.labels = labelled(call.step.name for call in self.steps)
-        self._check()
+        check_recipe(self)
 
     def __repr__(self) -> str:
         return f"<recipe {self.name}: {' → '.join(self.labels)}>"
@@ -165,126 +148,10 @@ class Recipe:
                 return self.folder / path
         return path.absolute()
 
-    # --- checks --------------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        if not self.steps:
-            raise RecipeError(f"{self.origin}: steps is empty; list at least one")
-        if not -(2**63) <= self.seed < 2**63:
-            raise RecipeError(f"{self.origin}: seed {self.seed} is beyond 64 bits")
-        budget = self.budget_usd
-        is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
-        if budget is not None and not (is_number and 0 < budget <= MOST_USD):
-            raise RecipeError(
-                f"{self.origin}: budget_usd must be a number above 0, got {budget!r}; leave it out "
-                "for no limit"
-            )
-        known = sorted(
-            p.stem.replace("_", "-") for p in EXPORTS.glob("[a-z]*.py") if p.stem != "base"
-        )
-        for name in self.export:
-            if name not in known:
-                near = did_you_mean(str(name), known)
-                raise RecipeError(f"{self.origin}: no export '{name}'; {near}")
-            if self.export.count(name) > 1:
-                raise RecipeError(f"{self.origin}: export lists '{name}' twice")
-        graded: Scales = {}
-        for position, call in enumerate(self.steps):
-            with at(self.where(position)):
-                self._check_step(position, call, graded)
-        self._check_unused()
-        for position, call in enumerate(self.steps):
-            with at(self.where(position)):
-                asked = {name: self.models[name] for _, name in self.asked(call)}
-                for _, name in call.named("reward"):
-                    asked |= self.graders.servers(name)
-                check_prices(asked, limited=budget is not None)
-        with at(self.origin):
-            check_rounds(self.exactly, self.steps)
-            check_rights(self.rights, self.steps, self.models)
-
-    def _check_unused(self) -> None:
-        """Models and rewards that no step names: all but the keys, which only a call needs."""
-        for name, spec in self.models.items():
-            with at(f"{self.origin}, model '{name}'"):
-                spec.check_written()
-        with at(self.origin):
-            for name in self.rewards:
-                self.reward(name)
-                with at(f"reward '{name}'"):
-                    self.graders.check_written(name)
-            self.graders.check_together()
-
-    def _check_step(self, position: int, call: StepCall, graded: Scales) -> None:
-        if call.step.kind == "source" and position > 0:
-            raise RecipeError(
-                "reads rows in and must be the first step; 'mix' joins a second source"
-            )
-        if position == 0 and (call.step.kind == "table" or call.step.draws):
-            raise RecipeError("works on all rows; put a step before it that makes or reads some")
-        for parameter, name in call.named("model"):
-            self._check_model(parameter, name)
-        check_twins(call, self.models)
-        check_takes(call, self.models)
-        for parameter, name in call.named("reward"):
-            with at(parameter):
-                self.reward(name)
-            with at(f"reward '{name}'"):
-                self.graders.check(name, self.lacking)
-                for model, sampling in self.graders.sampling(name):
-                    self._check_model("model", model)
-                    check_sampling(self.models[model], sampling)
-            scales = self.reward(name).attributes.items()
-            graded.update((f"{name}.{attribute}", scale) for attribute, scale in scales)
-        for parameter, key in call.scores_read():
-            given = self.steps[0].step.kind == "source" and key.startswith("human.")
-            if key not in graded and not given:
-                hint = score_hint(key, graded, self._scales(key))
-                raise RecipeError(f"{parameter}: no score '{key}' at this point; {hint}")
-        graded.update(call.step.scores)
-        graded.update(call.step.given(**call.params) if call.step.given else {})
-        self.graders.derive(call.step.deriving(**call.params) if call.step.deriving else {})
-        for parameter, key, least in least_scores(call):
-            low, high = graded.get(key, (-inf, inf))
-            if least > high:
-                raise RecipeError(
-                    f"{parameter} {least:g} is above the scale of {key} ({low:g} to {high:g}): "
-                    "nothing would pass"
-                )
-        for parameter, key in call.step.absolutes(**call.params) if call.step.absolutes else ():
-            if self.graders.within_prompt(key):
-                raise RecipeError(
-                    f"{parameter}: {key} compares responses to one prompt only: the same number "
-                    "means another thing for another prompt. Rank by it (best), or use a margin"
-                )
-        problem = call.step.misfit(self, call.params)
-        if problem:
-            raise RecipeError(problem)
-        check_needs(call, self.steps[:position])
-        for parameter, value in call.named("path"):
-            first = self.labels[position] == call.step.name
-            key = f"{call.step.path}.{parameter}" if first else ""
-            check_readable(parameter, self.path(value), key, urls=call.step.path in READS_URLS)
-
-    def _scales(self, key: str) -> Scales | None:
-        """What the reward that a score is of gives, by attribute, where the recipe has it."""
-        name = key.rpartition(".")[0]
-        return dict(self.reward(name).attributes) if name in self.rewards else None
-
-    def _check_model(self, parameter: str, name: str) -> None:
-        if name not in self.models:
-            if "/" not in name:
-                known = did_you_mean(name, self.models)
-                raise RecipeError(f"{parameter}: no model '{name}' in models; {known}")
-            with at(f"model '{name}'"):
-                self.models[name] = placed(parse_model(name, self.providers), self.path)
-        with at(f"model '{name}'"):
-            self.models[name].check(self.lacking)
-
     def allow(self, name: str) -> None:
         """Raises: RecipeError for a model that a step's code names, as for one in parameters."""
         with at(self.origin):
-            self._check_model("model", name)
+            check_model(self, "model", name)
             check_asked(name, self.models, self.rights, limited=self.budget_usd is not None)
 
     # --- as a file -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import inspect
 
 import msgspec
 
-from karat.recipe import EXPORTS
+from karat.recipechecks import EXPORTS
 from karat.report.steps import parameters
 from karat.rewards import load as rewards_load
 from karat.verifiers import base as verifiers_base

@@ -22,12 +22,13 @@ from karat.errors import RecipeError
 from karat.models.gguf_files import file_digest
 from karat.models.spec import EMBEDDED, parse_model
 from karat.recipe import Recipe, recipe_hash
-from karat.recipefile import at, dump
+from karat.recipefile import at
 from karat.rewards.base import is_asking, is_remote
 from karat.row import SEED_RANGE, canonical, digest
 from karat.rundir import write_atomic
 from karat.step import StepCall, find
 from karat.training.student_settings import Settings
+from karat.yaml12 import dump
 
 Objective = Literal["sft", "dpo", "rpo"]
 ANSWERS = 4  # of each held-out prompt: their mean is what is compared

@@ -9,8 +9,8 @@ from typing import Any
 from karat.errors import RecipeError, did_you_mean
 from karat.models.spec import parse_model
 from karat.recipe import Recipe
-from karat.recipefile import dump
 from karat.rundir import write_atomic
+from karat.yaml12 import dump
 
 
 def slot_of(recipe: Recipe, asked: str | None) -> str:
