@@ -101,14 +101,18 @@ class Ground:
             assert len(made.report["funnel"]) == 5
             assert made.report["funnel"][-1]["dropped"]
             assert made.report["funnel"][-2]["dropped"]
-            self._undisturbed[key] = Undisturbed(*rows_written(out), set(self.server.answers))
+            firsts = {asked.keys[0] for asked in self.server.asked}
+            self._undisturbed[key] = Undisturbed(
+                *rows_written(out), set(self.server.answers), firsts
+            )
         return self._undisturbed[key]
 
 
 class Undisturbed(NamedTuple):
     accepted: bytes
     dropped: bytes
-    keys: set[str]
+    keys: set[str]  # of the answers
+    firsts: set[str]  # of these, the first of each request
 
 
 def rows_written(out: Path) -> tuple[bytes, bytes]:
@@ -132,8 +136,9 @@ def ground_at(folder: Path) -> Iterator[Ground]:
         yield Ground(folder, stack.enter_context(FaultServer(prompts_of("few"))))
 
 
-def _seed(case: Case, keys: set[str]) -> int:
+def _seed(case: Case, expected: Undisturbed) -> int:
     """The case's own, or the next by which the fault meets some of few requests."""
+    keys = expected.keys if case.stream else expected.firsts  # one answer a request, or several
     return next(
         seed
         for seed in range(case.seed, case.seed + 400, 10)
@@ -146,7 +151,7 @@ def check(case: Case, ground: Ground, out: Path) -> None:
     expected = ground.undisturbed(case)
     server, fault = ground.server, case.fault
     server.prompts = prompts_of(fault.rows)
-    with server.under(fault, _seed(case, expected.keys), single=case.stream):
+    with server.under(fault, _seed(case, expected), single=case.stream):
         said = _disturbed(case, ground, out)
     asked, lost = server.asked, server.lost
     assert len(server.forms) == fault.forms, "a form of the fault hit no request"
