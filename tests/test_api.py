@@ -84,6 +84,12 @@ def test_what_preview_paid_for_the_run_does_not_pay_again(make_recipe, tmp_path)
     assert rows == rows_of(run.accepted_file)[:3]
 
 
+@pytest.mark.parametrize("n", [0, -1])
+def test_preview_of_no_rows_is_a_mistake(make_recipe, n):
+    with pytest.raises(RecipeError, match=f"1 or more; got {n}"):
+        karat.preview(make_recipe(steps=[{"read": {"path": "prompts.jsonl"}}]), n)
+
+
 def test_preview_shows_dropped_rows_and_leaves_results_alone(make_recipe, user_module, tmp_path):
     user_module("mine_drop", "@step\nasync def f(row, ctx):\n row.dropped = 'no'\n return row\n")
     path = make_recipe(steps=[{"read": {"path": "prompts.jsonl"}}, "mine_drop:f"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+import pyarrow as pa
 import pytest
 from cells import one_line, safe
 from seen_run import EVIL
@@ -109,6 +110,8 @@ def talk_of(text):
     [
         ((3, ["a"]), "prompt: give text, a list of messages, or a list of prompts, not int"),
         (({"role": "user"}, ["a"]), "prompt: give text, a list of messages"),
+        ((karat.Row("p"), ["a"]), "prompt: a row has both: give row.messages and"),
+        ((pa.table({"prompt": ["p"]}), ["a"]), "prompt: give a column of the table, such as"),
         (("", ["a"]), "prompt: is empty"),
         (("a", []), "responses: is empty"),
         (("a", 3), "responses: give a list of texts, not int"),

@@ -280,3 +280,28 @@ def test_a_minimum_that_nothing_can_reach_is_a_mistake(make_recipe, params, mess
 def test_a_step_without_what_it_works_on_is_a_mistake(steps, said):
     with pytest.raises(RecipeError, match=said):
         Recipe(steps)
+
+
+THINKER = {"teacher": {"model": "openai/gpt-5"}}  # takes no temperature
+
+
+def test_a_default_that_a_model_does_not_take_is_left_out(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    steps = [find("topics")(given=["tides"]), find("prompts")(model="teacher", per_topic=2)]
+    assert steps[1].params["temperature"] == 1.0
+    made = Recipe(steps, name="mine", models=THINKER)
+    assert made.steps[1].params == {**steps[1].params, "temperature": None}
+    assert made.resolved()["steps"][1]["prompts"]["temperature"] is None
+    assert steps[1].params["temperature"] == 1.0  # whose call it is
+    other = {"teacher": {"model": "openai/gpt-4.1-mini"}}
+    assert Recipe(steps, name="mine", models=other).steps[1] == steps[1]
+
+
+def test_a_value_somebody_wrote_that_a_model_does_not_take_is_a_mistake(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    steps = [
+        find("topics")(given=["tides"]),
+        find("prompts")(model="teacher", per_topic=2, temperature=0.7),
+    ]
+    with pytest.raises(RecipeError, match=r"step 2 'prompts': openai/gpt-5 takes no temperature"):
+        Recipe(steps, name="mine", models=THINKER)

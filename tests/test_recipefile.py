@@ -238,6 +238,9 @@ def test_an_override_changes_one_value(load, monkeypatch, text, read, value):
         ("rewards.helpsteer2.reward.x=2", "reward must be a mapping"),
         ("steps=5", "steps must be a list, got 5"),
         ("models=5", "models must be a mapping, got 5"),
+        ("models.techer=openai/gpt-5", "nothing here is called 'techer'; did you mean 'teacher'"),
+        ("models.small.concurrency=8", "nothing here is called 'small'; there is: teacher"),
+        ("rewards.helpsteer=judge/teacher", "nothing here is called 'helpsteer'; did you mean"),
     ],
 )
 def test_a_wrong_override_is_named(load, text, message):
@@ -324,3 +327,14 @@ def test_aliases_of_aliases_are_refused_at_once(tmp_path, start):
         parse(path)
     path.write_text(GOOD + "one: &one [1, 2]\ntwo: *one\n")
     assert parse(path)["two"] == [1, 2]
+
+
+def test_an_override_gives_a_model_that_only_a_step_names(load):
+    text = GOOD.replace("[teacher], n: 4", "[teacher, other], n: 4")
+    loaded = load(text=text, overrides=["models.other=embedded/smollm2-135m"])
+    assert loaded.models["other"].model == "embedded/smollm2-135m"
+
+
+def test_a_recipe_that_ships_is_called_by_its_name():
+    with pytest.raises(RecipeError, match=r"^recipe 'quickstart', step 1 'topics': "):
+        Recipe.load("quickstart", ["topics.nn=3"])

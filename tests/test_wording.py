@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from karat.errors import RecipeError
 from karat.step import find
 from karat.steps._variety import Axis
-from karat.wording import described, explain
+from karat.wording import below, described, explain
 
 TASKS = "closed_qa, coding, math, open_qa, writing"
 AXES = ", ".join(sorted(get_args(Axis)))
@@ -149,3 +149,9 @@ def test_whatever_is_given_the_message_names_a_place_and_no_type_of_python(value
         assert told.startswith(("parameter 'n", "n"))
         assert "..." not in told
         assert not set("`$|") & set(told)
+
+
+def test_a_score_below_a_limit_is_seen_to_be_below():
+    assert below(1.2, 2.5) == "1.20"
+    assert below(2.495857, 2.5) == "2.496"
+    assert below(2.4999999, 2.5) == "2.500000"  # six are enough

@@ -103,6 +103,8 @@ def preview(recipe: Recipe | str | Path, n: int = 3, out: str | Path | None = No
     `recipe` and `out` are those of `run`. Answers are paid for and kept in the run's journal, so
     the run that follows does not buy them again. Raises: RecipeError, RunError.
     """
+    if n < 1:
+        raise RecipeError(f"n: how many rows to show, 1 or more; got {n}")
     checked, place = _checked(recipe, out)
     with claimed(place), tempfile.TemporaryDirectory() as folder:
         return drive(_preview(checked, place, Path(folder), n))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from karat.errors import RecipeError, did_you_mean
 from karat.models.chat import ChatRequest, with_defaults
 from karat.models.rights import Rights
 from karat.models.spec import DEFAULTS, ModelSpec
+from karat.models.takes import SAMPLING as OPTIONAL
 from karat.models.takes import refusals
 from karat.row import Message
 from karat.signature import verifier_names
@@ -48,6 +51,26 @@ def check_takes(call: StepCall, models: Models) -> None:
         if problem:
             raise RecipeError(f"{parameter} '{name}': {problem}")
         check_sampling(models[name], asked)
+
+
+def without_refused_defaults(call: StepCall, models: Models) -> StepCall:
+    """The call, its default sampling values left out that one of its models does not take."""
+    specs = [spec for _, name in call.named("model") for spec in models[name].route()]
+    refused: dict[str, None] = {}
+    for field in call.step.fields:
+        value = call.params[field.name]
+        if field.name not in OPTIONAL or value is None or value != field.default:
+            continue
+        if any(_refuses(spec, field.name, value) for spec in specs):
+            refused[field.name] = None
+    return StepCall(call.step, {**call.params, **refused}) if refused else call
+
+
+def _refuses(spec: ModelSpec, name: str, value: Any) -> bool:
+    asked = with_defaults(ChatRequest((Message("user", ""),)), spec.defaults())
+    return len(refusals(spec, msgspec.structs.replace(asked, **{name: value}))) > len(
+        refusals(spec, asked)
+    )
 
 
 def check_sampling(model: ModelSpec, asked: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from karat.journal import Address, PostgresAddress, journal_of, parse_address
 from karat.models.endpoint import Asker
 from karat.recipe import Recipe
 from karat.rewards.base import Candidates
-from karat.row import Message
+from karat.row import Message, Row
 from karat.rundir import JOURNAL, Lock, Run
 from karat.together import all_of
 
@@ -152,6 +152,12 @@ def _jobs(prompt: Any, responses: Any) -> tuple[bool, list[Candidates]]:
 
 
 def _listed(value: Any, name: str) -> list[Any]:
+    if isinstance(value, Row):
+        raise RecipeError(
+            f"{name}: a row has both: give row.messages and [r.content for r in row.responses]"
+        )
+    if hasattr(value, "columns"):  # of pandas, Polars, Arrow or datasets: it counts its columns
+        raise RecipeError(f'{name}: give a column of the table, such as list(table["prompt"])')
     if isinstance(value, bytes | Mapping | Message) or not isinstance(value, Iterable):
         kinds = "text, a list of messages, or a list of prompts"
         wanted = "a list of texts" if name.startswith("responses") else kinds

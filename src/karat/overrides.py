@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from karat import yaml12
@@ -19,7 +20,26 @@ def override(tree: dict[str, Any], text: str) -> None:
         raise RecipeError(f"--set {text}: write key=value, for example --set respond.n=2")
     with at(f"--set {text}"):
         *parents, last = key.strip().split(".")
+        if parents and parents[0] in ("models", "rewards"):
+            _check_named(tree, parents[0], [*parents, last][1])
         _place(tree, parents)[last] = _value(raw)
+
+
+def _check_named(tree: dict[str, Any], kind: str, name: str) -> None:
+    """Raises: RecipeError for a model or a reward that the recipe names nowhere: a run would go on
+    with the ones it has."""
+    held = tree.get(kind) or {}
+    if name not in held and name not in set(_texts([tree["steps"], tree.get("rewards") or {}])):
+        raise RecipeError(f"nothing here is called '{name}'; {did_you_mean(name, held)}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a tree, wherever it stands."""
+    if isinstance(value, str):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _texts(one)
 
 
 def _value(raw: str) -> Any:

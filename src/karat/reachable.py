@@ -31,7 +31,7 @@ from karat.models.spec import ModelSpec, load_wire, parse_model, wires
 from karat.models.transport import read_all
 from karat.models.weights import path_of
 from karat.overrides import override
-from karat.recipefile import at, checked, find_recipe, parse, parse_step
+from karat.recipefile import at, called, checked, find_recipe, parse, parse_step
 
 LOCAL_S = 0.5  # for a server on this machine
 HOSTED_S = 15.0
@@ -269,7 +269,7 @@ def recipe_models(source: str | Path, overrides: Sequence[str] = ()) -> dict[str
     Raises: RecipeError for what is wrong in the file itself.
     """
     path = find_recipe(source)
-    where = str(path)
+    where = called(path)
     tree = checked(parse(path), where)
     for text in overrides:
         override(tree, text)

@@ -25,6 +25,7 @@ from karat.overrides import override
 from karat.recipechecks import check_model, check_recipe
 from karat.recipefile import (
     at,
+    called,
     checked,
     find_recipe,
     labelled,
@@ -185,7 +186,7 @@ class Recipe:
         `keyless` it need not be able to run yet, only to be planned. Raises: RecipeError.
         """
         path = find_recipe(source)
-        where = str(path)
+        where = called(path)
         tree = checked(parse(path), where)
         for text in overrides:
             override(tree, text)

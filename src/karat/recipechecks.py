@@ -17,6 +17,7 @@ from karat.modelchecks import (
     check_twins,
     least_scores,
     score_hint,
+    without_refused_defaults,
 )
 from karat.models.placing import placed
 from karat.models.spec import parse_model
@@ -88,6 +89,7 @@ def _check_step(recipe: Recipe, position: int, call: StepCall, graded: Scales) -
         raise RecipeError("works on all rows; put a step before it that makes or reads some")
     for parameter, name in call.named("model"):
         check_model(recipe, parameter, name)
+    call = recipe.steps[position] = without_refused_defaults(call, recipe.models)
     check_twins(call, recipe.models)
     check_takes(call, recipe.models)
     for parameter, name in call.named("reward"):

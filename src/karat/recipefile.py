@@ -115,6 +115,11 @@ def find_recipe(source: str | Path) -> Path:
     raise RecipeError(f"no recipe file {path}, and karat ships none of that name; {near}")
 
 
+def called(path: Path) -> str:
+    """What messages call a recipe's file: one that ships by its name."""
+    return f"recipe '{path.stem}'" if path.parent == SHIPPED else str(path)
+
+
 def checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
     """The tree with every key of a known name and kind, every step as `{name: {…}}`.
 

@@ -16,6 +16,7 @@ from msgspec import inspect
 
 from karat.errors import did_you_mean
 
+MOST_DIGITS = 6
 SHOWN = 40  # characters of a wrong value
 # What a marked string names (karat.step), as one and as many.
 _NAMED = {
@@ -92,6 +93,12 @@ def _range(info: Any) -> str:
 
 
 # --- what is wrong -------------------------------------------------------------------------------
+
+
+def below(value: float, limit: float) -> str:
+    """A score with two decimals, or as many more as show that it is below `limit`."""
+    digits = next((d for d in range(2, MOST_DIGITS) if round(value, d) < limit), MOST_DIGITS)
+    return f"{value:.{digits}f}"
 
 
 def explain(message: str, given: Any, kind: Any, label: str = "parameter '{}'") -> str:

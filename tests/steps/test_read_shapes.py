@@ -102,6 +102,12 @@ def test_a_guess_is_said_and_a_plain_name_is_not(tmp_path: Path) -> None:
         "read 'instruction' as the prompt; 'output' as given answers. Name the columns in the "
         "recipe to be sure"
     ]
+    ctx = Ctx()
+    rows_of(jsonl(tmp_path / "a.jsonl", [{"question": "p", "answer": "a"}]), ctx)
+    assert ctx.warnings == [
+        "read 'question' as the prompt; no column as given answers (response: answer would take "
+        "'answer'). Name the columns in the recipe to be sure"
+    ]
 
 
 @pytest.mark.parametrize("limit", [None, 4])

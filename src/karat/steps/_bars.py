@@ -83,7 +83,7 @@ class Bar:
     def apply(self, rows: Candidates, code_P: Ints, floors: Mapping[str, float]) -> None:
         """Lets only responses on that reach the bar and every floor."""
         if not self._also:
-            rows.let(rows.scores_R >= self.limit, "below minimum", rows.scores_R)
+            rows.let(rows.scores_R >= self.limit, "below minimum", rows.scores_R, self.limit)
         rows.floors(floors)
         if self.cut_S is None and not self._also:
             return

@@ -21,6 +21,7 @@ from karat.table import SCHEMA
 Records = Sequence[dict[str, Any]]
 
 NAME_ONE = "name one with `prompt: COLUMN`"
+LIKE_ANSWERS = ("answer", "output", "reply", "target", "solution")  # and what people call them
 SAID = {"prompt", "messages", "response", "responses", "system"}
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 ANSWERS: tuple[tuple[str, ...], ...] = (
@@ -55,7 +56,7 @@ def resolve(given: Mapping, samples: Records, where: str) -> tuple[Mapping, str]
         found.system = next((c for c in ("system", "system_prompt") if c in columns), None)
     _check_scores(given.scores or [], found, columns, samples, where)
     found.used = _used(found, columns)
-    return found, _said(given, found)
+    return found, _said(given, found, columns)
 
 
 def _missing(name: str, columns: list[str], where: str) -> str:
@@ -116,13 +117,16 @@ def _used(found: Mapping, columns: list[str]) -> set[str]:
     return used | (set(SCHEMA.names) | {"prompt", "response", "score"} if found.own else set())
 
 
-def _said(given: Mapping, found: Mapping) -> str:
+def _said(given: Mapping, found: Mapping, columns: list[str]) -> str:
     parts = []
     prompt = [found.messages] if found.messages else found.prompt or list(PAIR)
     if given.prompt is None and given.messages is None and not set(prompt) <= SAID:
         parts.append(f"{quoted(prompt)} as the prompt")
     if given.responses is None and found.responses and not set(found.responses) <= SAID:
         parts.append(f"{quoted(found.responses)} as given answers")
+    left = next((name for name in LIKE_ANSWERS if name in columns), None)
+    if parts and given.responses is None and not found.responses and left:
+        parts.append(f"no column as given answers (response: {left} would take '{left}')")
     if given.scores is None and found.scores:
         parts.append(f"{quoted(found.scores)} as human scores")
     if given.system is None and found.system and found.system not in SAID:

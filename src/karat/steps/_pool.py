@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from karat.columns import Table, owners, score_values
 from karat.steps._ranking import Ranking, Spread, open_flags
 from karat.steps._strata import Strata
+from karat.wording import below
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -96,13 +97,15 @@ class Candidates:
         """Another score of the responses; NaN where they have none."""
         return score_values(self._all_scores, key)
 
-    def let(self, fine: Flags, reason: str, scores: Floats | None = None) -> None:
-        """Lets only the responses that are `fine` on."""
+    def let(
+        self, fine: Flags, reason: str, scores: Floats | None = None, limit: float = np.inf
+    ) -> None:
+        """Lets only the responses that are `fine` on; `limit` is what their scores had to reach."""
         before, self.passing = self.passing, self.passing & fine
         lost_P = self._lose()
         tops_P = np.full(self.rows, np.nan) if scores is None else self._tops(before, scores)
         for row in lost_P:
-            detail = "" if scores is None else f" (best {tops_P[row]:.2f})"
+            detail = "" if scores is None else f" (best {below(tops_P[row], limit)})"
             if scores is not None and tops_P[row] == -np.inf:
                 detail = " (not graded)"
             self.reasons[self.ids[row].as_py()] = reason + detail

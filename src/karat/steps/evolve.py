@@ -45,7 +45,7 @@ async def evolve(
         "topic", "macro_topic", "task", "persona", "tone", "language"
     ],
     tries: Positive = 3,
-    temperature: Temperature = 0.8,
+    temperature: Temperature | None = 0.8,
     max_tokens: Positive = 500,
 ) -> list[Row]:  # fmt: skip
     """Rewrites a row's prompt `rounds` times, each time by an operation of `how` drawn by seed.
@@ -154,7 +154,7 @@ def _rule(
     keep: str,
     failed: str,
     tries: int,
-    temperature: float,
+    temperature: float | None,
     **_: Any,
 ) -> str | None:
     if not how:

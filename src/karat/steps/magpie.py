@@ -41,7 +41,7 @@ async def magpie(
     system: str | list[str] | None = None,
     novelty: Novelty = {},  # noqa: B006  read only
     keep_cut: bool = False,
-    temperature: Temperature = 1.0,
+    temperature: Temperature | None = 1.0,
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None,
     max_tokens: Positive = 500,
     stop: list[str] = [],  # noqa: B006  read only
@@ -179,7 +179,9 @@ def _suits(
 
 
 @magpie.rule
-def _rule(*, n: int, system: str | list[str] | None, temperature: float, **_: Any) -> str | None:
+def _rule(
+    *, n: int, system: str | list[str] | None, temperature: float | None, **_: Any
+) -> str | None:
     if n > 1 and temperature == 0:
         return "n above 1 at temperature 0 would buy the same prompt n times; raise temperature"
     every = [system] if isinstance(system, str) else system or []

@@ -31,6 +31,7 @@ from karat.steps._ranking import (
     refuse_absolute,
     weights_of,
 )
+from karat.wording import below
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -254,7 +255,7 @@ class _Pairs:
             return f"equal scores (at {scores_N[0]:.2f})"
         best = scores_N[open_N].max()
         if best < wanted.least:
-            return f"below minimum (best {best:.2f})"
+            return f"below minimum (best {below(best, wanted.least)})"
         if best == scores_N.min():
             return "no response scored below the chosen"
         return f"margin outside the limits (widest {(best - scores_N.min()) / self._sigma:.2f}σ)"

@@ -43,7 +43,7 @@ async def prompts(
     revise: bool = False,
     novelty: Novelty = {},  # noqa: B006  read only
     tries: Positive = 3,
-    temperature: Temperature = 1.0,
+    temperature: Temperature | None = 1.0,
     max_tokens: Positive = 500,
 ) -> list[Row]:
     """Turns a topic row into `per_topic` prompt rows, spread evenly over `tasks`.

@@ -53,7 +53,7 @@ async def self_instruct(
     novelty: Novelty = {},  # noqa: B006  read only
     keep_seeds: bool = False,
     tries: Positive = 3,
-    temperature: Temperature = 1.0,
+    temperature: Temperature | None = 1.0,
     max_tokens: Positive = 500,
 ) -> list[Row]:
     """Writes `n` new instructions for each row, after `examples`: its own prompt and others'.

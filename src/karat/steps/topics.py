@@ -38,7 +38,7 @@ async def topics(
     given: list[str] = [],  # noqa: B006  read only
     keywords: DatasetName | None = None,
     about: str | None = None,
-    temperature: Temperature = 0.9,
+    temperature: Temperature | None = 0.9,
     max_tokens: Positive = 400,
 ) -> list[Row]:
     """Makes one row per topic: the user's own (`given`), then keywords, then a model's, up to `n`.
@@ -166,7 +166,7 @@ class _Asker:
     """Asks for lists until a pool is full or the model repeats itself."""
 
     def __init__(
-        self, ctx: Context, model: str, temperature: float, max_tokens: int, calls: list[str]
+        self, ctx: Context, model: str, temperature: float | None, max_tokens: int, calls: list[str]
     ) -> None:
         self.ctx, self.model, self.calls = ctx, model, calls
         self.sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
