@@ -198,3 +198,15 @@ def test_steps_are_listed_and_explained():
     assert (status, "a list of models" in out, "needed" in out) == (0, True, True)
     status, _, err = run_karat("steps", "respnd")
     assert (status, "did you mean 'respond'" in err) == (2, True)
+
+
+def test_a_value_of_the_recipe_given_as_an_option_is_told_as_one(make_recipe):
+    path = make_recipe(steps=[{"read": {"path": "prompts.jsonl"}}])
+    for option, meant in (
+        ("--budget", "budget_usd"),
+        ("--budget-usd", "budget_usd"),
+        ("--seed", "seed"),
+    ):
+        code, _, error = run_karat("plan", path, option, "5")
+        assert code == 2
+        assert f"No such option '{option}'. Did you mean '--set {meant}=…'?" in error

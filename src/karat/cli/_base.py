@@ -30,6 +30,11 @@ SET = click.option(
 )  # fmt: skip
 
 
+# What people give as an option of its own, and is a value of the recipe.
+RECIPE_KEYS = {
+    "budget": "budget_usd", "budget_usd": "budget_usd", "seed": "seed", "exactly": "exactly",
+    "name": "name", "rights": "rights", "export": "export",
+}  # fmt: skip
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -86,6 +91,13 @@ class Friendly(click.Group):
                 err=True,
             )
             sys.exit(130)
+        except click.NoSuchOption as error:
+            takes = {param.name for param in error.ctx.command.params} if error.ctx else set()
+            key = RECIPE_KEYS.get(error.option_name.lstrip("-").replace("-", "_"))
+            if key and "overrides" in takes:  # a recipe has it, and not the command
+                meant = [f"--set {key}=…"]
+                raise click.NoSuchOption(error.option_name, None, meant, error.ctx) from None
+            raise
         except Exception as error:
             from karat.errors import KaratError, RecipeError
 
