@@ -305,3 +305,14 @@ def test_a_value_somebody_wrote_that_a_model_does_not_take_is_a_mistake(monkeypa
     ]
     with pytest.raises(RecipeError, match=r"step 2 'prompts': openai/gpt-5 takes no temperature"):
         Recipe(steps, name="mine", models=THINKER)
+
+
+def test_a_users_step_that_wants_a_number_gets_no_none(user_module, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    user_module(
+        "mine_hot",
+        "@step\nasync def f(row, ctx, *, model: str, temperature: float = 1.0): return row",
+    )
+    steps = [find("topics")(given=["tides"]), find("mine_hot:f", tmp_path)(model="teacher")]
+    with pytest.raises(RecipeError, match=r"step 2 'f': openai/gpt-5 takes no temperature"):
+        Recipe(steps, name="mine", models=THINKER)

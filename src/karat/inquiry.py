@@ -25,8 +25,8 @@ from karat.models.budget import Budget
 from karat.models.client import Client
 from karat.models.services import Service, own_services, parse_service
 from karat.models.spec import ModelSpec, parse_model
-from karat.overrides import override
-from karat.recipefile import at, checked, find_recipe, parse
+from karat.overrides import overridden, override
+from karat.recipefile import at
 from karat.rewards.base import Reward, is_asking
 from karat.rewards.head import BUILTIN
 from karat.training._items import prompt_marks
@@ -45,11 +45,7 @@ class Written(NamedTuple):
 
 def written(recipe: str | Path, overrides: Sequence[str] = ()) -> Written:
     """Raises: RecipeError."""
-    path = find_recipe(recipe)
-    tree = checked(parse(path), str(path))
-    for text in overrides:
-        override(tree, text)
-    tree = checked(tree, str(path))
+    path, tree = overridden(recipe, overrides)
     return Written(tree, path, path.absolute().parent / tree.get("folder", "."))
 
 

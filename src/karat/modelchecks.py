@@ -61,9 +61,16 @@ def without_refused_defaults(call: StepCall, models: Models) -> StepCall:
         value = call.params[field.name]
         if field.name not in OPTIONAL or value is None or value != field.default:
             continue
+        if not _takes_none(call.step.types[field.name]):  # a user's own step that wants a number
+            continue
         if any(_refuses(spec, field.name, value) for spec in specs):
             refused[field.name] = None
     return StepCall(call.step, {**call.params, **refused}) if refused else call
+
+
+def _takes_none(info: msgspec.inspect.Type) -> bool:
+    options = info.types if isinstance(info, msgspec.inspect.UnionType) else ()
+    return any(isinstance(option, msgspec.inspect.NoneType) for option in options)
 
 
 def _refuses(spec: ModelSpec, name: str, value: Any) -> bool:

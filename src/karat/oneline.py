@@ -156,7 +156,7 @@ def _listed(value: Any, name: str) -> list[Any]:
         raise RecipeError(
             f"{name}: a row has both: give row.messages and [r.content for r in row.responses]"
         )
-    if hasattr(value, "columns"):  # of pandas, Polars, Arrow or datasets: it counts its columns
+    if hasattr(value, "columns"):  # of pandas, Polars or Arrow: it would count its columns
         raise RecipeError(f'{name}: give a column of the table, such as list(table["prompt"])')
     if isinstance(value, bytes | Mapping | Message) or not isinstance(value, Iterable):
         kinds = "text, a list of messages, or a list of prompts"

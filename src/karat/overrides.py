@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from karat import yaml12
 from karat.errors import RecipeError, did_you_mean
-from karat.recipefile import at, typed
+from karat.recipefile import at, called, checked, find_recipe, parse, typed
+
+
+def overridden(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe, or of one that ships, and what it holds with these values changed.
+
+    Raises: RecipeError.
+    """
+    path = find_recipe(source)
+    tree = checked(parse(path), called(path))
+    for text in overrides:
+        override(tree, text)
+    return path, checked(tree, called(path))  # an override can put anything anywhere
 
 
 def override(tree: dict[str, Any], text: str) -> None:
@@ -19,10 +32,10 @@ def override(tree: dict[str, Any], text: str) -> None:
     if not equals:
         raise RecipeError(f"--set {text}: write key=value, for example --set respond.n=2")
     with at(f"--set {text}"):
-        *parents, last = key.strip().split(".")
-        if parents and parents[0] in ("models", "rewards"):
-            _check_named(tree, parents[0], [*parents, last][1])
-        _place(tree, parents)[last] = _value(raw)
+        names = key.strip().split(".")
+        if len(names) > 1 and names[0] in ("models", "rewards"):
+            _check_named(tree, *names[:2])
+        _place(tree, names[:-1])[names[-1]] = _value(raw)
 
 
 def _check_named(tree: dict[str, Any], kind: str, name: str) -> None:

@@ -30,8 +30,8 @@ from karat.models.services import Service, own_services, parse_service, shipped
 from karat.models.spec import ModelSpec, load_wire, parse_model, wires
 from karat.models.transport import read_all
 from karat.models.weights import path_of
-from karat.overrides import override
-from karat.recipefile import at, called, checked, find_recipe, parse, parse_step
+from karat.overrides import overridden
+from karat.recipefile import at, called, parse_step
 
 LOCAL_S = 0.5  # for a server on this machine
 HOSTED_S = 15.0
@@ -268,12 +268,8 @@ def recipe_models(source: str | Path, overrides: Sequence[str] = ()) -> dict[str
 
     Raises: RecipeError for what is wrong in the file itself.
     """
-    path = find_recipe(source)
+    path, tree = overridden(source, overrides)
     where = called(path)
-    tree = checked(parse(path), where)
-    for text in overrides:
-        override(tree, text)
-    tree = checked(tree, where)
     found: dict[str, ModelSpec] = {}
     with at(where):
         own = {k: parse_service(k, v) for k, v in tree.get("providers", {}).items()}

@@ -21,17 +21,14 @@ from karat.modelchecks import check_asked
 from karat.models.placing import placed
 from karat.models.services import parse_service
 from karat.models.spec import ModelSpec, parse_model
-from karat.overrides import override
+from karat.overrides import overridden
 from karat.recipechecks import check_model, check_recipe
 from karat.recipefile import (
     at,
     called,
-    checked,
-    find_recipe,
     labelled,
     name_of,
     name_of_file,
-    parse,
     parse_step,
     typed,
 )
@@ -185,14 +182,9 @@ class Recipe:
         `overrides` are `key=value`: `seed=3`, `models.teacher.concurrency=8`, `respond.n=2`. With
         `keyless` it need not be able to run yet, only to be planned. Raises: RecipeError.
         """
-        path = find_recipe(source)
-        where = called(path)
-        tree = checked(parse(path), where)
-        for text in overrides:
-            override(tree, text)
-        tree = checked(tree, where)  # an override can put anything anywhere
+        path, tree = overridden(source, overrides)
         tree["folder"] = str(path.absolute().parent / tree.get("folder", "."))
-        return cls.of({"name": name_of_file(path), **tree}, where, keyless=keyless)
+        return cls.of({"name": name_of_file(path), **tree}, called(path), keyless=keyless)
 
     @classmethod
     def of(cls, tree: dict[str, Any], where: str, *, keyless: bool = False) -> Recipe:

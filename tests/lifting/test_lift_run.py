@@ -6,17 +6,16 @@ import json
 
 import pytest
 from later import later
+from lifted import WORDS, lift_run
+from tiny_model import tiny_model
 
-torch, _ = later("torch", "trl")
+from karat.errors import RecipeError
+from karat.lifting.command import carry_out
+from karat.lifting.lift import lift
+from karat.lifting.workshop import Workshop
+from karat.training.student_settings import Settings
 
-from lifted import WORDS, lift_run  # noqa: E402
-from tiny_model import tiny_model  # noqa: E402
-
-from karat.errors import RecipeError  # noqa: E402
-from karat.lifting.command import carry_out  # noqa: E402
-from karat.lifting.lift import lift  # noqa: E402
-from karat.lifting.workshop import Workshop  # noqa: E402
-from karat.training.student_settings import Settings  # noqa: E402
+later("torch", "trl")
 
 REWARD = "embedded/helpsteer2"
 HELD = [

@@ -21,8 +21,7 @@ from karat.models.gguf_files import LocalFile, head
 from karat.models.spec import parse_model
 from karat.recipe import Recipe
 
-later("peft")
-later("gguf")
+later("peft", "gguf")
 pytestmark = [
     pytest.mark.skipif(available() is not None, reason=str(available())),
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),

@@ -14,8 +14,7 @@ from tiny_gguf import tiny_gguf
 
 from karat.models.gguf_files import head, matrix_types
 
-later("gguf")
-later("transformers")
+later("gguf", "transformers")
 
 
 @pytest.fixture(scope="module")

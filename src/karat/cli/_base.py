@@ -30,11 +30,6 @@ SET = click.option(
 )  # fmt: skip
 
 
-# What people give as an option of its own, and is a value of the recipe.
-RECIPE_KEYS = {
-    "budget": "budget_usd", "budget_usd": "budget_usd", "seed": "seed", "exactly": "exactly",
-    "name": "name", "rights": "rights", "export": "export",
-}  # fmt: skip
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -92,9 +87,13 @@ class Friendly(click.Group):
             )
             sys.exit(130)
         except click.NoSuchOption as error:
+            from karat.recipefile import KEYS, KINDS
+
             takes = {param.name for param in error.ctx.command.params} if error.ctx else set()
-            key = RECIPE_KEYS.get(error.option_name.lstrip("-").replace("-", "_"))
-            if key and "overrides" in takes:  # a recipe has it, and not the command
+            word = error.option_name.lstrip("-").replace("-", "_")
+            key = "budget_usd" if word == "budget" else word
+            # One value that a recipe has, and not the command.
+            if "overrides" in takes and key in KEYS and key not in KINDS:
                 meant = [f"--set {key}=…"]
                 raise click.NoSuchOption(error.option_name, None, meant, error.ctx) from None
             raise

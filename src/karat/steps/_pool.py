@@ -91,7 +91,7 @@ class Candidates:
         """Lets only responses on that reach every floor."""
         for key, floor in floors.items():
             scores_R = self.score(key)
-            self.let(scores_R >= floor, f"below floor {key}", scores_R)
+            self.let(scores_R >= floor, f"below floor {key}", scores_R, floor)
 
     def score(self, key: str) -> Floats:
         """Another score of the responses; NaN where they have none."""
