@@ -26,7 +26,8 @@ import best_of_n_instructions
 import karat
 from karat.lifting.lift import lift
 from karat.lifting.pool import pool_lift, print_lines
-from karat.training.reward_head import Plan, main_train
+from karat.training.reward_head import main_train
+from karat.training.reward_plan import Plan
 from karat.training.student_settings import Settings
 
 RECIPE = Path(__file__).with_suffix(".yaml")

@@ -5,20 +5,15 @@ pair by pair: on a few hundred pairs, only a paired interval that leaves out zer
 is better than another. The last lines are the learning curve: the same folds, trained on a share of
 their prompts.
 
-    python benchmarks/reward_head.py [--data ../shared/data] [--repeats 1] [--hidden MODEL.gguf]
-        [--only TEXT]
+    python benchmarks/reward_head.py [--data ../shared/data] [--repeats 1] [--only TEXT]
 
-Needs `karat[reward]`; about six CPU minutes. `--hidden` also measures the hidden states of a small
-language model (the true shape of Nemotron-4-340B-Reward; needs `karat[embedded]`, and seconds of
-CPU per response) on the first `--prompts` prompts.
+Needs `karat[reward]`; about six CPU minutes. What the layers of a language model add is measured by
+`reward_hidden.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -114,34 +109,6 @@ def only_rows(table: Table) -> Table:
     )
 
 
-def hidden_states(model: Path, data: HumanData) -> tuple[Floats, float]:
-    """Last-token and mean hidden state of prompt + response, and CPU seconds per response."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path, params.embedding = str(model), True
-    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_NONE
-    params.n_ctx = params.n_batch = params.n_ubatch = 4096
-    params.n_parallel = params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    params.embd_normalize, params.warmup = -1, False
-    server = xllamacpp.Server(params)
-    start, states = time.process_time(), []
-    for row in data.rated:
-        turns = "".join(f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in row.prompt)
-        answer = f"<|im_start|>assistant\n{row.response[:2000]}<|im_end|>"
-        body = json.dumps({"content": turns[-700:] + answer}).encode()
-        request = urllib.request.Request(
-            f"{server.listening_address}/embeddings", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as reply:
-            state_LH = np.array(json.load(reply)[0]["embedding"])
-        share = len(answer) / (len(turns[-700:]) + len(answer))
-        states.append(
-            np.concatenate([state_LH[-1], state_LH[-int(len(state_LH) * share) :].mean(0)])
-        )
-    return np.array(states), (time.process_time() - start) / len(states)
-
-
 def line(name: str, figures: Figures, gain: tuple[float, float, float] | None, cpu: float) -> str:
     """One row of the table."""
     all_pairs, wide = figures.pairs[:2]
@@ -229,36 +196,15 @@ def _with(representation: str) -> Settings:
     return replace(Settings(), representation=representation)
 
 
-def with_hidden(model: Path, data: HumanData, prompts: int) -> list[Alternative]:
-    """Hidden states of a language model, and surface features on the same prompts."""
-    few = HumanData(data.rated[: 2 * prompts])
-    states, cost = hidden_states(model, few)
-    own, table = Settings(), table_of(few, 7, spoiled=False)
-    wide = replace(table, raw_RW=np.column_stack([table.raw_RW, states]))
-    name = f"hidden states of {model.stem} ({cost:.2f} CPU s each), ridge"
-    fit = partial(
-        ratings_only, lambda: make_pipeline(StandardScaler(), Ridge(3000)), slice(RAW, None)
-    )
-    surface = partial(ratings_only, trees, slice(SURFACE))
-    return [
-        (name, wide, own, "regression", fit),
-        ("surface, trees, the same prompts", wide, own, "regression", surface),
-    ]
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--hidden", type=Path, help="a GGUF language model")
     parser.add_argument("--only", default="", help="lines whose name has this in it")
-    parser.add_argument("--prompts", type=int, default=150)
     args = parser.parse_args()
     data = read_human([args.data / name for name in (*RATINGS, *PAIRS)])
     lines = alternatives(data)
-    if args.hidden:
-        lines += with_hidden(args.hidden, data, args.prompts)
     lines = [one for one in lines if args.only in one[0]]
     print(HEADER)
     chosen = None

@@ -29,11 +29,11 @@ import torch
 import transformers
 import trl
 
+from karat.models.torch_libraries import quiet
 from karat.training.finetune import model as models
 from karat.training.finetune.examples import Example
 from karat.training.finetune.settings import RewardSettings
 from karat.training.finetune.trainer import Loop, trainer_of
-from karat.training.torch_side import quiet
 
 # hidden, intermediate, layers, heads, key-value heads; 1b, 3b and 8b are Llama 3's.
 SHAPES = {

@@ -129,16 +129,16 @@ def test_a_running_server_says_what_it_serves(alone, nothing_near):
 
 
 def test_slow_servers_are_asked_together_and_given_up(alone, monkeypatch):
-    monkeypatch.setattr(reachable, "LOCAL_S", 0.2)
-    with listing(slow_s=0.8) as (url, seen):
+    monkeypatch.setattr(reachable, "LOCAL_S", 0.5)
+    with listing(slow_s=1.5) as (url, seen):
         for name in ("vllm", "sglang", "ollama", "llamacpp"):
             alone[name] = Service(base_url=url)
         began = time.perf_counter()
         found = by_name(reach())
         took = time.perf_counter() - began
-        assert {found[n].said for n in ("vllm", "ollama")} == {"no answer within 0.2 s"}
+        assert {found[n].said for n in ("vllm", "ollama")} == {"no answer within 0.5 s"}
         assert len(seen) == 4
-        assert took < 0.6
+        assert took < 1.5  # one after another two seconds
 
 
 def test_a_list_that_trickles_in_is_given_up_too(alone, monkeypatch):

@@ -22,7 +22,8 @@ from karat.reviewing.store import withdrawal
 from karat.rewards.load import load_reward
 from karat.rundir import Run
 from karat.training.ratings import read_human
-from karat.training.reward_head import Plan, main_train
+from karat.training.reward_head import main_train
+from karat.training.reward_plan import Plan
 
 ROWS = 24
 OWN = "Ebb and flow follow the moon, which pulls harder on the near side of our planet."

@@ -2,11 +2,11 @@
 
 import base64
 import datetime
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rating_files import preferences, rating, toy, write
 
 from karat.errors import RecipeError
 from karat.rewards.base import UNBOUNDED
@@ -14,7 +14,8 @@ from karat.rewards.head import HeadReward
 from karat.row import Message
 from karat.training._items import prompt_marks
 from karat.training.ratings import read_human
-from karat.training.reward_head import Plan, main_train, train_head
+from karat.training.reward_head import main_train, train_head
+from karat.training.reward_plan import Plan
 from karat.training.reward_settings import Settings
 
 pytest.importorskip("sklearn")
@@ -23,40 +24,6 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="../shared/data is not here")
 QUICK = {"folds": 2, "repeats": 1, "jobs": 1}
 PROMPT = [Message("user", "What?")]
-
-
-def write(path: Path, *records: object) -> Path:
-    path.write_text("\n".join(json.dumps(r) for r in records), encoding="utf-8")
-    return path
-
-
-def rating(prompt: str, response: str, mark: float) -> dict[str, object]:
-    names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-    return {"prompt": prompt, "response": response} | dict.fromkeys(names, mark)
-
-
-def toy(path: Path, prompts: int = 24) -> Path:
-    rows = [
-        rating(f"What is thing {i}?", text, mark)
-        for i in range(prompts)
-        for text, mark in ((f"Thing {i} is a useful tool. It cuts wood.", 4), ("No.", 0))
-    ]
-    return write(path, *rows)
-
-
-def preferences(path: Path, prompts: int = 24) -> Path:
-    return write(
-        path,
-        *(
-            {
-                "prompt": f"What is thing {i}?",
-                "response_1": f"Thing {i} is a useful tool. It cuts wood.",
-                "response_2": "No.",
-                "preference_strength": -2,
-            }
-            for i in range(prompts)
-        ),
-    )
 
 
 def test_training_writes_a_head_and_its_card(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from conftest import mostly_slow, slow
 from tiny_model import tiny_model, tiny_tokenizer
 
 from karat.errors import RecipeError, RunError
+from karat.models.torch_libraries import imported, quiet
 from karat.row import Message
 from karat.training import telling
 from karat.training.chat_tokens import ChatTokens
 from karat.training.student_rows import preference_rows, sft_rows
 from karat.training.student_settings import Settings, settings_of
 from karat.training.students import Trained, train_preference, train_sft
-from karat.training.torch_side import imported, quiet
 from karat.training.writing import Writer
 
 pytestmark = pytest.mark.filterwarnings(

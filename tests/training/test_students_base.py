@@ -12,7 +12,7 @@ from later import later
 from tiny_model import CHATML, tiny_model, tiny_tokenizer
 
 from karat.errors import RunError
-from karat.training._gguf_base import converted
+from karat.models._gguf_base import converted
 
 transformers = later("transformers")
 

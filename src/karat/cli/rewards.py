@@ -54,6 +54,10 @@ _TRAIN = (
     click.option(
         "--model", help="Fine-tune this instead: embedded/NAME, a folder, OWNER/NAME of a hub."
     ),
+    click.option(
+        "--frozen", is_flag=True,
+        help="A head that reads the layers of MODEL, which stays as it is: minutes on a CPU.",
+    ),
     click.option("--lora", is_flag=True, help="Of a model: adapters, saved with the merged model."),
     click.option(
         "--set", "words", multiple=True, metavar="KEY=VALUE",
@@ -79,8 +83,9 @@ def train_reward(
 ) -> None:
     """Train a reward on people's ratings or preferences in DATA, and write its card.
 
-    A head on cheap representations, in minutes and without torch; with --model a whole model. DATA:
-    files, folders, runs, or OWNER/NAME[:SUBSET] of a hub.
+    A head on cheap representations, in minutes and without torch; with --model and --frozen a head
+    that reads that model's layers too; with --model a whole model. DATA: files, folders, runs, or
+    OWNER/NAME[:SUBSET] of a hub.
     """
     from karat.training import reward_command
 

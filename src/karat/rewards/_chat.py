@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from karat.errors import RecipeError, RowError
+from karat.rewards._checkpoint import Checkpoint
 from karat.rewards.chat_text import ChatTemplate
 from karat.row import Message
 
@@ -89,6 +91,34 @@ def without(template: str, found: list[Cut]) -> str:
         shorter = f"({cut.instead!a} ~ karat_text[{size}:])"
         text += "{% set karat_text = " + f"{shorter} if {begins} else karat_text" + " %}"
     return text + "{{ karat_text }}"
+
+
+def template_of(found: Checkpoint, folder: Path, path: str | None, system: str | None) -> str:
+    """The chat template to use: the model's own, or the file `path` of `folder`.
+
+    Of a system prompt that it adds by itself `system` says what becomes: keep, drop, or None where
+    nobody said. Raises: RecipeError.
+    """
+    if path is None:
+        text = found.template()
+    else:
+        try:
+            text = (folder / path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise RecipeError(f"template '{path}': {error.strerror or error}") from None
+    if text is None:
+        raise RecipeError(
+            "its tokenizer has no chat template: write the one it was trained with to a file and "
+            "name that in `template:`"
+        )
+    added = cuts(text, found.special_tokens(), path or found.name)
+    if added and system is None:
+        said = " … ".join(cut.added for cut in added)
+        raise RecipeError(
+            f"its chat template adds a system prompt that no row has: {said!r}. Say `system: keep` "
+            "if the model was trained with it, `system: drop` if not"
+        )
+    return without(text, added) if system == "drop" else text
 
 
 def _parts(template: ChatTemplate) -> _Parts:

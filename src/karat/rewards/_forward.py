@@ -1,4 +1,4 @@
-"""The torch side of a reward model: conversations to tokens, tokens to scores, in batches.
+"""The torch side of a reward model: tokens to scores, in batches.
 
 Nothing is imported or loaded before the first score. Batches are of like lengths, so that little of
 them is padding, and right-padded with a token that occurs in none of their texts: a model finds the
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from inspect import signature
 from typing import Any
 
 import msgspec
@@ -21,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karat.errors import RowError, RunError
-from karat.rewards._chat import FIXED
+from karat.rewards._encode import Encoder
 
 Floats = NDArray[np.float64]
-Conversation = list[dict[str, str]]
 _UNREAD = RowError("not scored")
 
 
@@ -59,19 +57,14 @@ class Forward:
         if setup.threads is not None:
             self.torch.set_num_threads(setup.threads)
         self._check_device()
-        self.tokenizer, self.model = self._loaded(transformers)
+        tokenizer, self.model = self._loaded(transformers)
         self._inner = self.model.config.get_text_config()
         self._inner.use_cache = False
         pad, words = getattr(self._inner, "pad_token_id", None), self._inner.vocab_size
         self._pad: int | None = pad if pad is not None and 0 <= pad < words else None
         if setup.dtype != "float32":
             self._read_out_in_float32()
-        self._first, self._last = self._added()
-        call = signature(self.tokenizer.apply_chat_template).parameters
-        # A text that spells out a control token must not end its own turn with it.
-        self._spelled = (
-            {"sanitize_control_tokens": True} if "sanitize_control_tokens" in call else {}
-        )
+        self.encoder = Encoder(tokenizer, setup.template, setup.name, setup.longest, setup.truncate)
 
     def _loaded(self, transformers: Any) -> tuple[Any, Any]:
         """Tokenizer and model. Raises: RunError."""
@@ -122,57 +115,6 @@ class Forward:
         if isinstance(head, self.torch.nn.Linear):
             head.float()
             head.register_forward_pre_hook(lambda _, args: (args[0].float(), *args[1:]))
-
-    def _added(self) -> tuple[list[int], list[int]]:
-        """What the tokenizer puts around a text by itself."""
-        bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
-        full = self.tokenizer("a")["input_ids"]
-        for start in range(len(full) - len(bare) + 1):
-            if full[start : start + len(bare)] == bare:
-                return full[:start], full[start + len(bare) :]
-        return [], []
-
-    def encode(self, conversations: Sequence[Conversation]) -> list[list[int] | RowError]:
-        """Tokens of each, or why it cannot be scored: the template's, with what the tokenizer
-        itself puts around a text where the template does not, so that there is one BOS, never two.
-
-        Source: github.com/SkyworkAI/Skywork-Reward-V2, README (a rendered text's BOS is removed
-        before the tokenizer adds its own).
-        """
-        found: list[list[int] | RowError] = []
-        for conversation in conversations:
-            try:
-                tokens = self.tokenizer.apply_chat_template(
-                    conversation, chat_template=self.setup.template, return_dict=False,
-                    **FIXED, **self._spelled,
-                )  # fmt: skip
-                found.append(self._fitted(self._around(tokens)))
-            except RowError as error:
-                found.append(error)
-            except Exception as error:  # whatever a template refuses: two turns of one role, …
-                why = f"{self.setup.name}: its chat template refuses this row: {error}"
-                found.append(RowError(why))
-        return found
-
-    def _around(self, tokens: list[int]) -> list[int]:
-        first, last, bos = self._first, self._last, self.tokenizer.bos_token_id
-        while bos is not None and tokens[:1] == [bos]:
-            first, tokens = [bos], tokens[1:]
-        if last and tokens[-len(last) :] == last:
-            last = []
-        return [*first, *tokens, *last]
-
-    def _fitted(self, tokens: list[int]) -> list[int]:
-        longest = self.setup.longest
-        if longest is None or len(tokens) <= longest:
-            return tokens
-        if not self.setup.truncate:
-            raise RowError(
-                f"{self.setup.name}: a conversation of {len(tokens)} tokens, and the model reads "
-                f"{longest}; `too_long: truncate_left` grades what fits of its end"
-            )
-        bos = [token for token in tokens[:1] if token == self.tokenizer.bos_token_id]
-        return [*bos, *tokens[len(tokens) - longest + len(bos) :]][:longest]
 
     def scores(self, texts: Sequence[list[int]]) -> list[Floats | RowError]:
         """The scores (A) of each text in tokens, none of them empty."""

@@ -3,7 +3,8 @@
 Fitted on human ratings it says all five on 0–4, and its reward compares across prompts; fitted on
 preferences alone it has a reward that compares within one prompt only. Its members were each
 fitted on a part of the prompts: their mean is the score, their spread the `uncertainty`. NumPy
-alone reads and applies it, so a core install can grade. `head_model` has its arithmetic,
+alone reads and applies it, so a core install can grade; only one that was trained with `--frozen`
+reads the layers of a language model as well (`hidden`). `head_model` has its arithmetic,
 `head_file` its file.
 """
 
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from karat.errors import RecipeError, did_you_mean
+from karat.errors import RecipeError, RowError, did_you_mean
 from karat.rewards.base import UNBOUNDED, Candidates
 from karat.rewards.columns import Floats, read_raw
 from karat.rewards.head_file import FORMAT, head_from_bytes
 from karat.rewards.head_model import ATTRIBUTES, REWARD_WEIGHTS, SCALE, Head, spread, with_reward
+from karat.rewards.hidden import Reader
 
 if TYPE_CHECKING:
     from karat.row import Message
@@ -44,21 +46,27 @@ __all__ = [
 BUILTIN = ("helpsteer2",)
 UNCERTAINTY = "uncertainty"
 _DECIMALS = 6
+_GATHERED = 32  # responses at a time where each takes a second
 
 
 class HeadReward:
     """Grades with a head shipped in the package (`helpsteer2`) or made by `karat reward train`.
 
     A `Reward` of the kernel: `score` is pure numpy on one core, deterministic and thread-safe;
-    about three milliseconds per response of ordinary length.
+    about three milliseconds per response of ordinary length. A head that reads a language model
+    needs torch and takes as long as that model; `base` is where the model lies now, one of `folder`
+    if relative, instead of where it lay in training.
 
     Raises:
-        RecipeError: no such head, or a file that is not one.
+        RecipeError: no such head, or a file that is not one; no model that it reads, or another.
     """
 
-    def __init__(self, head: str | Path = "helpsteer2") -> None:
+    def __init__(
+        self, head: str | Path = "helpsteer2", *, base: str | None = None, folder: Path = Path()
+    ) -> None:
         data, self.name = _find(head)
         self.head = head_from_bytes(data, str(head))
+        self._reader = _reader(self.head, base, folder, str(head))
         self.identity = f"{self.name}@{blake2b(data, digest_size=8).hexdigest()}"
         scale = SCALE if self.head.rated else UNBOUNDED
         self.attributes: dict[str, tuple[float, float]] = dict.fromkeys(self.head.outputs, scale)
@@ -68,7 +76,7 @@ class HeadReward:
         # Ratings are on one scale, comparable anywhere; preferences order one prompt's responses.
         self.within_prompt = frozenset(() if self.head.rated else self.attributes)
         self.models: tuple[str, ...] = ()
-        self.batch = 256
+        self.batch = 256 if self._reader is None else _GATHERED
 
     def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> Floats:
         """scores_NA in the order of `attributes`.
@@ -76,12 +84,33 @@ class HeadReward:
         On 0–4 where the head was fitted on ratings, and then an empty response scores 0 everywhere.
         `uncertainty` is the standard deviation of the members' rewards.
         """
-        return self.score_many([Candidates(tuple(prompt), tuple(responses))])[0]
+        (found,) = self.score_many([Candidates(tuple(prompt), tuple(responses))])
+        if isinstance(found, RowError):
+            raise found
+        return found
 
-    def score_many(self, jobs: Sequence[Candidates]) -> list[Floats]:
-        """scores_NA of each job: the trees are walked once for all of them."""
-        static = self.head.columns.static
-        raw_NR = np.concatenate([read_raw(job.prompt, job.responses, static) for job in jobs])
+    def score_many(self, jobs: Sequence[Candidates]) -> list[Floats | RowError]:
+        """scores_NA of each job: the trees are walked once for all of them. A RowError in place of
+        those of a conversation that the language model's chat template refuses. Raises: RunError
+        where that model cannot be loaded."""
+        read = [self._read(job) for job in jobs]
+        good = [job for job, raw in zip(jobs, read, strict=True) if not isinstance(raw, RowError)]
+        scored = iter(self._scores(good, [raw for raw in read if not isinstance(raw, RowError)]))
+        return [raw if isinstance(raw, RowError) else next(scored) for raw in read]
+
+    def _read(self, job: Candidates) -> Floats | RowError:
+        raw_NR = read_raw(job.prompt, job.responses, self.head.columns.static)
+        if self._reader is None:
+            return raw_NR
+        try:
+            return np.hstack([raw_NR, self._reader.read(job.prompt, job.responses)])
+        except RowError as error:
+            return error
+
+    def _scores(self, jobs: Sequence[Candidates], raw: Sequence[Floats]) -> list[Floats]:
+        if not jobs:
+            return []
+        raw_NR = np.concatenate(raw)
         votes_NMA = self.head.votes(raw_NR)
         scores_NA = self.head.settled(votes_NMA)
         if UNCERTAINTY in self.attributes:
@@ -102,12 +131,25 @@ def card(builtin: str = "helpsteer2") -> str:
     return resources.files("karat.rewards").joinpath(f"assets/{builtin}.md").read_text("utf-8")
 
 
-def load(name: str, folder: Path) -> HeadReward:
+def load(name: str, folder: Path, *, base: str | None = None) -> HeadReward:
     """The head behind `embedded/NAME` or `head/PATH.npz`, a relative path being one of `folder`.
 
-    Raises: RecipeError.
+    `base`: where the language model lies that the head reads, if not where it lay in training.
+    Loads nothing of torch. Raises: RecipeError.
     """
-    return HeadReward(name if name in BUILTIN else folder / name)
+    return HeadReward(name if name in BUILTIN else folder / name, base=base, folder=folder)
+
+
+def _reader(head: Head, base: str | None, folder: Path, name: str) -> Reader | None:
+    """What reads the head's language model, None where it needs none. Raises: RecipeError."""
+    if head.hidden is None:
+        if base is not None:
+            raise RecipeError(f"{name} reads no language model: leave `base` out")
+        return None
+    from karat.rewards._states import FrozenModel, check
+
+    check(head.hidden.reading, base, folder)
+    return FrozenModel(head.hidden.reading, base, folder)
 
 
 def _find(head: str | Path) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,14 +23,16 @@ from karat.rewards import features
 from karat.rewards.columns import PARTS, Columns
 from karat.rewards.head_model import ATTRIBUTES, Head
 from karat.rewards.head_parts import Curve, Forest, Line, Linear, Standard
+from karat.rewards.hidden import Hidden, Reading
 
 FORMAT = "karat-reward-head-2"
+WITH_HIDDEN = "karat-reward-head-2-hidden"  # what knows only the other must not read it
 _QUANTA = 1000.0  # leaves are stored to a thousandth of a point
 _DEEPEST = 1000
 _AGAIN = "make it again with `karat reward train`"
 _UNREADABLE = (
     *(AttributeError, LookupError, TypeError, ValueError),
-    *(EOFError, OSError, zipfile.BadZipFile, zlib.error),
+    *(EOFError, OSError, zipfile.BadZipFile, zlib.error, msgspec.MsgspecError),
 )
 
 Arrays = dict[str, NDArray[Any]]
@@ -38,7 +41,7 @@ Arrays = dict[str, NDArray[Any]]
 def pack(head: Head) -> bytes:
     """The head as an .npz."""
     meta = head.meta | {
-        "format": FORMAT,
+        "format": FORMAT if head.hidden is None else WITH_HIDDEN,
         "features": features.VERSION,
         "names": list(features.NAMES),
         "embedding": embedding.IDENTITY if head.columns.static else "",
@@ -48,6 +51,8 @@ def pack(head: Head) -> bytes:
         "members": head.members,
         "depth": head.forest.depth if head.forest else 0,
     }
+    if head.hidden is not None:
+        meta["hidden"] = msgspec.to_builtins(head.hidden.reading)
     standard = head.standard
     arrays: Arrays = {
         "meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8),
@@ -64,11 +69,23 @@ def pack(head: Head) -> bytes:
             arrays[f"{name}_bias"] = linear.bias_MA
     if head.forest is not None:
         arrays |= _packed_forest(head.forest)
+    if head.hidden is not None:
+        arrays |= _packed_hidden(head.hidden)
     if head.length is not None:
         arrays["length"] = np.stack([head.length.log_chars_G, head.length.height_G])
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
+
+
+def _packed_hidden(hidden: Hidden) -> Arrays:
+    standard, linear = hidden.standard, hidden.linear
+    rows = [standard.low_F, standard.high_F, standard.mean_F, standard.scale_F]
+    return {
+        "hidden_standard": np.vstack(rows).astype(np.float32),
+        "hidden": linear.weight_MFA.astype(np.float32),
+        "hidden_bias": linear.bias_MA,
+    }
 
 
 def _packed_forest(forest: Forest) -> Arrays:
@@ -94,7 +111,8 @@ def head_from_bytes(data: bytes, where: str) -> Head:
         found = (meta["format"], meta["features"])
     except _UNREADABLE as error:
         raise RecipeError(f"{where}: not a reward head; {_AGAIN}") from error
-    if found != (FORMAT, features.VERSION) or meta.get("names") != list(features.NAMES):
+    known = found[0] in (FORMAT, WITH_HIDDEN) and found[1] == features.VERSION
+    if not known or meta.get("names") != list(features.NAMES):
         raise RecipeError(
             f"{where}: a reward head of another version ({found[0]}, features {found[1]}); this"
             f" karat reads {FORMAT}, features {features.VERSION}: {_AGAIN}"
@@ -128,7 +146,18 @@ def _unpacked(arrays: Arrays, meta: dict[str, Any]) -> Head:
         reward_line=Line(np.array([slope]), np.array([intercept])),
         length=Curve(*arrays["length"]) if "length" in arrays else None,
         meta=meta,
+        hidden=_hidden(arrays, meta),
     )
+
+
+def _hidden(arrays: Arrays, meta: dict[str, Any]) -> Hidden | None:
+    if meta["format"] != WITH_HIDDEN:
+        return None
+    linear = _linear(arrays, "hidden")
+    if linear is None:
+        raise ValueError("no weights of hidden states")
+    reading = msgspec.convert(meta["hidden"], Reading)
+    return Hidden(reading, Standard(*arrays["hidden_standard"].astype(np.float64)), linear)
 
 
 def _linear(arrays: Arrays, name: str) -> Linear | None:
@@ -168,8 +197,14 @@ def _check(head: Head, meta: dict[str, Any]) -> None:
         if linear is not None:
             shapes.append((linear.weight_MFA.shape, (members, width, gives)))
             shapes.append((linear.bias_MA.shape, (members, gives)))
+    if head.hidden is not None:
+        wide, spread = head.hidden.reading.width, head.hidden.standard
+        shapes += [(column.shape, (wide,)) for column in (spread.low_F, spread.scale_F)]
+        shapes.append((head.hidden.linear.weight_MFA.shape, (members, wide, outputs)))
+        shapes.append((head.hidden.linear.bias_MA.shape, (members, outputs)))
     numbers = [head.standard.low_F, head.standard.scale_F, head.reward_line.slope_A]
-    numbers += [part.weight_MFA for part in (head.linear, head.paired) if part is not None]
+    parts = [head.linear, head.paired, head.hidden.linear if head.hidden else None]
+    numbers += [part.weight_MFA for part in parts if part is not None]
     fits = (
         all(found == wanted for found, wanted in shapes)
         and all(np.isfinite(array).all() for array in numbers)

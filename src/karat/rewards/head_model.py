@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karat.rewards.columns import Columns
+from karat.rewards.columns import RAW, Columns
 from karat.rewards.features import NAMES
 from karat.rewards.head_parts import Curve, Floats, Forest, Line, Linear, Standard
+from karat.rewards.hidden import Hidden
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 REWARD_WEIGHTS = (0.65 / 1.9, 0.8 / 1.9, 0.45 / 1.9, 0.0, 0.0)
@@ -31,9 +32,11 @@ class Head:
     """M members on one set of columns.
 
     A head of ratings has `linear` and `forest`, whose outputs are the five attributes and add up,
-    and `attribute_line`; its reward is their weighted mean. `paired` is what preferences add to the
-    reward, one output; a head of preferences alone is that and nothing else. `reward_line` and
-    `length` correct the reward at the end. `meta` is what the training command wrote down.
+    and `attribute_line`; its reward is their weighted mean. Where a frozen language model is read
+    too, `hidden` is added to them: raw rows then have its states after their `RAW` columns.
+    `paired` is what preferences add to the reward, one output; a head of preferences alone is that
+    and nothing else. `reward_line` and `length` correct the reward at the end. `meta` is what the
+    training command wrote down.
     """
 
     columns: Columns
@@ -45,6 +48,7 @@ class Head:
     reward_line: Line
     length: Curve | None
     meta: dict[str, Any]
+    hidden: Hidden | None = None
 
     @property
     def rated(self) -> bool:
@@ -74,6 +78,8 @@ class Head:
             reward_NM = np.zeros((len(x_NF), self.members))
         else:
             sum_NMA = self.linear.predict(z_NF) + self.forest.predict(x_NF)
+            if self.hidden is not None:
+                sum_NMA = sum_NMA + self.hidden.votes(raw_NR[:, RAW:])
             attributes_NMA = self.attribute_line(sum_NMA)
             reward_NM = goodness(attributes_NMA)
         if self.paired is not None:

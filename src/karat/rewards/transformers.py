@@ -16,13 +16,8 @@ were trained as (x + 0.5) / 5, so 5x − 0.5 is 0–4 again: the card, and its d
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
 import re
-import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -33,9 +28,11 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from karat.errors import RecipeError, RowError
-from karat.rewards._chat import cuts, without
+from karat.rewards._chat import template_of
 from karat.rewards._checkpoint import Checkpoint, find, fingerprint
-from karat.rewards._forward import Conversation, Forward, Setup
+from karat.rewards._device import default_device
+from karat.rewards._encode import Conversation
+from karat.rewards._forward import Forward, Setup
 from karat.rewards.base import UNBOUNDED, Candidates
 from karat.rewards.outputs import Comparable, Named, Outputs, outputs, scale_text
 from karat.rewards.tokens import Seen
@@ -92,7 +89,7 @@ class TransformersReward:
         chats = [_chat(job.prompt, text) for job in jobs for text in job.responses]
         with self._lock:
             forward = self._loaded()
-            ids = forward.encode(chats)
+            ids = forward.encoder.encode(chats)
             ready = [place for place, one in enumerate(ids) if not isinstance(one, RowError)]
             scored = forward.scores([one for one in ids if not isinstance(one, RowError)])
         lines: list[Floats | RowError] = [_NOT_READ if isinstance(i, list) else i for i in ids]
@@ -105,10 +102,10 @@ class TransformersReward:
         """The tokens the model reads of a conversation. Raises: RowError, RunError."""
         with self._lock:
             forward = self._loaded()
-            (ids,) = forward.encode([_chat(prompt, response)])
+            (ids,) = forward.encoder.encode([_chat(prompt, response)])
             if isinstance(ids, RowError):
                 raise ids
-            pieces = forward.tokenizer.convert_ids_to_tokens(ids)
+            pieces = forward.encoder.tokenizer.convert_ids_to_tokens(ids)
         return Seen(ids, pieces, self._setup.longest)
 
     def _loaded(self) -> Forward:
@@ -165,10 +162,10 @@ def load(
                 "model, or ask a model with judge/NAME"
             )
         named = _outputs(found, attributes, comparable)
-        chat = _template(found, folder, template, system)
+        chat = template_of(found, folder, template, system)
     except RecipeError as error:
         raise RecipeError(f"transformers/{name}: {error}") from None
-    where = _device() if device == "auto" else device
+    where = default_device() if device == "auto" else device
     kind = dtype if dtype != "auto" else "bfloat16" if where.startswith("cuda") else "float32"
     setup = Setup(
         name=f"transformers/{found.name}", revision=found.revision,
@@ -228,52 +225,3 @@ def _objectives(found: Checkpoint, attributes: Named, comparable: Comparable) ->
         )
     alone = frozenset() if comparable == "anywhere" else frozenset([REWARD])
     return Outputs({**named.attributes, REWARD: UNBOUNDED}, named.within_prompt | alone)
-
-
-def _template(found: Checkpoint, folder: Path, path: str | None, system: str | None) -> str:
-    """The chat template to use."""
-    if path is None:
-        text = found.template()
-    else:
-        try:
-            text = (folder / path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise RecipeError(f"template '{path}': {error.strerror or error}") from None
-    if text is None:
-        raise RecipeError(
-            "its tokenizer has no chat template: write the one it was trained with to a file and "
-            "name that in `template:`"
-        )
-    added = cuts(text, found.special_tokens(), path or found.name)
-    if added and system is None:
-        said = " … ".join(cut.added for cut in added)
-        raise RecipeError(
-            f"its chat template adds a system prompt that no row has: {said!r}. Say `system: keep` "
-            "if the model was trained with it, `system: drop` if not"
-        )
-    return without(text, added) if system == "drop" else text
-
-
-def _device() -> str:
-    """Where a model runs when the recipe does not say, found out without torch."""
-    if sys.platform == "darwin":
-        return "mps" if platform.machine() == "arm64" else "cpu"
-    try:
-        on_cpu = "+cpu" in version("torch")
-    except PackageNotFoundError:
-        on_cpu = False
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return "cpu" if on_cpu or hidden or not _gpus() else "cuda"
-
-
-def _gpus() -> int:
-    """NVIDIA devices, as their driver's library counts them."""
-    try:
-        library = ctypes.CDLL("nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_uint(0)
-    if library.nvmlInit_v2() == 0:
-        library.nvmlDeviceGetCount_v2(ctypes.byref(count))
-        library.nvmlShutdown()
-    return count.value

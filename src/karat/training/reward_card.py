@@ -15,6 +15,7 @@ from importlib import resources
 import jinja2
 
 from karat.rewards.head_model import Head
+from karat.rewards.hidden import Reading
 from karat.training.reward_figures import Figure, Figures
 from karat.training.reward_search import Candidate, Search
 from karat.training.reward_settings import Settings
@@ -103,8 +104,8 @@ class TrainResult:
             for s in self.measured.sureness
         ]
         lines += [f"{f.name:32} put below {f.value:.1%}" for f in self.figures.spoiled]
-        size, speed = self.head_bytes / 1024, self.responses_per_cpu_s
-        lines.append(f"{size:.0f} KiB, {speed:,.0f} responses per CPU second")
+        size, speed = self.head_bytes / 1024, _speed(self.responses_per_cpu_s)
+        lines.append(f"{size:.0f} KiB, {speed} responses per CPU second")
         lines.append(f"made in {self.wall_s:.0f} seconds")
         return "\n".join(lines)
 
@@ -136,8 +137,12 @@ def card_of(result: TrainResult) -> str:
         columns=_columns(result.head),
         coverages=COVERAGES[1:],
         kib=f"{result.head_bytes / 1024:.0f}",
-        speed=f"{round(result.responses_per_cpu_s, -1):,.0f}",
+        speed=_speed(result.responses_per_cpu_s),
     )
+
+
+def _speed(per_cpu_s: float) -> str:
+    return f"{round(per_cpu_s, -1):,.0f}" if per_cpu_s >= 10 else f"{per_cpu_s:.1f}"
 
 
 def _columns(head: Head) -> str:
@@ -152,7 +157,20 @@ def _columns(head: Head) -> str:
     said = [f"{surface} surface features of prompt and response"] if surface else []
     if parts:
         said.append(", ".join([*parts, "and the cosine of prompt and response"]))
+    if head.hidden is not None:
+        said.append(_states(head.hidden.reading))
     return ", ".join(said)
+
+
+def _states(r: Reading) -> str:
+    """What is read of a frozen model, in words."""
+    layers = ", ".join(map(str, r.layers[:-1])) + f" and {r.layers[-1]}"
+    return (
+        f"and the outputs of layers {layers if len(r.layers) > 1 else r.layers[0]} of `{r.model}`, "
+        f"{r.size} numbers each, at the last two tokens and on average over the answer (of the "
+        f"prompt its last {r.prompt} tokens are read, of the answer the first {r.first} and the "
+        f"last {r.last})"
+    )
 
 
 def _candidate_text(candidate: Candidate, search: Search) -> str:

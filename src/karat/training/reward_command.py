@@ -1,4 +1,4 @@
-"""What `karat reward train` asks for: a head on cheap representations, or a whole model.
+"""What `karat reward train` asks for: a head, on a frozen model or without, or a whole model.
 
 Both learn from the same people by the same objectives, so one command makes either; an option that
 means nothing to the one asked for is an error, not a word ignored.
@@ -17,6 +17,8 @@ from karat.training.student_use import place
 Say = Callable[[str], None]
 OF_HEADS = ("representation", "search", "debias", "folds", "repeats", "jobs")
 OF_MODELS = ("lora", "words")
+# A frozen model is read by a head: nothing of it is trained, and its head reads everything.
+NOT_OF_FROZEN = (*OF_MODELS, "representation")
 
 
 def train_reward(
@@ -29,14 +31,10 @@ def train_reward(
     the folder of its run. Raises: RecipeError, RunError.
     """
     given = {key: value for key, value in options.items() if value not in (None, False, ())}
-    foreign = OF_HEADS if model is not None else OF_MODELS
-    for name in foreign:
-        if name in given:
-            word = "--set" if name == "words" else f"--{name}"
-            kind = "a whole model: leave it out" if model is not None else "--model"
-            raise RecipeError(f"{word} means nothing {'to' if model else 'without'} {kind}")
-    if model is None:
-        return _head(data, out, tests, given, command, say)
+    frozen = given.pop("frozen", False)
+    _check_options(given, model, frozen)
+    if model is None or frozen:
+        return _head(data, out, tests, {**given, "frozen": model}, command, say)
     from karat.training.finetune.settings import settings_of
     from karat.training.finetune.train import train_reward_model
 
@@ -45,11 +43,29 @@ def train_reward(
     return train_reward_model(data, model, folder, settings, tests, say).summary()
 
 
+def _check_options(given: Mapping[str, Any], model: str | None, frozen: bool) -> None:
+    """Raises: RecipeError for an option that means nothing to what was asked for."""
+    if frozen and model is None:
+        raise RecipeError("--frozen: say whose layers the head reads, --model MODEL")
+    if model is None:
+        foreign: tuple[str, ...] = OF_MODELS
+        kind = "without --model"
+    elif frozen:
+        foreign, kind = NOT_OF_FROZEN, "to a head on a frozen model: leave it out"
+    else:
+        foreign, kind = OF_HEADS, "to a whole model: leave it out"
+    for name in foreign:
+        if name in given:
+            word = "--set" if name == "words" else f"--{name}"
+            raise RecipeError(f"{word} means nothing {kind}")
+
+
 def _head(
     data: Sequence[str], out: Path | None, tests: Sequence[str], given: dict[str, Any],
     command: str, say: Say,
 ) -> str:  # fmt: skip
-    from karat.training.reward_head import Plan, main_train
+    from karat.training.reward_head import main_train
+    from karat.training.reward_plan import Plan
 
     if out is None:
         raise RecipeError("say where the head goes: -o NAME.npz (or --model MODEL for a model)")

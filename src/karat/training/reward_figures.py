@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from karat.rewards.head_model import ATTRIBUTES, LENGTH, SCALE, Head, goodness
 from karat.rewards.head_parts import Floats
+from karat.rewards.hidden import Reader
 from karat.training.corruptions import KINDS
 from karat.training.ratings import HumanData
 from karat.training.reward_cross import Held, compare
@@ -164,13 +165,16 @@ def _given(table: Table, win_P: Floats) -> Outcomes:
     return Outcomes(win_P, longer_P, table.group_P, np.full(len(win_P), np.nan))
 
 
-def test_figures(head: Head, data: HumanData, name: str, seen: set[str]) -> Figure:
-    """Accuracy of a finished head on pairs it never saw; prompts in `seen` are left out."""
+def unseen_figure(
+    head: Head, data: HumanData, name: str, seen: set[str], reader: Reader | None
+) -> Figure:
+    """Accuracy of a finished head on pairs it never saw; prompts in `seen` are left out. `reader`
+    reads the model that the head reads."""
     kept = HumanData(
         rated=[r for r in data.rated if r.group not in seen],
         pairs=[p for p in data.pairs if p.group not in seen],
     )
-    table = table_of(kept, seed=0, spoiled=False)
+    table = table_of(kept, seed=0, spoiled=False, reader=reader)
     rows, chosen, rejected = (
         head.predict(raw.astype(np.float64))[:, -1]
         for raw in (table.raw_RW, table.chosen_PW, table.rejected_PW)

@@ -25,7 +25,9 @@ import numpy as np
 
 from karat.rewards.head_model import ATTRIBUTES, LENGTH, Head, goodness
 from karat.rewards.head_parts import Floats, Forest, Line, Linear, same_line
+from karat.rewards.hidden import Hidden, Reading
 from karat.training.objectives import PairLoss
+from karat.training.reward_hidden import fit_hidden
 from karat.training.reward_linear import preference, ridge
 from karat.training.reward_sample import Sample, sample_of
 from karat.training.reward_settings import FEWEST_MEMBERS, RATED, Objective, Settings
@@ -43,6 +45,7 @@ class Base:
 
     linear: Linear
     forest: Forest
+    hidden: Hidden | None
     line: Line
     oob_RA: Floats
     oob_PA: tuple[Floats, Floats]
@@ -58,7 +61,8 @@ def fit_heads(
     what is not wanted.
     """
     sample = sample_of(table, settings, rated, paired)
-    base = _regression(sample, settings) if set(objectives) & set(RATED) else None
+    reading = table.reading if settings.frozen else None
+    base = _regression(sample, settings, reading) if set(objectives) & set(RATED) else None
     heads: dict[Objective, Head] = {}
     for objective in objectives:
         if objective == "regression" and base:
@@ -76,7 +80,7 @@ def fit_head(table: Table, settings: Settings, rated: Mask, paired: Mask) -> Hea
     return head if settings.debias else replace(head, length=None)
 
 
-def _regression(sample: Sample, settings: Settings) -> Base:
+def _regression(sample: Sample, settings: Settings, reading: Reading | None) -> Base:
     maps, forests = [], []
     texts = (sample.x_R, *sample.x_P, sample.x_S)
     seen = [np.zeros((len(x), 1)) for x in texts]
@@ -94,9 +98,20 @@ def _regression(sample: Sample, settings: Settings) -> Base:
                 seen[k][out] += 1
     with np.errstate(invalid="ignore"):
         oob = [total / times for total, times in zip(sums, seen, strict=True)]
+    whole = Linear(np.array([w for w, _ in maps]), np.array([b for _, b in maps]))
+    forest, hidden = forest_of(forests), None
+    if reading is not None:
+        found, share = fit_hidden(sample, settings, reading), 1 - settings.hidden_share
+        hidden = found.hidden
+        whole = Linear(share * whole.weight_MFA, share * whole.bias_MA)
+        forest = replace(forest, value_KA=share * forest.value_KA)
+        # A spoiled copy is not read: it is taken to fall as far as the rest of the head says.
+        more = (found.oob_RA, *found.oob_PA, found.oob_RA[sample.row_S])
+        oob = [share * said + states for said, states in zip(oob, more, strict=True)]
     return Base(
-        Linear(np.array([w for w, _ in maps]), np.array([b for _, b in maps])),
-        forest_of(forests),
+        whole,
+        forest,
+        hidden,
         line_of(oob[0], sample.y_RA),
         oob[0],
         (oob[1], oob[2]),
@@ -213,7 +228,7 @@ def _rated_head(sample: Sample, settings: Settings, base: Base, paired: Linear |
         length = taste(reward_R[known], place, sample.raw_RW[known, LENGTH], within=False)
     return Head(
         sample.columns, sample.standard, base.linear, base.forest, paired, base.line, reward_line,
-        length, {},
+        length, {}, base.hidden,
     )  # fmt: skip
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import base64
 import datetime
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,44 +21,30 @@ from karat.errors import RecipeError
 from karat.rewards.columns import read_raw
 from karat.rewards.head_file import head_from_bytes, pack
 from karat.rewards.head_model import Head
+from karat.rewards.hidden import Reader
 from karat.row import Message
 from karat.training._items import prompt_marks
 from karat.training.ratings import HumanData, Pair, Rated, read_human, read_tests
 from karat.training.reward_card import Measured, TrainResult, card_of, licence_of
 from karat.training.reward_cross import Held, Say, cross_validate
-from karat.training.reward_figures import figures_of, test_figures
+from karat.training.reward_figures import figures_of, unseen_figure
 from karat.training.reward_fit import fit_head
+from karat.training.reward_plan import Plan, reader_of, settings_of
 from karat.training.reward_search import search
 from karat.training.reward_settings import (
     FEWEST_MEMBERS,
-    OBJECTIVES,
     RATED,
-    REPRESENTATIONS,
     Objective,
     Representation,
     Settings,
 )
+from karat.training.reward_states import Remembered
 from karat.training.reward_table import Table, table_of
 from karat.training.reward_trees import sklearn_forest
 from karat.training.reward_trust import calibrations, lengths, sureness
 
 _FEWEST = 20
 _PREFERENCES: tuple[Objective, ...] = ("bt", "margin", "scaled")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What `karat reward train` was asked for; None lets the data, or the search, decide."""
-
-    objective: Objective | None = None
-    representation: Representation | None = None
-    members: int = 10
-    debias: bool = False
-    search: bool = False
-    folds: int = 5
-    repeats: int = 2
-    jobs: int | None = None
-    seed: int = 7
 
 
 def train_head(
@@ -73,11 +58,13 @@ def train_head(
     repeats: int = 2,
     jobs: int | None = None,
     say: Say | None = None,
+    reader: Reader | None = None,
 ) -> tuple[Head, Measured]:
     """Fit a head on rated rows and preference pairs; the figures are from held-out folds by prompt.
 
     `searched` names the representations and objectives to compare: the best of them is fitted.
-    `sources` says which file each row is of: figures are given for each.
+    `sources` says which file each row is of: figures are given for each. `reader` is of the model
+    whose layers are read where the settings or the search have that representation.
 
     Raises:
         RecipeError: scikit-learn is missing, there are too few prompts for the folds, or nothing of
@@ -86,7 +73,9 @@ def train_head(
     settings = settings or Settings()
     data = HumanData(list(rows), list(pairs))
     _check_counts(data, settings, folds)
-    table = table_of(data, settings.seed, sources=sources)
+    if reader is not None:
+        reader = Remembered(reader, data, say)
+    table = table_of(data, settings.seed, sources=sources, reader=reader)
     _check_kind(table, settings)
     found = None
     held: Held
@@ -148,7 +137,7 @@ def main_train(
     data: Sequence[Path | str],
     out: Path,
     tests: Sequence[str | Path] = (),
-    plan: Plan = Plan(),
+    plan: Plan | None = None,
     *,
     command: str = "karat reward train",
     say: Say | None = None,
@@ -164,19 +153,24 @@ def main_train(
         RecipeError: a file is missing or of no known shape, scikit-learn is missing, `out` cannot
             be written, or the data are too few or not of the kind asked for.
     """
-    start = time.monotonic()
+    start, plan = time.monotonic(), plan or Plan()
     if out.suffix != ".npz":
         raise RecipeError(f"{out}: the name of a reward head ends in .npz")
     (train, sources), held = _read_train(data), read_tests(tests)
     settings, searched = settings_of(plan, train)
+    reader = reader_of(plan, train, say)
     if say and train.left_out:
         say("left out: " + ", ".join(f"{n} {reason}" for reason, n in train.left_out.items()))
     head, measured = train_head(
         train.rated, train.pairs, settings=settings, searched=searched, sources=sources,
-        folds=plan.folds, repeats=plan.repeats, jobs=plan.jobs, say=say,
+        folds=plan.folds, repeats=plan.repeats, jobs=plan.jobs, say=say, reader=reader,
     )  # fmt: skip
     settings = measured.settings
     licence = licence_of(list(train.files))
+    if settings.frozen and reader is not None:
+        licence = " AND ".join(dict.fromkeys([licence, reader.reading.licence]))
+    else:
+        reader = None  # the search found it not worth its time
     head = replace(
         head,
         meta={
@@ -192,7 +186,9 @@ def main_train(
     result = TrainResult(
         name=out.stem,
         measured=measured,
-        tests=tuple(test_figures(saved, d, name, train.groups) for name, d in held.items()),
+        tests=tuple(
+            unseen_figure(saved, d, name, train.groups, reader) for name, d in held.items()
+        ),
         data=train.files,
         test_data={name: count for d in held.values() for name, count in d.files.items()},
         folds=plan.folds,
@@ -200,7 +196,7 @@ def main_train(
         prompts=len(train.groups),
         head=saved,
         head_bytes=len(content),
-        responses_per_cpu_s=speed(saved, train),
+        responses_per_cpu_s=speed(saved, train, reader),
         wall_s=time.monotonic() - start,
         command=command,
         date=today or datetime.datetime.now(tz=datetime.UTC).date(),
@@ -215,50 +211,21 @@ def _marks(data: HumanData) -> str:
     return base64.b64encode(marks.tobytes()).decode("ascii")
 
 
-Grid = tuple[Sequence[Representation], Sequence[Objective]]
-
-
-def settings_of(plan: Plan, data: HumanData) -> tuple[Settings, Grid | None]:
-    """The settings to begin with, and the grid to search where a search was asked for.
-
-    Without an objective, ratings are learned by regression and then by their pairs; preferences
-    alone by Bradley-Terry, scaled where the data say how strong they are.
-    """
-    strengths = any(math.isfinite(pair.strength) for pair in data.pairs)
-    preferences: Objective = "scaled" if strengths else "bt"
-    usual = Settings()
-    own: Objective = usual.objective if plan.members >= FEWEST_MEMBERS else "regression"
-    settings = Settings(
-        objective=plan.objective or (own if data.rated else preferences),
-        representation=plan.representation or usual.representation,
-        members=plan.members,
-        debias=plan.debias,
-        seed=plan.seed,
-    )
-    if not plan.search:
-        return settings, None
-    able = [
-        objective
-        for objective in OBJECTIVES
-        if (data.rated or objective not in RATED)
-        and (plan.members >= FEWEST_MEMBERS or objective != "regression+scaled")
-    ]
-    objectives = [plan.objective] if plan.objective else able
-    representations = [plan.representation] if plan.representation else REPRESENTATIONS
-    return settings, (representations, objectives)
-
-
-def speed(head: Head, data: HumanData) -> float:
+def speed(head: Head, data: HumanData, reader: Reader | None = None) -> float:
     """Responses graded per CPU second, everything included, one prompt at a time."""
     texts: dict[tuple[Message, ...], list[str]] = {}
-    for row in data.rated[:400]:
+    most = 400 if reader is None else 16  # each takes a second
+    for row in data.rated[:most]:
         texts.setdefault(row.prompt, []).append(row.response)
-    for pair in data.pairs[:200]:
+    for pair in data.pairs[: most // 2]:
         texts.setdefault(pair.prompt, []).extend([pair.chosen, pair.rejected])
     count = sum(map(len, texts.values()))
     start = time.process_time()
     for prompt, responses in texts.items():
-        head.predict(read_raw(prompt, responses, head.columns.static))
+        raw_NR = read_raw(prompt, responses, head.columns.static)
+        if reader is not None:
+            raw_NR = np.hstack([raw_NR, reader.read(prompt, responses)])
+        head.predict(raw_NR)
     return count / max(time.process_time() - start, 1e-9)
 
 

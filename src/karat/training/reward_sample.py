@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karat.rewards.columns import PARTS, Columns, part_of, principal_axes
+from karat.rewards.columns import PARTS, RAW, Columns, part_of, principal_axes
 from karat.rewards.head_model import goodness
 from karat.rewards.head_parts import Floats, Standard, standard_of
 from karat.training.reward_settings import Representation, Settings
@@ -26,7 +26,8 @@ class Sample:
 
     Counts are by member: count_MR of rated rows, count_MS of spoiled ones, count_MP of pairs,
     of pairs the ratings imply, those of their rows (better_Q, worse_Q). `row_S` is what a spoiled
-    copy was made of, `lowered_S` whether it deserves less.
+    copy was made of, `lowered_S` whether it deserves less. `hidden` is what is read of a frozen
+    model; 0 wide where none is.
     """
 
     columns: Columns
@@ -48,6 +49,8 @@ class Sample:
     count_MR: Floats
     count_MS: Floats
     count_MP: Floats
+    hidden_R: Floats
+    hidden_P: tuple[Floats, Floats]
 
     @property
     def steps(self) -> Floats:
@@ -96,6 +99,7 @@ def sample_of(table: Table, settings: Settings, rated: Mask, paired: Mask) -> Sa
     implied = rated[table.better_Q] if len(table.better_Q) else np.empty(0, np.bool_)
     row_S = new_R[table.row_S[spoiled]]
     y_RA, y_SA = table.y_RA[rated], table.spoiled_y_SA[spoiled]
+    states = slice(RAW, None if settings.frozen else RAW)
     count_MR, count_MP = _draws(table.group_R[rated], table.group_P[paired], settings)
     return Sample(
         columns=columns,
@@ -117,6 +121,8 @@ def sample_of(table: Table, settings: Settings, rated: Mask, paired: Mask) -> Sa
         count_MR=count_MR,
         count_MS=count_MR[:, row_S],
         count_MP=count_MP,
+        hidden_R=raw_RW[:, states],
+        hidden_P=(raw_PW[0][:, states], raw_PW[1][:, states]),
     )
 
 

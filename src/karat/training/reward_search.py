@@ -69,12 +69,14 @@ def search(
     that know the five attributes, where any does.
     """
     said: dict[tuple[Representation, Objective], Held] = {}
+    cpu_s = 0.0
     for representation in representations:
         own = replace(settings, representation=representation)
-        found = cross_validate(
-            table, own, objectives, folds=folds, repeats=repeats, jobs=jobs, say=say
-        )
+        # What preferences alone teach reads no layers.
+        asked = [o for o in objectives if o in RATED] if own.frozen else objectives
+        found = cross_validate(table, own, asked, folds=folds, repeats=repeats, jobs=jobs, say=say)
         said |= {(representation, objective): held for objective, held in found.items()}
+        cpu_s += next(iter(found.values())).cpu_s
     rated = len(table.better_Q) > 0
     outcomes = {
         key: (rated_outcomes if rated else given_outcomes)(table, held)
@@ -91,7 +93,7 @@ def search(
         candidates[best],
         "rated pairs" if rated else "preference pairs",
         _choice([outcomes[key] for key in able], folds, settings.seed),
-        sum(held.cpu_s for (_, objective), held in said.items() if objective == objectives[0]),
+        cpu_s,
     )
     return made, replace(settings, representation=best[0], objective=best[1]), said[best]
 

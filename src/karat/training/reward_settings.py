@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Objective = Literal["regression", "regression+scaled", "bt", "margin", "scaled"]
-Representation = Literal["surface", "static", "surface+static"]
+Representation = Literal["surface", "static", "surface+static", "surface+static+hidden"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-REPRESENTATIONS: tuple[Representation, ...] = get_args(Representation)
+FROZEN: Representation = "surface+static+hidden"  # reads the layers of a frozen model as well
+REPRESENTATIONS = tuple(r for r in get_args(Representation) if r != FROZEN)
 RATED: tuple[Objective, ...] = ("regression", "regression+scaled")
 FEWEST_MEMBERS = 5  # for what is learned out of the bag
 
@@ -21,7 +22,9 @@ class Settings:
     """How a head is fitted. Weights are relative to a human-rated row, which weighs 1.
 
     `trees`, on people's ratings, and `spoiled_trees`, on the fall of spoiled copies, are those of
-    all `members` together. `debias` takes the reward's taste for length out.
+    all `members` together. `hidden_share` of what a head that reads a frozen model says is a ridge
+    regression on that model's states, the rest as without. `debias` takes the reward's taste for
+    length out.
     """
 
     objective: Objective = "regression+scaled"
@@ -40,6 +43,8 @@ class Settings:
     spoiled_trees: int = 40
     spoiled_leaf: int = 20
     spoiled_tree_weight: float = 0.05
+    hidden_share: float = 0.5
+    hidden_ridge: float = 0.5
     debias: bool = False
     seed: int = 7
 
@@ -47,3 +52,8 @@ class Settings:
     def trees_each(self) -> int:
         """Trees of one member."""
         return max(1, self.trees // self.members)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a frozen model is read."""
+        return self.representation == FROZEN

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from karat.rewards.columns import RAW, read_raw
 from karat.rewards.head_parts import Floats
+from karat.rewards.hidden import Reader, Reading
 from karat.row import Message
 from karat.training.corruptions import KINDS, TRAINED, ratings_of, spoil
 from karat.training.ratings import HumanData, Pair, Rated, pairs_of
@@ -27,6 +28,7 @@ Names = NDArray[np.str_]
 
 PER_ROW = 2  # spoiled copies to train on
 TESTED_ROWS = 250  # rows whose every spoiled copy is tested on
+TESTED_READ = 20  # as many where a model reads each copy
 SOUND = 3.0  # helpfulness from which a spoiled copy must score lower
 
 
@@ -34,9 +36,10 @@ SOUND = 3.0  # helpfulness from which a spoiled copy must score lower
 class Table:
     """R rated rows, S spoiled copies of them to train on, P pairs, and Q pairs the ratings imply.
 
-    Representations are raw (`columns.RAW` wide). Rows of one `group` begin with the same user turn,
-    and never straddle a split. `source_R` is the file of a
-    row. `better_Q` and `worse_Q` are rows. `tested_KNW` has the K = `KINDS`
+    Representations are raw: `columns.RAW` wide, and where a frozen model is read (`reading`) its
+    states follow, NaN for the copies to train on, which it does not read. Rows of one `group`
+    begin with the same user turn, and never straddle a split. `source_R` is the file of a row.
+    `better_Q` and `worse_Q` are rows. `tested_KNW` has the K = `KINDS`
     spoiled copies of the rows `tested_N`, which people rated `SOUND` or more. A strength is 1–3: 1
     where it is unknown.
     """
@@ -57,17 +60,21 @@ class Table:
     better_Q: Ints
     worse_Q: Ints
     strength_Q: Floats
+    reading: Reading | None = None
 
 
 def table_of(
-    data: HumanData, seed: int, spoiled: bool = True, sources: Sequence[str] | None = None
-) -> Table:
-    """Read everything once; about two milliseconds per response. `sources`: each row's file."""
+    data: HumanData, seed: int, spoiled: bool = True, sources: Sequence[str] | None = None,
+    reader: Reader | None = None,
+) -> Table:  # fmt: skip
+    """Read everything once; about two milliseconds per response, and what `reader` takes.
+    `sources`: each row's file. Raises: RecipeError, RunError where the reader does."""
     better_Q, worse_Q, strength_Q = _implied(data)
-    pairs_P2W = [read_raw(pair.prompt, [pair.chosen, pair.rejected]) for pair in data.pairs]
-    pairs = np.array(pairs_P2W, np.float32).reshape(-1, 2, RAW)
+    pairs_P2W = [_read(pair.prompt, [pair.chosen, pair.rejected], reader) for pair in data.pairs]
+    pairs = np.array(pairs_P2W, np.float32).reshape(-1, 2, _width(reader))
     return Table(
-        **_rows(data.rated, seed, spoiled),
+        **_rows(data.rated, seed, spoiled, reader),
+        reading=reader.reading if reader is not None else None,
         y_RA=np.array([row.ratings for row in data.rated], dtype=np.float64).reshape(-1, 5),
         group_R=np.array([row.group for row in data.rated], dtype=np.str_),
         source_R=np.array(sources or [""] * len(data.rated), dtype=np.str_),
@@ -81,10 +88,20 @@ def table_of(
     )
 
 
-def _rows(rows: Sequence[Rated], seed: int, spoiled: bool) -> dict[str, Any]:
+def _width(reader: Reader | None) -> int:
+    return RAW + (reader.reading.width if reader is not None else 0)
+
+
+def _read(prompt: Sequence[Message], texts: Sequence[str], reader: Reader | None) -> Floats:
+    raw_NR = read_raw(prompt, texts)
+    return raw_NR if reader is None else np.hstack([raw_NR, reader.read(prompt, texts)])
+
+
+def _rows(rows: Sequence[Rated], seed: int, spoiled: bool, reader: Reader | None) -> dict[str, Any]:
     """Each row with its spoiled copies: a few to train on, all kinds of some rows to test on."""
     sound = [row for row, item in enumerate(rows) if item.ratings[0] >= SOUND and spoiled]
-    tested = sorted(random.Random(seed).sample(sound, min(TESTED_ROWS, len(sound))))
+    most = TESTED_ROWS if reader is None else TESTED_READ
+    tested = sorted(random.Random(seed).sample(sound, min(most, len(sound))))
     wanted = set(tested)
     raw_RW, copies_SW, y_SA, tests_NKW = [], [], [], []
     for row, item in enumerate(rows):
@@ -93,20 +110,32 @@ def _rows(rows: Sequence[Rated], seed: int, spoiled: bool) -> dict[str, Any]:
         trained = rng.sample(TRAINED, PER_ROW) if spoiled else []
         kinds = [*trained, *(KINDS if row in wanted else ())]
         raw = read_raw(item.prompt, [item.response, *(copies[kind] for kind in kinds)])
+        if reader is not None:
+            raw = _with_states(raw, reader, item, [copies[kind] for kind in kinds], len(trained))
         raw_RW.append(raw[0].astype(np.float32))
         copies_SW.append(raw[1 : 1 + len(trained)].astype(np.float32))
         y_SA += [ratings_of(kind, np.array(item.ratings)) for kind in trained]
         if row in wanted:
             tests_NKW.append(raw[1 + len(trained) :].astype(np.float32))
-    tested_NKW = np.array(tests_NKW, dtype=np.float32).reshape(-1, len(KINDS), RAW)
+    width = _width(reader)
+    tested_NKW = np.array(tests_NKW, dtype=np.float32).reshape(-1, len(KINDS), width)
     return {
-        "raw_RW": np.array(raw_RW, dtype=np.float32).reshape(-1, RAW),
-        "spoiled_SW": np.array(copies_SW, dtype=np.float32).reshape(-1, RAW),
+        "raw_RW": np.array(raw_RW, dtype=np.float32).reshape(-1, width),
+        "spoiled_SW": np.array(copies_SW, dtype=np.float32).reshape(-1, width),
         "spoiled_y_SA": np.array(y_SA).reshape(-1, 5),
         "row_S": np.repeat(np.arange(len(rows)), PER_ROW if spoiled else 0),
         "tested_KNW": tested_NKW.transpose(1, 0, 2).copy(),
         "tested_N": np.array(tested, dtype=np.int64),
     }
+
+
+def _with_states(
+    raw_NR: Floats, reader: Reader, item: Rated, copies: Sequence[str], unread: int
+) -> Floats:
+    """The row and its copies with hidden states, but for the `unread` copies that come first."""
+    states_NH = reader.read(item.prompt, [item.response, *copies[unread:]])
+    nothing_UH = np.full((unread, states_NH.shape[1]), np.nan)
+    return np.hstack([raw_NR, np.concatenate([states_NH[:1], nothing_UH, states_NH[1:]])])
 
 
 def _copies(item: Rated, rows: Sequence[Rated], rng: random.Random) -> dict[str, str]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from karat.training.torch_side import imported
+from karat.models.torch_libraries import imported
 
 GAP = "reward_gap"
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import msgspec
 
-from karat.training.bases import HUB_NAMES
+from karat.models.bases import HUB_NAMES
 from karat.training.student_folder import ends
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from karat.models.bases import base_model
 from karat.models.rights import rights_of
 from karat.rewards._checkpoint import find, fingerprint
-from karat.training.bases import base_model
 
 
 class Base(msgspec.Struct, frozen=True):

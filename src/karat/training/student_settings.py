@@ -18,7 +18,7 @@ import yaml
 from msgspec import inspect
 
 from karat.errors import RecipeError
-from karat.training.torch_side import imported
+from karat.models.torch_libraries import imported
 from karat.wording import described, explain
 
 Objective = Literal["sft", "dpo", "rpo"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from karat.training.bases import base_model
+from karat.models.bases import base_model
 from karat.training.student_folder import MERGED, Trained, ends
 from karat.training.student_settings import Objective, settings_of
 from karat.training.student_source import lessons

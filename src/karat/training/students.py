@@ -19,8 +19,9 @@ import msgspec
 import orjson
 
 from karat.errors import RecipeError
+from karat.models.bases import base_model as base_model
+from karat.models.torch_libraries import imported, quiet
 from karat.rundir import Lock, Run, write_atomic
-from karat.training.bases import base_model as base_model
 from karat.training.chat_tokens import ChatTokens
 from karat.training.rpo import trainer_class
 from karat.training.student_card import Provenance, card_of
@@ -52,16 +53,7 @@ from karat.training.student_settings import Settings as Settings
 from karat.training.student_source import Source as Source
 from karat.training.student_trainer import arguments, refused
 from karat.training.telling import Telling
-from karat.training.torch_side import (
-    Loaded,
-    device_of,
-    ends_of,
-    enough_memory,
-    imported,
-    load,
-    quiet,
-    writing_to,
-)
+from karat.training.torch_side import Loaded, device_of, ends_of, enough_memory, load, writing_to
 
 Say = Callable[[str], None]
 Lines = Sequence[Line]

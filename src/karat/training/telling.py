@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 
 from karat.errors import RunError
-from karat.training.torch_side import imported
+from karat.models.torch_libraries import imported
 
 SAY_EVERY_S = 5.0
 

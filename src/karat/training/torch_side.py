@@ -1,45 +1,20 @@
-"""What training and writing share of torch: imports, devices, loading a model, silence.
-
-Imported when something is trained, never before: `karat --help` must not wait for torch. The
-libraries below have much to say on every run (bars, advice, deprecations) and one of them sends a
-message home; a user sees what karat says, and errors in words.
-"""
+"""What training and writing share of torch: devices, loading a model, what a disk refuses."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from karat.errors import RecipeError, RunError
+from karat.models.bases import base_model
+from karat.models.torch_libraries import imported, quiet
 
 NEEDED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
-_CHATTY = ("transformers", "trl", "peft", "accelerate", "datasets", "torch", "huggingface_hub")
-_THEIRS = rf"({'|'.join(_CHATTY)})(\.|$)"  # modules whose warnings are for their authors
-
-
-def imported(name: str) -> Any:
-    """A module of karat[train]. Raises: RecipeError where it is not installed."""
-    # Read when huggingface_hub is imported: TRL reports every trainer it makes.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # torch's threads wait for each other by spinning: on a busy machine two of them wrote a fifth
-    # of what one does. Sleeping, they cost a few hundredths where nobody else works.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise RecipeError(
-            f"training and writing need {name} ({error}): pip install 'karat[train]'"
-        ) from error
 
 
 def check_installed() -> None:
@@ -50,35 +25,6 @@ def check_installed() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise RecipeError(f"training needs {', '.join(missing)}: pip install 'karat[train]'")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No bars, no advice, no telemetry of the libraries below; put back afterwards."""
-    constants = imported("huggingface_hub.constants")
-    told, constants.HF_HUB_DISABLE_TELEMETRY = constants.HF_HUB_DISABLE_TELEMETRY, True
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    levels = [logger.level for logger in loggers]
-    bars = imported("transformers.utils.logging")
-    sets = imported("datasets.utils.tqdm") if find_spec("datasets") is not None else None
-    shown, shown_sets = bars.is_progress_bar_enabled(), sets and sets.is_progress_bar_enabled()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    bars.disable_progress_bar()
-    if sets is not None:
-        sets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=_THEIRS)
-            yield
-    finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = told
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if shown:
-            bars.enable_progress_bar()
-        if sets is not None and shown_sets:
-            sets.enable_progress_bars()
 
 
 def device_of(asked: str) -> str:
@@ -193,6 +139,4 @@ def _base_of(adapter: Path) -> str:
         known = json.loads(adapter.with_name("karat.json").read_bytes())["base"]
     except (OSError, ValueError, KeyError):
         return noted
-    from karat.training.bases import base_model
-
     return str(base_model(str(known), lambda text: None))

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karat.models.bases import base_model
+from karat.models.torch_libraries import imported, quiet
 from karat.row import Message, digest
 from karat.training.chat_tokens import ChatTokens
-from karat.training.torch_side import device_of, dtype_of, ends_of, imported, load, quiet
+from karat.training.torch_side import device_of, dtype_of, ends_of, load
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]
@@ -43,8 +45,6 @@ class Writer:
 
         Raises: RecipeError, RunError.
         """
-        from karat.training.bases import base_model
-
         self.torch = imported("torch")
         self.device = device_of(device)
         path = Path(model).expanduser()

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from karat.errors import RecipeError
+from karat.models.torch_libraries import imported, quiet
 from karat.training.finetune.reader import padding
 from karat.training.finetune.settings import RewardSettings
-from karat.training.torch_side import imported, quiet, writing_to
+from karat.training.torch_side import writing_to
 
 HEADS = ("score", "classifier")
 

@@ -1,6 +1,6 @@
 """Conversations to tokens for training, exactly as the trained model will read them when it grades.
 
-It is the reward's own reader (`rewards._forward`) without a model: a template applied once, one
+It is the reward's own reader (`rewards._encode`): a template applied once, one
 BOS, no system prompt that no row has. What was decided here (template, padding) is saved with the
 model, so that whoever loads it decides nothing.
 
@@ -12,7 +12,6 @@ chosen here occurs in no text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from karat.errors import RecipeError, RowError
 from karat.rewards._chat import FIXED, cuts, without
 from karat.rewards._checkpoint import Checkpoint
-from karat.rewards._forward import Forward, Setup
+from karat.rewards._encode import Encoder
 from karat.row import Message
 
 # For models that never had a chat template. The end token closes a turn, as a base model knows it.
@@ -33,22 +32,12 @@ PLAIN = (
 _PADS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "<unk>")
 
 
-class Reader(Forward):
-    """The half of a `Forward` that needs no model."""
+class Reader(Encoder):
+    """An encoder that reads the last `most` tokens of what is longer, and says so."""
 
     def __init__(self, tokenizer: Any, template: str, name: str, most: int) -> None:
+        super().__init__(tokenizer, template, name)
         self.most = most
-        self.setup = Setup(
-            name=name, source="", revision=None, trust_remote_code=False, device="cpu",
-            dtype="float32", attention=None, batch_tokens=None, longest=None, truncate=True,
-            threads=None, template=template, objectives=False, columns=1, to_helpsteer=False,
-        )  # fmt: skip
-        self.tokenizer = tokenizer
-        self._first, self._last = self._added()
-        call = signature(tokenizer.apply_chat_template).parameters
-        self._spelled = (
-            {"sanitize_control_tokens": True} if "sanitize_control_tokens" in call else {}
-        )
 
     def read(self, prompt: Sequence[Message], response: str) -> tuple[NDArray[np.int32], bool]:
         """The tokens, at most `most` of them, the last ones; and whether there were more.

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from karat.errors import RowError, RunError
+from karat.models.torch_libraries import imported, quiet
 from karat.rewards.transformers import TransformersReward
 from karat.training.finetune.examples import Example
 from karat.training.finetune.reader import Reader
 from karat.training.finetune.trainer import scores_of
 from karat.training.ratings import HumanData
-from karat.training.torch_side import imported, quiet
 
 _COMPARED, _WITHIN = 4, {"float32": 1e-3, "bfloat16": 0.1}
 

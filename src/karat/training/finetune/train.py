@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 from msgspec import structs
 
+from karat.models.bases import base_model
+from karat.models.torch_libraries import imported, quiet
 from karat.rewards import transformers as reward_kind
 from karat.rewards._checkpoint import Checkpoint, find, fingerprint
 from karat.rewards.transformers import TransformersReward
 from karat.rundir import Lock, Run
-from karat.training.bases import base_model
 from karat.training.finetune import ensemble, heldout, record, same
 from karat.training.finetune import model as models
 from karat.training.finetune.card import card_of
@@ -38,7 +39,7 @@ from karat.training.finetune.trainer import Course, Loop, run
 from karat.training.ratings import HumanData, read_human, read_tests
 from karat.training.reward_card import licence_of
 from karat.training.reward_figures import Figure
-from karat.training.torch_side import device_of, dtype_of, imported, quiet, writing_to
+from karat.training.torch_side import device_of, dtype_of, writing_to
 
 Say = Callable[[str], None]
 SCORES = "held_out.npz"

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from karat.errors import RunError
+from karat.models.torch_libraries import imported, quiet
 from karat.training.finetune.examples import Example, Ids, micro_batches
 from karat.training.finetune.losses import count, loss_sum
 from karat.training.finetune.settings import Objective, RewardSettings
-from karat.training.torch_side import imported, quiet, writing_to
+from karat.training.torch_side import writing_to
 
 Say = Callable[[str], None]
 _SAY_EVERY_S = 5.0

@@ -22,8 +22,8 @@ from typing import Any
 
 from karat.errors import RunError
 from karat.models.gguf_files import head
+from karat.models.torch_libraries import imported, quiet
 from karat.models.weights import Weights, fetch
-from karat.training.torch_side import imported, quiet
 
 try:
     import fcntl

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from karat.errors import RecipeError, did_you_mean
+from karat.models._gguf_base import base_folder
 from karat.models.embedded import MODELS
-from karat.training._gguf_base import base_folder
 
 Say = Callable[[str], None]
-_PREFIX = "embedded/"
+EMBEDDED = "embedded/"
 # What a hub calls the weights, before they were quantised.
 HUB_NAMES = {"embedded/smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
@@ -21,8 +21,8 @@ def base_model(model: str, say: Say) -> Path | str:
 
     Raises: RecipeError for a name that is none of them; RunError when weights cannot be fetched.
     """
-    if model.startswith(_PREFIX):
-        name = model.removeprefix(_PREFIX)
+    if model.startswith(EMBEDDED):
+        name = model.removeprefix(EMBEDDED)
         if name not in MODELS:
             raise RecipeError(f"no embedded model '{name}' to train; {did_you_mean(name, MODELS)}")
         return base_folder(model, MODELS[name], say)
