@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from later import later
-from rating_files import preferences, toy
+from rating_files import preferences, toy, write
 from tiny_model import CHATML, tiny_model, tiny_tokenizer
 
-from karat.errors import RecipeError, RowError
+from karat.errors import RecipeError, RowError, RunError
 from karat.rewards._states import FrozenModel, check, reading_of
 from karat.rewards.base import Candidates
 from karat.rewards.columns import RAW
@@ -97,6 +99,20 @@ def test_what_is_read_is_what_the_layers_hold(base: Path, prompt: list[Message])
     assert model.read(prompt, []).shape == (0, reading.width)
 
 
+def test_an_answer_that_joins_with_what_stands_before_it_moves_no_other(tmp_path: Path) -> None:
+    """The line break that ends the opening and a blank that begins the answer are one token."""
+    tiny_model(tmp_path, num_hidden_layers=6, vocab_size=260, initializer_range=0.3)
+    tokenizer = tiny_tokenizer()
+    tree = json.loads(tokenizer.backend_tokenizer.to_str())
+    tree["model"]["vocab"]["ĊĠ"], tree["model"]["merges"] = 259, [["Ċ", "Ġ"]]
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree), encoding="utf-8")
+    model = FrozenModel(reading_of(str(tmp_path)))
+    alone = model.read(PROMPT, ["Water."])[0]
+    assert 259 in model.seen(PROMPT, "  Water.").ids
+    assert np.array_equal(model.read(PROMPT, ["Water.", "  Water."])[0], alone)
+
+
 def test_an_answer_that_is_asked_for_in_other_words_than_it_is_written_down(tmp_path: Path) -> None:
     """As Qwen3's template does, which opens an answer with an empty thought."""
     thinks = CHATML.replace("assistant\n{% endif", "assistant\n<think></think>{% endif")
@@ -113,6 +129,35 @@ def test_a_template_that_tells_no_beginning_is_refused(tmp_path: Path) -> None:
     tiny_tokenizer(other).save_pretrained(tmp_path)
     with pytest.raises(RowError, match="nothing tells where the answer begins"):
         FrozenModel(reading_of(str(tmp_path))).read(PROMPT, ["Water."])
+
+
+def test_what_has_no_chat_template_is_refused_in_words_that_help(tmp_path: Path) -> None:
+    tiny_model(tmp_path)
+    tiny_tokenizer(None).save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(RecipeError, match="no chat template; take the chat version of a model"):
+        reading_of(str(tmp_path))
+
+
+def test_a_short_context_is_not_read_past_its_end(tmp_path: Path) -> None:
+    reading = reading_of(str(tiny_model(tmp_path, max_position_embeddings=128)))
+    assert (reading.prompt, reading.first, reading.last) == (56, 56, 14)
+
+
+def test_layers_of_an_eye_are_not_taken_for_those_of_the_text(tmp_path: Path) -> None:
+    text = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 260}  # fmt: skip
+    eye = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64,
+           "num_attention_heads": 4, "image_size": 8, "patch_size": 4}  # fmt: skip
+    torch.manual_seed(0)
+    config = transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**text), image_token_index=259,
+        vision_config=transformers.CLIPVisionConfig(**eye),
+    )  # fmt: skip
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    found = FrozenModel(reading_of(str(tmp_path))).read(PROMPT, ["Water."])
+    assert found.shape == (1, 3 * 32 * 2)
 
 
 def test_what_is_no_language_model_is_refused(tmp_path: Path) -> None:
@@ -148,6 +193,9 @@ def test_a_head_on_a_frozen_model_is_a_file_with_a_card(base: Path, trained: Pat
         assert words in card
     assert "NumPy only" not in card
     assert not reward.score(PROMPT, ["", " "]).any()
+    seen = reward.seen(PROMPT, "Water.")
+    assert "".join(seen.pieces or ()).startswith("<|im_start|>user")  # what ADDS adds is cut out
+    assert not hasattr(HeadReward(), "seen")
 
 
 def test_half_of_what_it_says_is_the_frozen_models(trained: Path) -> None:
@@ -194,30 +242,59 @@ def test_it_is_read_from_where_it_lies_now_and_from_nowhere_else(
     wanted = HeadReward(trained).score(PROMPT, ["Water."])
     moved, other = tmp_path / "moved", writer(tmp_path / "other", ADDS, seed=1)
     shutil.copytree(base, moved)
+    (moved / "notes.txt").write_text("a note beside it makes no other model of it")
     shutil.copy(trained, tmp_path / "head.npz")
     there = load("head.npz", tmp_path, base="moved")
     assert np.array_equal(there.score(PROMPT, ["Water."]), wanted)
     with pytest.raises(RecipeError, match="is not the model this head was trained on"):
         load("head.npz", tmp_path, base=str(other))
-    with pytest.raises(RecipeError, match="no folder"):
+    with pytest.raises(RecipeError, match=r"no folder.*say where it lies now, `base: FOLDER`"):
         load("head.npz", tmp_path, base="gone")
     with pytest.raises(RecipeError, match="reads no language model: leave `base` out"):
         load("helpsteer2", tmp_path, base="moved")
+
+
+def test_a_folder_beside_the_head_is_found_from_anywhere(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(base, tmp_path / "models" / "lm")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "heads").mkdir()
+    out = Path("heads/mine.npz")
+    main_train([toy(Path("toy.jsonl"))], out, plan=Plan(frozen="models/lm", **QUICK))
+    hidden = HeadReward(out).head.hidden
+    assert hidden is not None
+    assert hidden.reading.model == "../models/lm"
+    monkeypatch.chdir("/")
+    (recipes := tmp_path / "recipes").mkdir()
+    assert load("../heads/mine.npz", recipes).score(PROMPT, ["Water."]).shape == (1, 7)
+
+
+def test_what_came_from_the_hub_is_known_by_what_it_reads(base: Path, tmp_path: Path) -> None:
+    """A folder has another mark than a commit, though its weights are the same."""
+    reading = FrozenModel(reading_of(str(base))).probed().reading
+    hub = msgspec.structs.replace(reading, model="org/lm", mark="hub:0123", revision="0123")
+    other = writer(tmp_path / "other", ADDS, seed=1)
+    for folder in (base, other):
+        check(hub, str(folder), Path())
+    assert FrozenModel(hub, str(base)).read(PROMPT, ["Water."]).any()
+    with pytest.raises(RunError, match="it reads the same text otherwise"):
+        FrozenModel(hub, str(other)).read(PROMPT, ["Water."])
 
 
 def test_what_is_missing_is_named_before_anything_is_loaded(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("karat.rewards._states.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"torch is not installed: pip install 'karat\[hf\]'"):
+    with pytest.raises(RecipeError, match=r"needs torch: pip install 'karat\[hf\]'"):
         HeadReward(trained)
 
 
 def test_an_embedded_model_is_known_by_its_weights_without_fetching_them() -> None:
-    reading = reading_for("embedded/smollm2-135m", mark="b179c9523d0e6a0f")
+    reading = reading_for("embedded/smollm2-135m", mark="embedded:b179c9523d0e6a0f")
     check(reading, None, Path())
     with pytest.raises(RecipeError, match="is not the model"):
-        check(reading_for("embedded/smollm2-135m", mark="0" * 16), None, Path())
+        check(reading_for("embedded/smollm2-135m", mark="embedded:" + "0" * 16), None, Path())
     with pytest.raises(RecipeError, match="no embedded model 'gone'"):
         check(reading_for("embedded/gone", mark=""), None, Path())
 
@@ -305,6 +382,23 @@ def test_options_that_do_not_go_together(
         train_reward(
             [str(toy(tmp_path / "toy.jsonl"))], tmp_path / "x.npz", (), model, options, "", print
         )
+
+
+def test_a_set_to_test_on_that_cannot_be_read_is_told_before_anything_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = writer(tmp_path / "lm", REFUSES)
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Rain?"}]
+    pair = {"context": turns, "response1": "Water.", "response2": "No.", "overall_preference": -1}
+    test = write(tmp_path / "test.jsonl", pair)
+    monkeypatch.setattr(
+        "karat.training.reward_head.train_head", lambda *_, **__: pytest.fail("too late")
+    )
+    with pytest.raises(RecipeError, match=r"no system.*leave such conversations out"):
+        main_train(
+            [toy(tmp_path / "toy.jsonl")], tmp_path / "x.npz", [test],
+            Plan(frozen=str(base), **QUICK),
+        )  # fmt: skip
 
 
 def test_preferences_alone_teach_a_frozen_model_nothing(tmp_path: Path) -> None:

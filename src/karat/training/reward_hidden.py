@@ -32,8 +32,9 @@ class Fitted:
 
 def fit_hidden(sample: Sample, settings: Settings, reading: Reading) -> Fitted:
     """On the rated rows of a sample, scaled to its share of what the head says."""
-    standard = standard_of(sample.hidden_R)
-    z_RH = standard(sample.hidden_R)
+    hidden_R, *hidden_P = (h.astype(np.float64) for h in (sample.hidden_R, *sample.hidden_P))
+    standard = standard_of(hidden_R)
+    z_RH = standard(hidden_R)
     maps = [
         wide_ridge(z_RH[count_R > 0], sample.y_RA[count_R > 0], settings.hidden_ridge)
         for count_R in sample.count_MR
@@ -47,8 +48,8 @@ def fit_hidden(sample: Sample, settings: Settings, reading: Reading) -> Fitted:
     oob = [
         _unseen(hidden.votes(states), count_MN)
         for states, count_MN in (
-            (sample.hidden_R, sample.count_MR),
-            *((states, sample.count_MP) for states in sample.hidden_P),
+            (hidden_R, sample.count_MR),
+            *((states, sample.count_MP) for states in hidden_P),
         )
     ]
     return Fitted(hidden, oob[0], (oob[1], oob[2]))

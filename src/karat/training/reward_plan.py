@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
 
 from karat.errors import RecipeError
 from karat.rewards.hidden import Reader
@@ -74,8 +78,9 @@ def settings_of(plan: Plan, data: HumanData) -> tuple[Settings, Grid | None]:
     return settings, (representations, objectives)
 
 
-def reader_of(plan: Plan, data: HumanData, say: Say | None = None) -> Reader | None:
-    """What reads the frozen model that was asked for. Raises: RecipeError, RunError."""
+def reader_of(plan: Plan, data: HumanData, out: Path, say: Say | None = None) -> Reader | None:
+    """What reads the frozen model that was asked for, loaded and tried, since nothing else may be
+    found out after an hour; a folder is named as seen from `out`. Raises: RecipeError, RunError."""
     if plan.frozen is None:
         return None
     if not data.rated:
@@ -91,4 +96,8 @@ def reader_of(plan: Plan, data: HumanData, say: Say | None = None) -> Reader | N
     sklearn_forest(1, 1, 1.0, 0)
     from karat.rewards._states import FrozenModel, reading_of
 
-    return FrozenModel(reading_of(plan.frozen, say))
+    reading = reading_of(plan.frozen, say)
+    if Path(plan.frozen).is_dir() and not Path(plan.frozen).is_absolute():
+        beside = Path(os.path.relpath(plan.frozen, out.parent)).as_posix()
+        reading = msgspec.structs.replace(reading, model=beside)
+    return FrozenModel(reading, plan.frozen).probed()

@@ -14,7 +14,7 @@ from karat.rewards.columns import PARTS, RAW, Columns, part_of, principal_axes
 from karat.rewards.head_model import goodness
 from karat.rewards.head_parts import Floats, Standard, standard_of
 from karat.training.reward_settings import Representation, Settings
-from karat.training.reward_table import Ints, Mask, Names, Table
+from karat.training.reward_table import Ints, Mask, Names, Raw, Table
 
 _AXES = {"response": 48, "prompt": 16, "product": 32}
 _LOWERED = 0.3  # points of reward by which a spoiled copy must have lost to be a pair
@@ -49,8 +49,8 @@ class Sample:
     count_MR: Floats
     count_MS: Floats
     count_MP: Floats
-    hidden_R: Floats
-    hidden_P: tuple[Floats, Floats]
+    hidden_R: Raw
+    hidden_P: tuple[Raw, Raw]
 
     @property
     def steps(self) -> Floats:
@@ -90,8 +90,9 @@ class Sample:
 
 def sample_of(table: Table, settings: Settings, rated: Mask, paired: Mask) -> Sample:
     """The rows and pairs that the masks select."""
-    raw_RW = table.raw_RW[rated].astype(np.float64)
-    raw_PW = tuple(x[paired].astype(np.float64) for x in (table.chosen_PW, table.rejected_PW))
+    raw_RW = table.raw_RW[rated, :RAW].astype(np.float64)
+    given = (table.chosen_PW, table.rejected_PW)
+    raw_PW = tuple(x[paired, :RAW].astype(np.float64) for x in given)
     columns = _columns(settings.representation, raw_RW if len(raw_RW) else np.concatenate(raw_PW))
     x_R, (chosen, rejected) = columns.of(raw_RW), map(columns.of, raw_PW)
     spoiled = rated[table.row_S] & bool(settings.spoiled_weight)
@@ -121,8 +122,8 @@ def sample_of(table: Table, settings: Settings, rated: Mask, paired: Mask) -> Sa
         count_MR=count_MR,
         count_MS=count_MR[:, row_S],
         count_MP=count_MP,
-        hidden_R=raw_RW[:, states],
-        hidden_P=(raw_PW[0][:, states], raw_PW[1][:, states]),
+        hidden_R=table.raw_RW[rated, states],
+        hidden_P=(given[0][paired, states], given[1][paired, states]),
     )
 
 

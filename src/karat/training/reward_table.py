@@ -37,7 +37,7 @@ class Table:
     """R rated rows, S spoiled copies of them to train on, P pairs, and Q pairs the ratings imply.
 
     Representations are raw: `columns.RAW` wide, and where a frozen model is read (`reading`) its
-    states follow, NaN for the copies to train on, which it does not read. Rows of one `group`
+    states follow, but for the copies to train on, which it does not read. Rows of one `group`
     begin with the same user turn, and never straddle a split. `source_R` is the file of a row.
     `better_Q` and `worse_Q` are rows. `tested_KNW` has the K = `KINDS`
     spoiled copies of the rows `tested_N`, which people rated `SOUND` or more. A strength is 1–3: 1
@@ -109,33 +109,27 @@ def _rows(rows: Sequence[Rated], seed: int, spoiled: bool, reader: Reader | None
         copies = _copies(item, rows, rng) if spoiled else {}
         trained = rng.sample(TRAINED, PER_ROW) if spoiled else []
         kinds = [*trained, *(KINDS if row in wanted else ())]
-        raw = read_raw(item.prompt, [item.response, *(copies[kind] for kind in kinds)])
-        if reader is not None:
-            raw = _with_states(raw, reader, item, [copies[kind] for kind in kinds], len(trained))
-        raw_RW.append(raw[0].astype(np.float32))
+        texts = [item.response, *(copies[kind] for kind in kinds)]
+        raw = read_raw(item.prompt, texts)
         copies_SW.append(raw[1 : 1 + len(trained)].astype(np.float32))
+        read = [0, *range(1 + len(trained), len(texts))]
+        raw = raw[read]
+        if reader is not None:
+            raw = np.hstack([raw, reader.read(item.prompt, [texts[i] for i in read])])
+        raw_RW.append(raw[0].astype(np.float32))
         y_SA += [ratings_of(kind, np.array(item.ratings)) for kind in trained]
         if row in wanted:
-            tests_NKW.append(raw[1 + len(trained) :].astype(np.float32))
+            tests_NKW.append(raw[1:].astype(np.float32))
     width = _width(reader)
     tested_NKW = np.array(tests_NKW, dtype=np.float32).reshape(-1, len(KINDS), width)
     return {
         "raw_RW": np.array(raw_RW, dtype=np.float32).reshape(-1, width),
-        "spoiled_SW": np.array(copies_SW, dtype=np.float32).reshape(-1, width),
+        "spoiled_SW": np.array(copies_SW, dtype=np.float32).reshape(-1, RAW),
         "spoiled_y_SA": np.array(y_SA).reshape(-1, 5),
         "row_S": np.repeat(np.arange(len(rows)), PER_ROW if spoiled else 0),
         "tested_KNW": tested_NKW.transpose(1, 0, 2).copy(),
         "tested_N": np.array(tested, dtype=np.int64),
     }
-
-
-def _with_states(
-    raw_NR: Floats, reader: Reader, item: Rated, copies: Sequence[str], unread: int
-) -> Floats:
-    """The row and its copies with hidden states, but for the `unread` copies that come first."""
-    states_NH = reader.read(item.prompt, [item.response, *copies[unread:]])
-    nothing_UH = np.full((unread, states_NH.shape[1]), np.nan)
-    return np.hstack([raw_NR, np.concatenate([states_NH[:1], nothing_UH, states_NH[1:]])])
 
 
 def _copies(item: Rated, rows: Sequence[Rated], rng: random.Random) -> dict[str, str]:
