@@ -282,9 +282,12 @@ def test_three_clients_of_one_server_share_what_it_allows(tmp_path, stated):
         await asyncio.sleep(measure_s)
         end = time.monotonic()
         rates = [worker.rate(begin, end) for worker in workers]
-        assert 0.85 * RATE <= sum(rates) <= 1.05 * RATE + 4, rates
+        # Where nobody states a rate the server keeps to it itself, and after a stall it lets what
+        # it saved up through at once.
+        assert 0.85 * RATE <= sum(rates) <= (1.05 * RATE + 4 if stated else 1.5 * RATE), rates
         assert min(rates) >= 0.7 * max(rates), rates
-        assert server.refused - refused <= 0.08 * sum(rates) * measure_s
+        # Of a hundred three to six, where the machine does not stall.
+        assert server.refused - refused <= 0.15 * sum(rates) * measure_s
         seen = hub.seen()
         assert [worker.name for worker in seen.workers] == ["a", "b", "c"]
         assert sum(worker.in_flight for worker in seen.workers) > 0
