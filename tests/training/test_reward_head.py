@@ -14,6 +14,7 @@ from karat.rewards.head import HeadReward
 from karat.row import Message
 from karat.training._items import prompt_marks
 from karat.training.ratings import read_human
+from karat.training.reward_command import train_reward
 from karat.training.reward_head import main_train, train_head
 from karat.training.reward_plan import Plan
 from karat.training.reward_settings import Settings
@@ -130,3 +131,17 @@ def test_the_shipped_head_on_sets_it_never_saw() -> None:
         np.subtract(*reward.score(p.prompt, [p.chosen, p.rejected])[:, at]) > 0 for p in data.pairs
     ]
     assert np.mean(won) > 0.72
+
+
+def test_nought_is_a_seed_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+
+    def note(data, out, tests, plan, **_):
+        plans.append(plan)
+        raise RecipeError("enough")
+
+    monkeypatch.setattr("karat.training.reward_head.main_train", note)
+    for seed in (0, 3):
+        with pytest.raises(RecipeError, match="enough"):
+            train_reward(["x"], tmp_path / "x.npz", (), None, {"seed": seed}, "", print)
+    assert [plan.seed for plan in plans] == [0, 3]
