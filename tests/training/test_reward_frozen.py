@@ -1,59 +1,40 @@
-"""A head on a frozen model: what is read of it, what is learned from that, what is refused."""
+"""A head on a frozen model: what is learned from its layers, what is kept, what is refused."""
 
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
+from frozen_models import ADDS, LONG, PROMPT, REFUSES, writer
 from later import later
 from rating_files import preferences, toy, write
-from tiny_model import CHATML, tiny_model, tiny_tokenizer
 
-from karat.errors import RecipeError, RowError, RunError
-from karat.rewards._states import FrozenModel, check, reading_of
+from karat.errors import RecipeError, RowError
+from karat.rewards._states import FrozenModel
 from karat.rewards.base import Candidates
 from karat.rewards.columns import RAW
 from karat.rewards.head import HeadReward, load
 from karat.rewards.head_file import WITH_HIDDEN, head_from_bytes, pack
-from karat.rewards.hidden import Reading
 from karat.row import Message
-from karat.training.ratings import HumanData, Pair, Rated
 from karat.training.reward_command import train_reward
 from karat.training.reward_head import main_train
 from karat.training.reward_hidden import wide_ridge
 from karat.training.reward_plan import Plan
-from karat.training.reward_states import Remembered
 
-torch, transformers, linear_model = later("torch", "transformers", "sklearn.linear_model")
+*_, linear_model = later("torch", "transformers", "sklearn.linear_model")
 pytest.importorskip("sklearn")
 
 QUICK: dict[str, Any] = {"folds": 2, "repeats": 1, "jobs": 1}
-PROMPT = [Message("user", "What is rain?")]
-LONG = [Message("user", "Why? " * 100), Message("assistant", "So. " * 30), Message("user", "And?")]
-
-
-# In the manner of Qwen2.5: a system prompt where none is given, which no row has.
-ADDS = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}"
-REFUSES = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model of six layers with random weights."""
     return writer(tmp_path_factory.mktemp("base") / "lm", ADDS)
-
-
-def writer(folder: Path, before: str, seed: int = 0) -> Path:
-    tiny_model(folder, seed=seed, num_hidden_layers=6, initializer_range=0.3)
-    tiny_tokenizer(before + CHATML).save_pretrained(folder)
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
-    return folder
 
 
 @pytest.mark.parametrize("rows", [12, 90])
@@ -69,101 +50,6 @@ def test_the_ridge_equals_scikit_learns_with_few_rows_and_with_many(rows: int) -
         assert bias[a] == pytest.approx(other.intercept_)
     assert not weight[:, 4].any()
     assert bias[4] == 0
-
-
-def by_hand(folder: Path, prompt: list[Message], answer: str) -> Any:
-    """The same states from transformers' own output, the whole conversation at once."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    before = "".join(f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in prompt)
-    head = tokenizer(before + "<|im_start|>assistant\n")["input_ids"][-256:]
-    tail = tokenizer(f"{answer}<|im_end|>\n")["input_ids"]
-    tail = tail if len(tail) <= 320 else [*tail[:256], *tail[-64:]]
-    with torch.inference_mode():
-        states = model(torch.tensor([head + tail]), output_hidden_states=True).hidden_states
-    own = [states[layer][0][len(head) :] for layer in (1, 2, 3)]
-    return torch.stack([torch.stack([s[-1], s[-2], s.mean(0)]) for s in own]).numpy().ravel()
-
-
-@pytest.mark.parametrize("prompt", [PROMPT, LONG], ids=["short", "long"])
-def test_what_is_read_is_what_the_layers_hold(base: Path, prompt: list[Message]) -> None:
-    reading = reading_of(str(base))
-    assert (reading.layers, reading.size, reading.licence) == ((1, 2, 3), 64, "mit")
-    texts = ["Water.", "It is water that falls from clouds. " * 20, ""]
-    model = FrozenModel(reading)
-    found = model.read(prompt, texts)
-    assert found.shape == (3, reading.width)
-    for text, row in zip(texts, found, strict=True):
-        np.testing.assert_allclose(row, by_hand(base, prompt, text), rtol=1e-4, atol=1e-4)
-    assert np.array_equal(model.read(prompt, texts[1:2])[0], found[1])
-    assert model.read(prompt, []).shape == (0, reading.width)
-
-
-def test_an_answer_that_joins_with_what_stands_before_it_moves_no_other(tmp_path: Path) -> None:
-    """The line break that ends the opening and a blank that begins the answer are one token."""
-    tiny_model(tmp_path, num_hidden_layers=6, vocab_size=260, initializer_range=0.3)
-    tokenizer = tiny_tokenizer()
-    tree = json.loads(tokenizer.backend_tokenizer.to_str())
-    tree["model"]["vocab"]["ĊĠ"], tree["model"]["merges"] = 259, [["Ċ", "Ġ"]]
-    tokenizer.save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_text(json.dumps(tree), encoding="utf-8")
-    model = FrozenModel(reading_of(str(tmp_path)))
-    alone = model.read(PROMPT, ["Water."])[0]
-    assert 259 in model.seen(PROMPT, "  Water.").ids
-    assert np.array_equal(model.read(PROMPT, ["Water.", "  Water."])[0], alone)
-
-
-def test_an_answer_that_is_asked_for_in_other_words_than_it_is_written_down(tmp_path: Path) -> None:
-    """As Qwen3's template does, which opens an answer with an empty thought."""
-    thinks = CHATML.replace("assistant\n{% endif", "assistant\n<think></think>{% endif")
-    assert thinks != CHATML
-    tiny_model(tmp_path, num_hidden_layers=6, initializer_range=0.3)
-    tiny_tokenizer(thinks).save_pretrained(tmp_path)
-    found = FrozenModel(reading_of(str(tmp_path))).read(PROMPT, ["Water."])
-    np.testing.assert_allclose(found[0], by_hand(tmp_path, PROMPT, "Water."), rtol=1e-4, atol=1e-4)
-
-
-def test_a_template_that_tells_no_beginning_is_refused(tmp_path: Path) -> None:
-    other = "{% if add_generation_prompt %}Answer: {% endif %}" + CHATML
-    tiny_model(tmp_path, num_hidden_layers=6)
-    tiny_tokenizer(other).save_pretrained(tmp_path)
-    with pytest.raises(RowError, match="nothing tells where the answer begins"):
-        FrozenModel(reading_of(str(tmp_path))).read(PROMPT, ["Water."])
-
-
-def test_what_has_no_chat_template_is_refused_in_words_that_help(tmp_path: Path) -> None:
-    tiny_model(tmp_path)
-    tiny_tokenizer(None).save_pretrained(tmp_path)
-    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
-    with pytest.raises(RecipeError, match="no chat template; take the chat version of a model"):
-        reading_of(str(tmp_path))
-
-
-def test_a_short_context_is_not_read_past_its_end(tmp_path: Path) -> None:
-    reading = reading_of(str(tiny_model(tmp_path, max_position_embeddings=128)))
-    assert (reading.prompt, reading.first, reading.last) == (56, 56, 14)
-
-
-def test_layers_of_an_eye_are_not_taken_for_those_of_the_text(tmp_path: Path) -> None:
-    text = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 260}  # fmt: skip
-    eye = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64,
-           "num_attention_heads": 4, "image_size": 8, "patch_size": 4}  # fmt: skip
-    torch.manual_seed(0)
-    config = transformers.LlavaConfig(
-        text_config=transformers.LlamaConfig(**text), image_token_index=259,
-        vision_config=transformers.CLIPVisionConfig(**eye),
-    )  # fmt: skip
-    transformers.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
-    tiny_tokenizer().save_pretrained(tmp_path)
-    found = FrozenModel(reading_of(str(tmp_path))).read(PROMPT, ["Water."])
-    assert found.shape == (1, 3 * 32 * 2)
-
-
-def test_what_is_no_language_model_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(RecipeError, match="names no num_hidden_layers"):
-        reading_of(str(tmp_path))
 
 
 def train(base: Path, out: Path) -> HeadReward:
@@ -270,37 +156,12 @@ def test_a_folder_beside_the_head_is_found_from_anywhere(
     assert load("../heads/mine.npz", recipes).score(PROMPT, ["Water."]).shape == (1, 7)
 
 
-def test_what_came_from_the_hub_is_known_by_what_it_reads(base: Path, tmp_path: Path) -> None:
-    """A folder has another mark than a commit, though its weights are the same."""
-    reading = FrozenModel(reading_of(str(base))).probed().reading
-    hub = msgspec.structs.replace(reading, model="org/lm", mark="hub:0123", revision="0123")
-    other = writer(tmp_path / "other", ADDS, seed=1)
-    for folder in (base, other):
-        check(hub, str(folder), Path())
-    assert FrozenModel(hub, str(base)).read(PROMPT, ["Water."]).any()
-    with pytest.raises(RunError, match="it reads the same text otherwise"):
-        FrozenModel(hub, str(other)).read(PROMPT, ["Water."])
-
-
 def test_what_is_missing_is_named_before_anything_is_loaded(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("karat.rewards._states.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"needs torch: pip install 'karat\[hf\]'"):
         HeadReward(trained)
-
-
-def test_an_embedded_model_is_known_by_its_weights_without_fetching_them() -> None:
-    reading = reading_for("embedded/smollm2-135m", mark="embedded:b179c9523d0e6a0f")
-    check(reading, None, Path())
-    with pytest.raises(RecipeError, match="is not the model"):
-        check(reading_for("embedded/smollm2-135m", mark="embedded:" + "0" * 16), None, Path())
-    with pytest.raises(RecipeError, match="no embedded model 'gone'"):
-        check(reading_for("embedded/gone", mark=""), None, Path())
-
-
-def reading_for(model: str, mark: str) -> Reading:
-    return Reading(model=model, mark=mark, revision=None, licence="mit", layers=(1,), size=4)
 
 
 def test_what_two_parts_of_a_file_do_not_agree_on_is_a_damaged_head(trained: Path) -> None:
@@ -346,22 +207,31 @@ def test_preferences_are_learned_beside_ratings(base: Path, tmp_path: Path) -> N
     assert any("48 of 48 answers" in line for line in told)  # the same texts are read once
 
 
-def test_each_prompt_is_read_once(base: Path) -> None:
-    asked: list[int] = []
+def test_what_was_read_is_kept_until_the_head_is_written(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = toy(tmp_path / "toy.jsonl"), tmp_path / "heads" / "x.npz"
+    read, asked = FrozenModel.read, [0]
 
-    class Counting(FrozenModel):
-        def read(self, prompt, responses):
-            asked.append(len(responses))
-            return super().read(prompt, responses)
+    def dying(self, prompt, responses):
+        asked[0] += len(responses)
+        if asked[0] > 31:
+            raise KeyboardInterrupt
+        return read(self, prompt, responses)
 
-    rows = [Rated(tuple(PROMPT), text, (1.0,) * 5, "g") for text in ("Water.", "Snow.")]
-    pair = Pair(tuple(PROMPT), "Water.", "Hail.", 1.0, "g")
-    known = Remembered(Counting(reading_of(str(base))), HumanData(rows, [pair]))
-    first = known.read(PROMPT, ["Snow.", "Hail.", "Snow."])
-    assert np.array_equal(first[0], first[2])
-    assert asked == [3, 0]
-    known.read(PROMPT, ["Fog.", "Snow.", "Fog."])
-    assert asked == [3, 0, 1]
+    monkeypatch.setattr(FrozenModel, "read", dying)
+    with pytest.raises(KeyboardInterrupt):
+        main_train([data], out, plan=Plan(frozen=str(base), **QUICK))
+    kept = out.with_suffix(".states")
+    kept.write_bytes(kept.read_bytes()[:-7])  # the last record is torn
+    monkeypatch.setattr(FrozenModel, "read", read)
+    told: list[str] = []
+    main_train([data], out, plan=Plan(frozen=str(base), **QUICK), say=told.append)
+    assert "29 answers were read before" in told
+    assert not kept.exists()
+    whole = tmp_path / "whole" / "x.npz"
+    main_train([data], whole, plan=Plan(frozen=str(base), **QUICK))
+    assert whole.read_bytes() == out.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,13 @@ from karat.training.reward_settings import (
     Representation,
     Settings,
 )
-from karat.training.reward_states import Remembered
+from karat.training.reward_states import Kept, Remembered
 from karat.training.reward_table import Table, table_of
 from karat.training.reward_trees import sklearn_forest
 from karat.training.reward_trust import calibrations, lengths, sureness
 
 _FEWEST = 20
+STATES = ".states"  # of a head that is not written yet
 _PREFERENCES: tuple[Objective, ...] = ("bt", "margin", "scaled")
 
 
@@ -153,12 +154,16 @@ def main_train(
         RecipeError: a file is missing or of no known shape, scikit-learn is missing, `out` cannot
             be written, or the data are too few or not of the kind asked for.
     """
-    start, plan = time.monotonic(), plan or Plan()
+    start, plan, kept = time.monotonic(), plan or Plan(), None
     if out.suffix != ".npz":
         raise RecipeError(f"{out}: the name of a reward head ends in .npz")
     (train, sources), held = _read_train(data), read_tests(tests)
     settings, searched = settings_of(plan, train)
     reader = reader_of(plan, train, out, say)
+    if reader is not None:
+        kept = reader = Kept(reader, out.with_suffix(STATES))
+        if say and kept.count:
+            say(f"{kept.count:,} answers were read before")
     # Before anything is fitted: a set that cannot be read must not cost the head that can.
     readers = {name: reader and Remembered(reader, one, say) for name, one in held.items()}
     if say and train.left_out:
@@ -205,6 +210,8 @@ def main_train(
         date=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )
     _write(out, content, card_of(result))
+    if kept is not None:
+        kept.forget()
     return result
 
 

@@ -1,24 +1,101 @@
 """Hidden states of all that a head is trained and tested on, each prompt read once, with progress.
 
-Reading is nearly all the time that a head on a frozen model takes, so it comes first and says how
-far it is.
+Reading is nearly all the time that a head on a frozen model takes, so it comes first, says how far
+it is, and is kept in a file until the head is written: the same command goes on where a killed one
+stopped.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from karat.errors import RecipeError, RowError
+from karat.errors import RecipeError, RowError, RunError
 from karat.rewards.hidden import Reader, Reading, States
-from karat.row import Message
+from karat.row import Message, digest
 from karat.training.ratings import HumanData
 
 Say = Callable[[str], None]
 Prompt = tuple[Message, ...]
 _SAY_EVERY_S = 10.0
+_KEY = 16
+
+
+class Kept:
+    """A reader that keeps what it read in a file, and reads it from there the next time.
+
+    One line that says what is read of which model, then records: 16 bytes of a digest of prompt and
+    response, and their states. A file of another model is begun anew; of what a killed process left
+    half written the whole records count.
+    """
+
+    def __init__(self, reader: Reader, file: Path) -> None:
+        """Raises: RunError for a file that cannot be written."""
+        self._reader, self._file = reader, file
+        self._known: dict[bytes, States] = {}
+        # Not the probe, whose last digits hang on the number of threads.
+        named = msgspec.structs.replace(reader.reading, probe=())
+        self._head = msgspec.json.encode(named) + b"\n"
+        with self._writing():
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._load(file.read_bytes() if file.is_file() else b"")
+            file.write_bytes(whole)
+
+    def _load(self, found: bytes) -> bytes:
+        """What of a file counts."""
+        if not found.startswith(self._head):
+            return self._head
+        size = _KEY + 4 * self.reading.width
+        count = (len(found) - len(self._head)) // size
+        for place in range(len(self._head), len(self._head) + count * size, size):
+            record = found[place : place + size]
+            self._known[record[:_KEY]] = np.frombuffer(record[_KEY:], "<f4").astype(np.float32)
+        return found[: len(self._head) + count * size]
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of which model."""
+        return self._reader.reading
+
+    @property
+    def count(self) -> int:
+        """How many answers are known."""
+        return len(self._known)
+
+    def read(self, prompt: Sequence[Message], responses: Sequence[str]) -> States:
+        """hidden_NH. Raises: RowError, RunError."""
+        turns = [part for m in prompt for part in (m.role, m.content)]
+        keys = [digest(*turns, text, size=_KEY) for text in responses]
+        new = {key: text for key, text in zip(keys, responses, strict=True) if key not in self}
+        states_NH = self._reader.read(prompt, list(new.values()))
+        records = [key + h.astype("<f4").tobytes() for key, h in zip(new, states_NH, strict=True)]
+        with self._writing(), self._file.open("ab") as file:
+            file.write(b"".join(records))
+        self._known |= dict(zip(new, states_NH, strict=True))
+        found = [self._known[key] for key in keys]
+        return np.array(found, np.float32).reshape(len(found), self.reading.width)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._known
+
+    def forget(self) -> None:
+        """Remove the file: the head is written."""
+        self._file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self._file}: cannot be written ({error.strerror or error}); make room, and the "
+                "same command goes on"
+            ) from error
 
 
 class Remembered:
