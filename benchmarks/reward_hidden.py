@@ -39,7 +39,7 @@ from karat.training.reward_figures import (
     resampled,
 )
 from karat.training.reward_settings import FROZEN, Settings
-from karat.training.reward_states import Remembered
+from karat.training.reward_states import Kept
 from karat.training.reward_table import Table, table_of
 
 PARTS = ("last", "before", "mean")
@@ -146,7 +146,8 @@ def main() -> None:
     needed = {layer for line in asked for layer in line.layers}
     whole = msgspec.structs.replace(usual, layers=tuple(sorted(needed)))
     start = time.monotonic()
-    reader = Remembered(FrozenModel(whole, args.model), data, lambda text: print(text, flush=True))
+    reader = Kept(FrozenModel(whole, args.model))
+    reader.learn(data, lambda text: print(text, flush=True))
     table = table_of(data, 7, reader=reader)
     print(f"\nread in {time.monotonic() - start:.0f} s\n\n{HEADER}")
     without = None

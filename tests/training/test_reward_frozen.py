@@ -234,6 +234,20 @@ def test_what_was_read_is_kept_until_the_head_is_written(
     assert whole.read_bytes() == out.read_bytes()
 
 
+def test_the_speed_on_the_card_is_the_models_and_not_of_what_was_kept(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def speed(head, data, reader):
+        asked.append(reader)
+        return 7.0
+
+    monkeypatch.setattr("karat.training.reward_head.speed", speed)
+    train(base, tmp_path / "x.npz")
+    assert [type(one) for one in asked] == [FrozenModel]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -18,7 +18,7 @@ from karat.rewards._states import FrozenModel, check, reading_of
 from karat.rewards.hidden import Reading
 from karat.row import Message
 from karat.training.ratings import HumanData, Pair, Rated
-from karat.training.reward_states import Kept, Remembered
+from karat.training.reward_states import Kept
 
 torch, transformers = later("torch", "transformers")
 
@@ -159,7 +159,8 @@ def test_each_prompt_is_read_once(base: Path) -> None:
 
     rows = [Rated(tuple(PROMPT), text, (1.0,) * 5, "g") for text in ("Water.", "Snow.")]
     pair = Pair(tuple(PROMPT), "Water.", "Hail.", 1.0, "g")
-    known = Remembered(Counting(reading_of(str(base))), HumanData(rows, [pair]))
+    known = Kept(Counting(reading_of(str(base))))
+    known.learn(HumanData(rows, [pair]))
     first = known.read(PROMPT, ["Snow.", "Hail.", "Snow."])
     assert np.array_equal(first[0], first[2])
     assert asked == [3, 0]

@@ -38,7 +38,7 @@ from karat.training.reward_settings import (
     Representation,
     Settings,
 )
-from karat.training.reward_states import Kept, Remembered
+from karat.training.reward_states import Kept
 from karat.training.reward_table import Table, table_of
 from karat.training.reward_trees import sklearn_forest
 from karat.training.reward_trust import calibrations, lengths, sureness
@@ -59,7 +59,7 @@ def train_head(
     repeats: int = 2,
     jobs: int | None = None,
     say: Say | None = None,
-    reader: Reader | None = None,
+    reader: Kept | None = None,
 ) -> tuple[Head, Measured]:
     """Fit a head on rated rows and preference pairs; the figures are from held-out folds by prompt.
 
@@ -75,7 +75,7 @@ def train_head(
     data = HumanData(list(rows), list(pairs))
     _check_counts(data, settings, folds)
     if reader is not None:
-        reader = Remembered(reader, data, say)
+        reader.learn(data, say)
     table = table_of(data, settings.seed, sources=sources, reader=reader)
     _check_kind(table, settings)
     found = None
@@ -154,18 +154,19 @@ def main_train(
         RecipeError: a file is missing or of no known shape, scikit-learn is missing, `out` cannot
             be written, or the data are too few or not of the kind asked for.
     """
-    start, plan, kept = time.monotonic(), plan or Plan(), None
+    start, plan = time.monotonic(), plan or Plan()
     if out.suffix != ".npz":
         raise RecipeError(f"{out}: the name of a reward head ends in .npz")
     (train, sources), held = _read_train(data), read_tests(tests)
     settings, searched = settings_of(plan, train)
-    reader = reader_of(plan, train, out, say)
+    model = reader_of(plan, train, out, say)
+    reader = Kept(model, out.with_suffix(STATES)) if model is not None else None
     if reader is not None:
-        kept = reader = Kept(reader, out.with_suffix(STATES))
-        if say and kept.count:
-            say(f"{kept.count:,} answers were read before")
-    # Before anything is fitted: a set that cannot be read must not cost the head that can.
-    readers = {name: reader and Remembered(reader, one, say) for name, one in held.items()}
+        if say and reader.count:
+            say(f"{reader.count:,} answers were read before")
+        # Before anything is fitted: a set that cannot be read must not cost the head that can.
+        for one in held.values():
+            reader.learn(one, say)
     if say and train.left_out:
         say("left out: " + ", ".join(f"{n} {reason}" for reason, n in train.left_out.items()))
     head, measured = train_head(
@@ -174,10 +175,9 @@ def main_train(
     )  # fmt: skip
     settings = measured.settings
     licence = licence_of(list(train.files))
-    if settings.frozen and reader is not None:
-        licence = " AND ".join(dict.fromkeys([licence, reader.reading.licence]))
-    else:
-        reader, readers = None, dict.fromkeys(held)  # the search found it not worth its time
+    used = model if settings.frozen else None  # the search may find it not worth its time
+    if used is not None:
+        licence = " AND ".join(dict.fromkeys([licence, used.reading.licence]))
     head = replace(
         head,
         meta={
@@ -194,7 +194,7 @@ def main_train(
         name=out.stem,
         measured=measured,
         tests=tuple(
-            unseen_figure(saved, one, name, train.groups, readers[name])
+            unseen_figure(saved, one, name, train.groups, used and reader)
             for name, one in held.items()
         ),
         data=train.files,
@@ -204,14 +204,14 @@ def main_train(
         prompts=len(train.groups),
         head=saved,
         head_bytes=len(content),
-        responses_per_cpu_s=speed(saved, train, reader),
+        responses_per_cpu_s=speed(saved, train, used),
         wall_s=time.monotonic() - start,
         command=command,
         date=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )
     _write(out, content, card_of(result))
-    if kept is not None:
-        kept.forget()
+    if reader is not None:
+        reader.forget()
     return result
 
 

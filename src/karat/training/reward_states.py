@@ -21,41 +21,40 @@ from karat.row import Message, digest
 from karat.training.ratings import HumanData
 
 Say = Callable[[str], None]
-Prompt = tuple[Message, ...]
 _SAY_EVERY_S = 10.0
 _KEY = 16
 
 
 class Kept:
-    """A reader that keeps what it read in a file, and reads it from there the next time.
+    """A reader that remembers what it read, and keeps it in a file, if it is given one.
 
     One line that says what is read of which model, then records: 16 bytes of a digest of prompt and
     response, and their states. A file of another model is begun anew; of what a killed process left
     half written the whole records count.
     """
 
-    def __init__(self, reader: Reader, file: Path) -> None:
+    def __init__(self, reader: Reader, file: Path | None = None) -> None:
         """Raises: RunError for a file that cannot be written."""
         self._reader, self._file = reader, file
         self._known: dict[bytes, States] = {}
-        # Not the probe, whose last digits hang on the number of threads.
-        named = msgspec.structs.replace(reader.reading, probe=())
-        self._head = msgspec.json.encode(named) + b"\n"
-        with self._writing():
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._load(file.read_bytes() if file.is_file() else b"")
-            file.write_bytes(whole)
+        if file is not None:
+            with _writing(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                whole = self._load(file.read_bytes() if file.is_file() else b"")
+                file.write_bytes(whole)
 
     def _load(self, found: bytes) -> bytes:
         """What of a file counts."""
-        if not found.startswith(self._head):
-            return self._head
+        # Not the probe, whose last digits hang on the number of threads.
+        head = msgspec.json.encode(msgspec.structs.replace(self.reading, probe=())) + b"\n"
+        if not found.startswith(head):
+            return head
         size = _KEY + 4 * self.reading.width
-        count = (len(found) - len(self._head)) // size
-        for place in range(len(self._head), len(self._head) + count * size, size):
+        count = (len(found) - len(head)) // size
+        for place in range(len(head), len(head) + count * size, size):
             record = found[place : place + size]
             self._known[record[:_KEY]] = np.frombuffer(record[_KEY:], "<f4").astype(np.float32)
-        return found[: len(self._head) + count * size]
+        return found[: len(head) + count * size]
 
     @property
     def reading(self) -> Reading:
@@ -67,73 +66,54 @@ class Kept:
         """How many answers are known."""
         return len(self._known)
 
-    def read(self, prompt: Sequence[Message], responses: Sequence[str]) -> States:
-        """hidden_NH. Raises: RowError, RunError."""
-        turns = [part for m in prompt for part in (m.role, m.content)]
-        keys = [digest(*turns, text, size=_KEY) for text in responses]
-        new = {key: text for key, text in zip(keys, responses, strict=True) if key not in self}
-        states_NH = self._reader.read(prompt, list(new.values()))
-        records = [key + h.astype("<f4").tobytes() for key, h in zip(new, states_NH, strict=True)]
-        with self._writing(), self._file.open("ab") as file:
-            file.write(b"".join(records))
-        self._known |= dict(zip(new, states_NH, strict=True))
-        found = [self._known[key] for key in keys]
-        return np.array(found, np.float32).reshape(len(found), self.reading.width)
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._known
-
-    def forget(self) -> None:
-        """Remove the file: the head is written."""
-        self._file.unlink(missing_ok=True)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self._file}: cannot be written ({error.strerror or error}); make room, and the "
-                "same command goes on"
-            ) from error
-
-
-class Remembered:
-    """A reader that has read all answers of some data, and reads what else it is asked for."""
-
-    def __init__(self, reader: Reader, data: HumanData, say: Say | None = None) -> None:
-        """Raises: RecipeError for a conversation that the model's chat template refuses."""
-        self._reader = reader
-        self._known: dict[tuple[Prompt, str], States] = {}
-        texts: dict[Prompt, dict[str, None]] = {}
+    def learn(self, data: HumanData, say: Say | None = None) -> None:
+        """Read all answers of some data, each prompt once. Raises: RecipeError, RunError."""
+        texts: dict[tuple[Message, ...], dict[str, None]] = {}
         for row in data.rated:
             texts.setdefault(row.prompt, {})[row.response] = None
         for pair in data.pairs:
             texts.setdefault(pair.prompt, {}).update({pair.chosen: None, pair.rejected: None})
-        tell = _Progress(say, sum(map(len, texts.values())), reader.reading.model)
+        tell = _Progress(say, sum(map(len, texts.values())), self.reading.model)
         for prompt, answers in texts.items():
-            self._learn(prompt, list(answers))
+            self.read(prompt, list(answers))
             tell(len(answers))
 
-    @property
-    def reading(self) -> Reading:
-        """What is read of which model."""
-        return self._reader.reading
-
     def read(self, prompt: Sequence[Message], responses: Sequence[str]) -> States:
-        """hidden_NH. Raises: RecipeError, RunError."""
-        own = tuple(prompt)
-        new = [text for text in dict.fromkeys(responses) if (own, text) not in self._known]
-        self._learn(own, new)
-        found = [self._known[own, text] for text in responses]
-        return np.array(found, np.float32).reshape(len(found), self.reading.width)
-
-    def _learn(self, prompt: Prompt, texts: Sequence[str]) -> None:
+        """hidden_NH. Raises: RecipeError for a conversation that the model's chat template refuses;
+        RunError."""
+        turns = [part for m in prompt for part in (m.role, m.content)]
+        keys = [digest(*turns, text, size=_KEY) for text in responses]
+        texts = zip(keys, responses, strict=True)
+        new = {key: text for key, text in texts if key not in self._known}
         try:
-            states_NH = self._reader.read(prompt, texts)
+            states_NH = self._reader.read(prompt, list(new.values()))
         except RowError as error:
             raise RecipeError(f"{error}; leave such conversations out of the data") from error
-        self._known |= {(prompt, text): h for text, h in zip(texts, states_NH, strict=True)}
+        self._keep(dict(zip(new, states_NH, strict=True)))
+        found = [self._known[key] for key in keys]
+        return np.array(found, np.float32).reshape(len(found), self.reading.width)
+
+    def _keep(self, states: dict[bytes, States]) -> None:
+        self._known |= states
+        if self._file is not None and states:
+            with _writing(self._file), self._file.open("ab") as file:
+                file.write(b"".join(key + h.astype("<f4").tobytes() for key, h in states.items()))
+
+    def forget(self) -> None:
+        """Remove the file: the head is written."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); make room, and the same "
+            "command goes on"
+        ) from error
 
 
 class _Progress:
