@@ -22,7 +22,7 @@ from karat.rewards.head_file import WITH_HIDDEN, head_from_bytes, pack
 from karat.row import Message
 from karat.training.reward_command import train_reward
 from karat.training.reward_head import main_train
-from karat.training.reward_hidden import wide_ridge
+from karat.training.reward_linear import ridge
 from karat.training.reward_plan import Plan
 
 *_, linear_model = later("torch", "transformers", "sklearn.linear_model")
@@ -42,7 +42,7 @@ def test_the_ridge_equals_scikit_learns_with_few_rows_and_with_many(rows: int) -
     rng = np.random.default_rng(3)
     z, y = rng.normal(size=(rows, 40)), rng.normal(2, 1, size=(rows, 5))
     y[::3, 1], y[:, 4] = np.nan, np.nan
-    weight, bias = wide_ridge(z, y, 0.7)
+    weight, bias = ridge(z, y, np.ones(rows), 0.7 * 40)
     for a in range(4):
         given = np.isfinite(y[:, a])
         other = linear_model.Ridge(alpha=0.7 * 40).fit(z[given], y[given, a])

@@ -12,8 +12,20 @@ from typing import Any
 
 from karat.errors import RowError
 from karat.rewards._chat import FIXED
+from karat.rewards.tokens import Seen
+from karat.row import Message
 
 Conversation = list[dict[str, str]]
+
+
+def turns_of(prompt: Sequence[Message]) -> Conversation:
+    """A prompt as chat templates take it."""
+    return [{"role": m.role, "content": m.content} for m in prompt]
+
+
+def answered(prompt: Sequence[Message], response: str) -> Conversation:
+    """A prompt with its response."""
+    return [*turns_of(prompt), {"role": "assistant", "content": response}]
 
 
 class Encoder:
@@ -55,6 +67,13 @@ class Encoder:
             except RowError as error:
                 found.append(error)
         return found
+
+    def seen(self, conversation: Conversation) -> Seen:
+        """The tokens of one, with their texts. Raises: RowError."""
+        (ids,) = self.encode([conversation])
+        if isinstance(ids, RowError):
+            raise ids
+        return Seen(ids, self.tokenizer.convert_ids_to_tokens(ids), self.longest)
 
     def opening(self, conversation: Conversation) -> list[int]:
         """Tokens of a conversation up to where an answer to it begins. Raises: RowError."""

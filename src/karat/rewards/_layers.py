@@ -18,7 +18,7 @@ import numpy as np
 from karat.errors import RowError, RunError
 from karat.models.torch_libraries import imported, quiet
 from karat.rewards._device import default_device
-from karat.rewards._encode import Encoder
+from karat.rewards._encode import Encoder, answered, turns_of
 from karat.rewards.hidden import Reading, States
 from karat.row import Message
 
@@ -101,11 +101,8 @@ class Layers:
         a tokenizer may join the last of the one with the first of the other: an answer begins where
         the conversation with it parts from the one that waits for it. Raises: RowError.
         """
-        turns = turns_of(prompt)
-        opening = self.encoder.opening(turns)
-        whole = self.encoder.encode(
-            [[*turns, {"role": "assistant", "content": text}] for text in responses]
-        )
+        opening = self.encoder.opening(turns_of(prompt))
+        whole = self.encoder.encode([answered(prompt, text) for text in responses])
         return [self._parted(opening, ids) for ids in whole]
 
     def _parted(
@@ -113,7 +110,7 @@ class Layers:
     ) -> tuple[list[int], list[int]]:
         if isinstance(whole, RowError):
             raise whole
-        shared = len(_common(opening, whole))
+        shared = _shared(opening, whole)
         if not shared:
             raise RowError(
                 f"{self.encoder.name}: its chat template begins a conversation otherwise when an "
@@ -128,15 +125,10 @@ class Layers:
         return before, answer
 
 
-def turns_of(prompt: Sequence[Message]) -> list[dict[str, str]]:
-    """A prompt as chat templates take it."""
-    return [{"role": m.role, "content": m.content} for m in prompt]
-
-
-def _common(one: list[int], other: list[int]) -> list[int]:
-    """What both begin with; at least one token of `other` is left."""
-    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other[:-1], strict=False))
-    return [token for token, _ in pairs]
+def _shared(one: list[int], other: list[int]) -> int:
+    """With how many tokens both begin; at least one of `other` is left."""
+    pairs = zip(one, other[:-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _load(source: str, revision: str | None, name: str) -> tuple[Any, Any]:

@@ -15,13 +15,14 @@ from threading import Lock
 import msgspec
 import numpy as np
 
-from karat.errors import RecipeError, RowError, RunError
+from karat.errors import RecipeError, RunError
 from karat.models.bases import EMBEDDED, Say, base_model
 from karat.models.embedded import MODELS
 from karat.models.rights import find_rule
 from karat.rewards._chat import template_of
 from karat.rewards._checkpoint import Checkpoint, find, fingerprint
-from karat.rewards._layers import Layers, turns_of
+from karat.rewards._encode import answered
+from karat.rewards._layers import Layers
 from karat.rewards.hidden import Reading, States
 from karat.rewards.tokens import Seen
 from karat.row import Message
@@ -43,7 +44,7 @@ def reading_of(model: str, say: Say | None = None) -> Reading:
     Fetches an embedded model's weights. Raises: RecipeError, RunError.
     """
     _check_installed(model)
-    found, mark = _found(model, Path(), None, say)
+    found = _found(model, Path(), None, say)
     inner = found.config.get("text_config") or found.config
     try:
         depth, size = int(inner["num_hidden_layers"]), int(inner["hidden_size"])
@@ -55,8 +56,8 @@ def reading_of(model: str, say: Say | None = None) -> Reading:
     _template(found, model)
     layers = sorted({max(1, round(share * depth)) for share in _DEPTHS})
     made = Reading(
-        model=model, mark=mark, revision=found.revision, licence=_licence(model, found),
-        layers=tuple(layers), size=size,
+        model=model, mark=_mark(model, found), revision=found.revision,
+        licence=_licence(model, found), layers=tuple(layers), size=size,
     )  # fmt: skip
     room = found.longest()
     if room is None or room >= made.longest:
@@ -79,7 +80,7 @@ def check(reading: Reading, base: str | None, folder: Path) -> None:
     _check_installed(model)
     try:
         named = model.startswith(EMBEDDED)
-        mark = _embedded_mark(model) if named else _found(model, folder, reading.revision)[1]
+        mark = _mark(model, None if named else _found(model, folder, reading.revision))
     except RecipeError as error:
         raise RecipeError(
             f"the model whose layers this head reads: {error}; say where it lies now, "
@@ -113,12 +114,7 @@ class FrozenModel:
         """The tokens of a conversation before they are cut to what is read. Raises: RowError,
         RunError."""
         with self._lock:
-            encoder = self._layers().encoder
-            answer = {"role": "assistant", "content": response}
-            (ids,) = encoder.encode([[*turns_of(prompt), answer]])
-            if isinstance(ids, RowError):
-                raise ids
-            return Seen(ids, encoder.tokenizer.convert_ids_to_tokens(ids))
+            return self._layers().encoder.seen(answered(prompt, response))
 
     def probed(self) -> FrozenModel:
         """The same, with what it reads of a text that is always the same in its `reading`."""
@@ -128,7 +124,7 @@ class FrozenModel:
 
     def _layers(self) -> Layers:
         if self._loaded is None:
-            found, _ = _found(self._model, self._folder, self.reading.revision)
+            found = _found(self._model, self._folder, self.reading.revision)
             source = str(found.folder) if found.revision is None else found.name
             template = _template(found, self._model)
             loaded = Layers(source, found.revision, template, self.reading)
@@ -160,20 +156,27 @@ def _check_installed(model: str) -> None:
             )
 
 
-def _found(
-    model: str, folder: Path, revision: str | None, say: Say | None = None
-) -> tuple[Checkpoint, str]:
-    """The files of a model, and the mark of its weights. Raises: RecipeError, RunError."""
+def _found(model: str, folder: Path, revision: str | None, say: Say | None = None) -> Checkpoint:
+    """The files of a model. Raises: RecipeError, RunError."""
     if model.startswith(EMBEDDED):
-        mark = _embedded_mark(model)
         found = find(str(base_model(model, say or (lambda text: None))), Path(), None)
     else:
         found = find(model, folder, revision)
-        kind = "folder" if found.revision is None else "hub"
-        mark = f"{kind}:{fingerprint(found, (), _DECIDES)}"
     if found.runs_code:
         raise RecipeError(f"{model} comes with Python code of its own, which a head does not run")
-    return found, mark
+    return found
+
+
+def _mark(model: str, found: Checkpoint | None) -> str:
+    """Of the weights and what reads texts; of an embedded model's file, which need not be there
+    yet. Raises: RecipeError."""
+    if found is None or model.startswith(EMBEDDED):
+        name = model.removeprefix(EMBEDDED)
+        if name not in MODELS:
+            raise RecipeError(f"no embedded model '{name}' to read")
+        return f"{EMBEDDED[:-1]}:{MODELS[name].sha256[:16]}"
+    kind = "folder" if found.revision is None else "hub"
+    return f"{kind}:{fingerprint(found, (), _DECIDES)}"
 
 
 def _template(found: Checkpoint, model: str) -> str:
@@ -192,11 +195,3 @@ def _licence(model: str, found: Checkpoint) -> str:
     named = found.licence()
     rule = find_rule(model.rstrip("/").removeprefix(EMBEDDED)) if named == "unknown" else None
     return rule.licence if rule is not None else named
-
-
-def _embedded_mark(model: str) -> str:
-    """Of the file it is made from, which need not be there yet. Raises: RecipeError."""
-    weights = MODELS.get(model.removeprefix(EMBEDDED))
-    if weights is None:
-        raise RecipeError(f"no embedded model '{model.removeprefix(EMBEDDED)}' to read")
-    return f"embedded:{weights.sha256[:16]}"

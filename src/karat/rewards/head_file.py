@@ -53,10 +53,9 @@ def pack(head: Head) -> bytes:
     }
     if head.hidden is not None:
         meta["hidden"] = msgspec.to_builtins(head.hidden.reading)
-    standard = head.standard
     arrays: Arrays = {
         "meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8),
-        "standard": np.vstack([standard.low_F, standard.high_F, standard.mean_F, standard.scale_F]),
+        "standard": _packed_standard(head.standard),
         "lines": np.array(
             [[*line.slope_A, *line.intercept_A] for line in (head.attribute_line,)]
         ).reshape(2, -1),
@@ -78,13 +77,15 @@ def pack(head: Head) -> bytes:
     return file.getvalue()
 
 
+def _packed_standard(standard: Standard) -> NDArray[np.float64]:
+    return np.vstack([standard.low_F, standard.high_F, standard.mean_F, standard.scale_F])
+
+
 def _packed_hidden(hidden: Hidden) -> Arrays:
-    standard, linear = hidden.standard, hidden.linear
-    rows = [standard.low_F, standard.high_F, standard.mean_F, standard.scale_F]
     return {
-        "hidden_standard": np.vstack(rows).astype(np.float32),
-        "hidden": linear.weight_MFA.astype(np.float32),
-        "hidden_bias": linear.bias_MA,
+        "hidden_standard": _packed_standard(hidden.standard).astype(np.float32),
+        "hidden": hidden.linear.weight_MFA.astype(np.float32),
+        "hidden_bias": hidden.linear.bias_MA,
     }
 
 
@@ -202,9 +203,8 @@ def _check(head: Head, meta: dict[str, Any]) -> None:
         shapes += [(column.shape, (wide,)) for column in (spread.low_F, spread.scale_F)]
         shapes.append((head.hidden.linear.weight_MFA.shape, (members, wide, outputs)))
         shapes.append((head.hidden.linear.bias_MA.shape, (members, outputs)))
-    numbers = [head.standard.low_F, head.standard.scale_F, head.reward_line.slope_A]
-    for own in (head.standard, head.hidden.standard if head.hidden else head.standard):
-        numbers += [own.low_F, own.high_F, own.mean_F, own.scale_F]
+    standards = [head.standard, *([head.hidden.standard] if head.hidden else [])]
+    numbers = [head.reward_line.slope_A, *map(_packed_standard, standards)]
     parts = [head.linear, head.paired, head.hidden.linear if head.hidden else None]
     numbers += [part.weight_MFA for part in parts if part is not None]
     fits = (

@@ -31,7 +31,7 @@ from karat.errors import RecipeError, RowError
 from karat.rewards._chat import template_of
 from karat.rewards._checkpoint import Checkpoint, find, fingerprint
 from karat.rewards._device import default_device
-from karat.rewards._encode import Conversation
+from karat.rewards._encode import answered
 from karat.rewards._forward import Forward, Setup
 from karat.rewards.base import UNBOUNDED, Candidates
 from karat.rewards.outputs import Comparable, Named, Outputs, outputs, scale_text
@@ -86,7 +86,7 @@ class TransformersReward:
     def score_many(self, jobs: Sequence[Candidates]) -> list[Outcome]:
         """scores_NA of each job, or the RowError of one that cannot be read; the others are
         scored all the same. Raises: RunError."""
-        chats = [_chat(job.prompt, text) for job in jobs for text in job.responses]
+        chats = [answered(job.prompt, text) for job in jobs for text in job.responses]
         with self._lock:
             forward = self._loaded()
             ids = forward.encoder.encode(chats)
@@ -101,12 +101,7 @@ class TransformersReward:
     def seen(self, prompt: Sequence[Message], response: str) -> Seen:
         """The tokens the model reads of a conversation. Raises: RowError, RunError."""
         with self._lock:
-            forward = self._loaded()
-            (ids,) = forward.encoder.encode([_chat(prompt, response)])
-            if isinstance(ids, RowError):
-                raise ids
-            pieces = forward.encoder.tokenizer.convert_ids_to_tokens(ids)
-        return Seen(ids, pieces, self._setup.longest)
+            return self._loaded().encoder.seen(answered(prompt, response))
 
     def _loaded(self) -> Forward:
         if self._forward is None:
@@ -122,11 +117,6 @@ class TransformersReward:
 
     def __repr__(self) -> str:
         return f"TransformersReward({self.identity!r})"
-
-
-def _chat(prompt: Sequence[Message], response: str) -> Conversation:
-    turns = [{"role": m.role, "content": m.content} for m in prompt]
-    return [*turns, {"role": "assistant", "content": response}]
 
 
 def load(

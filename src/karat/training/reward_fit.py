@@ -218,7 +218,8 @@ def _rated_head(sample: Sample, settings: Settings, base: Base, paired: Linear |
     reward_R = goodness(base.line(base.oob_RA))
     reward_line = same_line(1)
     if paired is not None:
-        reward_R = reward_R + unseen(paired, sample.standard(sample.x_R), sample.count_MR)
+        votes_RMA = paired.predict(sample.standard(sample.x_R))
+        reward_R = reward_R + unseen(votes_RMA, sample.count_MR)[:, 0]
         reward_line = line_of(reward_R[:, None], goodness(sample.y_RA)[:, None])
         reward_R = reward_line(reward_R[:, None])[:, 0]
     length = None
@@ -251,7 +252,7 @@ def _paired_head(sample: Sample, settings: Settings, kind: PairLoss) -> Head:
     log_chars = np.concatenate([raw[:, LENGTH], *(p[:, LENGTH] for p in sample.raw_PW)])
     implied, given = np.arange(len(sample.better_Q)), np.arange(len(sample.strength_P))
     place = np.concatenate([implied, implied, given + len(implied), given + len(implied)])
-    reward = unseen(paired, sample.standard(x), count_MN)
+    reward = unseen(paired.predict(sample.standard(x)), count_MN)[:, 0]
     known = np.isfinite(reward)
     length = None
     if settings.members >= FEWEST_MEMBERS and known.sum() >= FEWEST_ROWS:

@@ -4,8 +4,9 @@ Both are convex and small, so both are solved and not descended: the ridge in cl
 by Newton's method on the gradient of `objectives`. No learning rate and no seed decide what comes
 out, and a fit takes milliseconds.
 
-Source: HelpSteer2-Preference (arXiv 2410.01257 §3) for margin and scaled Bradley-Terry, and for the
-best of its reward models: scaled, begun from a regression.
+Source: ridge regression in its dual form, Saunders et al. 1998; HelpSteer2-Preference (arXiv
+2410.01257 §3) for margin and scaled Bradley-Terry, and for the best of its reward models: scaled,
+begun from a regression.
 """
 
 from __future__ import annotations
@@ -42,10 +43,17 @@ def _solve(z_NF: Floats, y_NA: Floats, weight_N: Floats, penalty: float) -> tupl
     z_mean_F = np.average(z_NF, axis=0, weights=weight_N)
     y_mean_A = np.average(y_NA, axis=0, weights=weight_N)
     centred_NF = z_NF - z_mean_F
-    weighted_NF = centred_NF * weight_N[:, None]
-    gram_FF = centred_NF.T @ weighted_NF + penalty * np.eye(z_NF.shape[1])
-    right_FA = weighted_NF.T @ (y_NA - y_mean_A)
-    weight_FA = np.asarray(np.linalg.solve(gram_FF, right_FA), dtype=np.float64)
+    rows, width = z_NF.shape
+    if rows < width:  # the same weights, from a system of the size of the rows
+        root_N1 = np.sqrt(weight_N)[:, None]
+        own_NF, own_NA = root_N1 * centred_NF, root_N1 * (y_NA - y_mean_A)
+        dual_NA = np.linalg.solve(own_NF @ own_NF.T + penalty * np.eye(rows), own_NA)
+        weight_FA = np.asarray(own_NF.T @ dual_NA, dtype=np.float64)
+    else:
+        weighted_NF = centred_NF * weight_N[:, None]
+        gram_FF = centred_NF.T @ weighted_NF + penalty * np.eye(width)
+        right_FA = weighted_NF.T @ (y_NA - y_mean_A)
+        weight_FA = np.asarray(np.linalg.solve(gram_FF, right_FA), dtype=np.float64)
     return weight_FA, y_mean_A - z_mean_F @ weight_FA
 
 

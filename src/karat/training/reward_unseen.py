@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karat.rewards.head_parts import Curve, Floats, Line, Linear, same_line
+from karat.rewards.head_parts import Curve, Floats, Line, same_line
 from karat.scoring.debias import fit_bias, on_grid
 from karat.training.reward_table import Ints
 
@@ -28,12 +28,11 @@ def line_of(said_NA: Floats, human_NA: Floats) -> Line:
     return line
 
 
-def unseen(paired: Linear, z_NF: Floats, count_MN: Floats) -> Floats:
-    """The mean of the members that did not draw a row; NaN where all did."""
-    vote_NM = paired.predict(z_NF)[:, :, 0]
-    out_NM = count_MN.T == 0
+def unseen(votes_NMA: Floats, count_MN: Floats) -> Floats:
+    """y_NA: the mean of the members that did not draw a row; NaN where all did."""
+    out_NM1 = (count_MN.T == 0)[:, :, None]
     with np.errstate(invalid="ignore"):
-        return np.asarray((vote_NM * out_NM).sum(axis=1) / out_NM.sum(axis=1))
+        return np.asarray((votes_NMA * out_NM1).sum(axis=1) / out_NM1.sum(axis=1))
 
 
 def taste(reward_N: Floats, place_N: Ints, log_chars_N: Floats, *, within: bool) -> Curve | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from karat.errors import RecipeError, RowError
 from karat.rewards._chat import FIXED, cuts, without
 from karat.rewards._checkpoint import Checkpoint
-from karat.rewards._encode import Encoder
+from karat.rewards._encode import Encoder, answered
 from karat.row import Message
 
 # For models that never had a chat template. The end token closes a turn, as a base model knows it.
@@ -44,8 +44,7 @@ class Reader(Encoder):
 
         Raises: RowError for a conversation the template does not take.
         """
-        turns = [{"role": m.role, "content": m.content} for m in prompt]
-        (ids,) = self.encode([[*turns, {"role": "assistant", "content": response}]])
+        (ids,) = self.encode([answered(prompt, response)])
         if isinstance(ids, RowError):
             raise ids
         if long := len(ids) > self.most:
